@@ -1,0 +1,1 @@
+"""The nouns of trading: instruments, market events, orders, portfolios and the desk's messages."""

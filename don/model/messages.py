@@ -1,0 +1,250 @@
+"""What the desk takes in and gives out: one dataclass a message, numbered and journalled. Pure.
+
+The engine is a fold over `Input`s; each yields `Output`s. Both are encoded by `don.model.codec`, kept in
+the journal, and compared on replay. Money and sizes are exact decimals; estimates are float64 arrays.
+Arrays name their axes in comments. Every input carries `key`, its idempotency key within the account.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+import numpy as np
+
+from don.model.instrument import Instrument
+from don.model.order import Denial, Fill, Order, OrderStatus
+from don.model.portfolio import Position
+
+
+class CommandKind(StrEnum):
+    """What a person can tell the desk."""
+
+    HALT = "halt"  # cancel everything, flatten, refuse new orders until resumed
+    RESUME = "resume"
+    STOP = "stop"  # the session ends: cancel open orders, keep positions
+
+
+class TargetStatus(StrEnum):
+    """How a target came about."""
+
+    OPTIMAL = "optimal"
+    FALLBACK = "fallback"  # no solution: the last target, pulled inside the limits
+
+
+# ---- inputs -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStart:
+    """First entry of a session: everything the engine needs besides later inputs."""
+
+    key: str
+    session: str
+    account: str
+    policy: str
+    symbols: tuple[str, ...]
+    instruments: tuple[Instrument, ...]
+    interval_ns: int
+    feature_set: str  # content hash
+    config: str  # TOML-independent JSON of the engine's configuration
+    state: (
+        str  # JSON of the carried state (ledger, open orders, halt); "" at the account's beginning
+    )
+    ts_recv: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """Closes before the session's first snapshot, to warm estimates up. Never acted upon."""
+
+    key: str
+    symbols: tuple[str, ...]
+    ts: np.ndarray  # [time] int64, bar close times
+    close: np.ndarray  # [time, symbol] float64
+    ts_recv: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureSnapshot:
+    """Features of all symbols at one bar close."""
+
+    key: str  # f"snapshot:{session}:{version}"
+    version: int  # 1, 2, 3 ... within a session, no holes
+    ts_event: int  # exchange time of the bar close
+    ts_recv: int  # wall time at which the event that closed the bar set reached the feed
+    feature_set: str
+    symbols: tuple[str, ...]
+    names: tuple[str, ...]
+    values: np.ndarray  # [symbol, feature] float64; NaN while warming up
+    close: np.ndarray  # [symbol] float64, last traded price of the bar
+    mark: np.ndarray  # [symbol] float64
+    stale: tuple[str, ...]  # symbols whose bar or book is missing, late or being resynchronised
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The optimizer's answer to one `OptimizeRequest`."""
+
+    key: str  # f"target:{session}:{decision}"
+    decision: int
+    symbols: tuple[str, ...]
+    weights: np.ndarray  # [symbol] float64, fraction of equity, signed
+    status: TargetStatus
+    detail: str
+    solve_ms: float
+    ts_recv: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderReport:
+    """What became of an order, from the user-data stream or from polling."""
+
+    key: str  # f"order:{client_order_id}:{status}:{filled}"
+    client_order_id: str
+    exchange_order_id: str
+    symbol: str
+    status: OrderStatus
+    filled: Decimal  # cumulative, base
+    detail: str
+    ts_event: int  # exchange time; the intent's own time for LOST
+    ts_recv: int
+    ts_sent: int = 0  # wall time just before the request left, 0 if not known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillReport:
+    """One fill; `key` makes it count once however often it is told."""
+
+    key: str  # f"fill:{symbol}:{trade_id}"
+    fill: Fill
+    ts_recv: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FundingReport:
+    """One funding payment; positive is received."""
+
+    key: str  # f"funding:{payment_id}"
+    symbol: str
+    amount: Decimal  # quote
+    ts_event: int
+    ts_recv: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountReport:
+    """The exchange's own view of the account, when nothing was in flight for the reporter."""
+
+    key: str  # f"account:{ts_event}:{n}"
+    balance: Decimal  # wallet balance, quote
+    positions: tuple[Position, ...]  # non-zero ones
+    open_orders: tuple[str, ...]  # client order ids
+    final: bool  # True for the check that closes a session
+    ts_event: int
+    ts_recv: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A person's (or a script's) command."""
+
+    key: str
+    kind: CommandKind
+    actor: str  # who: "cli", "api", "console", "supervisor"
+    reason: str
+    ts_recv: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timer:
+    """Wall time passing, so that silence is noticed too."""
+
+    key: str
+    ts_recv: int
+
+
+Input = (
+    SessionStart
+    | History
+    | FeatureSnapshot
+    | Target
+    | OrderReport
+    | FillReport
+    | FundingReport
+    | AccountReport
+    | Command
+    | Timer
+)
+
+# ---- outputs ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizeRequest:
+    """A portfolio problem. The answer is a pure function of this message."""
+
+    decision: int
+    ts_event: int
+    symbols: tuple[str, ...]
+    mu: np.ndarray  # [symbol] expected return per bar
+    Sigma: np.ndarray  # [symbol, symbol] per bar
+    w_now: np.ndarray  # [symbol] current weights
+    w_last: np.ndarray  # [symbol] last accepted target
+    cost: np.ndarray  # [symbol] cost per unit of turnover, fraction (fee + half spread)
+    tradable: np.ndarray  # [symbol] bool; False holds the current weight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitOrder:
+    """Send this order."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelOrder:
+    """Cancel this order."""
+
+    client_order_id: str
+    symbol: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Why the desk did what it did on one occasion: for the journal, the console and the audit."""
+
+    decision: int
+    ts_event: int
+    snapshot: int  # version, 0 for decisions that no snapshot caused
+    policy: str
+    symbols: tuple[str, ...]
+    forecast: np.ndarray  # [symbol]
+    weights: np.ndarray  # [symbol] after risk
+    status: str  # "optimal", "fallback", "skipped", "halt" ...
+    reasons: tuple[str, ...]
+    denials: tuple[Denial, ...]
+    orders: tuple[str, ...]  # client order ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """The ledger and the exchange disagree: never ignored, never silently mended."""
+
+    what: str  # "balance", "position BTC-USDT-PERP", "open orders", "realized BTC-USDT-PERP" ...
+    ledger: str
+    exchange: str
+    ts_event: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equity:
+    """A point of the equity curve: taken at each bar close and after each fill or payment."""
+
+    ts_event: int
+    equity: Decimal
+    balance: Decimal
+    unrealized: Decimal
+
+
+Output = OptimizeRequest | SubmitOrder | CancelOrder | Decision | Difference | Equity

@@ -1,0 +1,130 @@
+"""Orders, their states, fills and typed refusals. Pure; all amounts are exact decimals."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+
+class Side(StrEnum):
+    """Direction of an order or fill."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+    @property
+    def sign(self) -> int:
+        """+1 for buy, -1 for sell."""
+        return 1 if self is Side.BUY else -1
+
+
+class OrderType(StrEnum):
+    """Order types that Don sends."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+
+
+class TimeInForce(StrEnum):
+    """How long an order lives; GTX is post-only."""
+
+    GTC = "GTC"
+    IOC = "IOC"
+    FOK = "FOK"
+    GTX = "GTX"
+
+
+class OrderStatus(StrEnum):
+    """Where an order is in its life. The last five are final."""
+
+    INTENDED = "intended"  # journalled, not known to have reached the exchange
+    OPEN = "open"  # acknowledged by the exchange, perhaps partly filled
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"  # the exchange refused it
+    EXPIRED = "expired"  # IOC/FOK/GTX remainder, or ended by the exchange
+    LOST = "lost"  # proven never to have reached the exchange
+
+    @property
+    def final(self) -> bool:
+        """True if nothing more can happen to the order."""
+        return self not in (OrderStatus.INTENDED, OrderStatus.OPEN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An order as intended: what was decided and journalled before it leaves."""
+
+    client_order_id: str  # deterministic, see `client_order_id()`
+    decision: int
+    index: int
+    symbol: str
+    side: Side
+    type: OrderType
+    size: Decimal  # base, > 0
+    price: Decimal | None = None  # quote per base; None for market orders
+    time_in_force: TimeInForce = TimeInForce.GTC
+    reduce_only: bool = False
+    ts_event: int  # exchange time of the decision, ns
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.size <= 0:
+            raise ValueError(f"order size must be positive, was {self.size}")
+        if (self.price is None) != (self.type is OrderType.MARKET):
+            raise ValueError(
+                f"a {self.type} order with price {self.price}: limit needs one, market has none"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """One execution as the exchange reported it; amounts are exact."""
+
+    trade_id: str  # the exchange's, unique per symbol: the idempotency key
+    client_order_id: str
+    exchange_order_id: str
+    symbol: str
+    side: Side
+    price: Decimal  # quote per base
+    size: Decimal  # base, > 0
+    fee: Decimal  # quote, negative is a rebate
+    realized_pnl: Decimal | None  # as the exchange reported it, before fee; None if it did not say
+    maker: bool
+    ts_event: int  # ns, exchange clock
+
+    def __post_init__(self) -> None:
+        if self.size <= 0:
+            raise ValueError(f"fill size must be positive, was {self.size}")
+
+
+class DenialCode(StrEnum):
+    """Why risk refused an order or a target. Stable: scripts and the audit trail rely on them."""
+
+    ORDER_NOTIONAL = "ORDER_NOTIONAL"
+    MIN_NOTIONAL = "MIN_NOTIONAL"
+    ORDER_SIZE = "ORDER_SIZE"
+    POSITION_NOTIONAL = "POSITION_NOTIONAL"
+    GROSS_LEVERAGE = "GROSS_LEVERAGE"
+    PRICE_COLLAR = "PRICE_COLLAR"
+    STALE_DATA = "STALE_DATA"
+    DAILY_LOSS = "DAILY_LOSS"
+    ORDER_RATE = "ORDER_RATE"
+    HALTED = "HALTED"
+    UNRECONCILED = "UNRECONCILED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denial:
+    """A refusal as a value: what was refused, the limit and the figure that broke it."""
+
+    code: DenialCode
+    symbol: str  # empty when the whole target was refused
+    detail: str
+
+
+def client_order_id(session: str, decision: int, index: int) -> str:
+    """The id of one order: a pure function of (session, decision, order index), at most 36 characters."""
+    text = f"don-{session}-{decision}-{index}"
+    if len(text) > 36:
+        raise ValueError(f"client order id is limited to 36 characters, was {text!r}")
+    return text
