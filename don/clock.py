@@ -1,4 +1,4 @@
-"""The only source of time. `SystemClock` reads the wall clock; `ReplayClock` is set by whoever replays.
+"""The only source of time: `SystemClock` reads the wall clock, `ReplayClock` is set by its owner.
 
 Times are int64 nanoseconds since the Unix epoch, UTC. ISO-8601 is for the edges.
 """

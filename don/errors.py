@@ -5,7 +5,9 @@ Every class takes positional arguments only, so that errors survive pickling bet
 
 
 class DonError(Exception):
-    """Base of all errors that Don raises on purpose; `exit_code` is what the command line returns."""
+    """Base of all errors that Don raises on purpose; `exit_code` is what the command line
+    returns.
+    """
 
     exit_code = 1
 
@@ -31,7 +33,9 @@ class DifferenceError(DonError):
 
 
 class DependencyError(DonError):
-    """Something Don depends on (database, exchange, actor) is away; waiting and retrying may help."""
+    """Something Don depends on (database, exchange, actor) is away; waiting and retrying may
+    help.
+    """
 
     exit_code = 4
 
@@ -41,7 +45,9 @@ class DatabaseError(DependencyError):
 
 
 class JournalError(DonError):
-    """The journal is inconsistent: a broken hash chain or a conflicting idempotency key. Never retried."""
+    """The journal is inconsistent: a broken hash chain or a conflicting idempotency key. Never
+    retried.
+    """
 
 
 class ExchangeUnavailable(DependencyError):
@@ -61,7 +67,9 @@ class RateLimited(DependencyError):
 
 
 class ExchangeRefused(DonError):
-    """The exchange understood and refused the request: a definite outcome, never retried as it is."""
+    """The exchange understood and refused the request: a definite outcome, never retried as it
+    is.
+    """
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(code, message)

@@ -1,7 +1,8 @@
 """Messages to bytes and back, exactly: decimals as text, arrays as their raw bytes. Pure.
 
-JSON by msgspec, because journal entries must be readable with `psql`, stable for hashing, and typed when
-read back; msgspec validates while decoding and is the fastest of the well-kept libraries for that.
+JSON by msgspec, because journal entries must be readable with `psql`, stable for hashing, and
+typed when read back; msgspec validates while decoding and is the fastest of the well-kept
+libraries for that.
 """
 
 import base64
@@ -37,11 +38,13 @@ def _dec(kind: type, value: Any) -> Any:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_enc)
-_decoders = {name: msgspec.json.Decoder(cls, dec_hook=_dec) for name, cls in KINDS.items()}
+_decoders: dict[str, msgspec.json.Decoder[Any]] = {
+    name: msgspec.json.Decoder(cls, dec_hook=_dec) for name, cls in KINDS.items()
+}
 
 
 def encode(value: Any) -> bytes:
-    """Bytes of any message or plain dataclass; equal values give equal bytes."""
+    """Bytes of any message or plain dataclass; the same value always gives the same bytes."""
     return _encoder.encode(value)
 
 

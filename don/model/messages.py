@@ -1,8 +1,9 @@
 """What the desk takes in and gives out: one dataclass a message, numbered and journalled. Pure.
 
-The engine is a fold over `Input`s; each yields `Output`s. Both are encoded by `don.model.codec`, kept in
-the journal, and compared on replay. Money and sizes are exact decimals; estimates are float64 arrays.
-Arrays name their axes in comments. Every input carries `key`, its idempotency key within the account.
+The engine is a fold over `Input`s; each yields `Output`s. Both are encoded by `don.model.codec`,
+kept in the journal, and compared on replay. Money and sizes are exact decimals; estimates are
+float64 arrays. Arrays name their axes in comments. Every input carries `key`, its idempotency key
+within the account.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class TargetStatus(StrEnum):
     FALLBACK = "fallback"  # no solution: the last target, pulled inside the limits
 
 
-# ---- inputs -------------------------------------------------------------------------------------------
+# ---- inputs --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +177,7 @@ Input = (
     | Timer
 )
 
-# ---- outputs ------------------------------------------------------------------------------------------
+# ---- outputs -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,7 +123,9 @@ class Denial:
 
 
 def client_order_id(session: str, decision: int, index: int) -> str:
-    """The id of one order: a pure function of (session, decision, order index), at most 36 characters."""
+    """The id of one order: a pure function of (session, decision, order index), at most 36
+    characters.
+    """
     text = f"don-{session}-{decision}-{index}"
     if len(text) > 36:
         raise ValueError(f"client order id is limited to 36 characters, was {text!r}")

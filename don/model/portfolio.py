@@ -37,8 +37,9 @@ def apply_fill(
 ) -> tuple[Position, Decimal]:
     """The position after a fill, and the profit that it realised (before fees), in quote.
 
-    Average-cost accounting: a reduction removes cost in proportion, rounded half-even to 1e-8, the last
-    reduction removes what is left, so realised profit sums exactly to cash received minus cash paid.
+    Average-cost accounting: a reduction removes cost in proportion, rounded half-even to 1e-8,
+    the last reduction removes what is left, so realised profit sums exactly to cash received
+    minus cash paid.
     """
     signed = size * side.sign
     held, cost = position.size, position.cost

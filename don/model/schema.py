@@ -1,6 +1,6 @@
 """Arrow schemas of the market tables that feeds produce. Pure.
 
-A feed sends a `MarketBatch`: for each channel at most one table. Rows of a table are in arrival order.
+A feed sends a `MarketBatch`: at most one table a channel, its rows in arrival order.
 Prices and sizes here are float64: they feed estimates; what is owed uses the decimals of reports.
 """
 
@@ -14,7 +14,7 @@ _COMMON = [("symbol", pa.string()), ("ts_event", pa.int64()), ("ts_recv", pa.int
 _LEVELS = pa.list_(pa.float64(), DEPTH)
 
 SCHEMAS: dict[str, pa.Schema] = {
-    # one row a trade; `buy` is the aggressor's side; `id` rises by one per symbol where the exchange says so
+    # one row a trade; `buy`: the aggressor bought; `id` rises by one where the exchange says so
     "trades": pa.schema(
         [
             *_COMMON,
