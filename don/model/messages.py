@@ -23,6 +23,7 @@ class CommandKind(StrEnum):
     HALT = "halt"  # cancel everything, flatten, refuse new orders until resumed
     RESUME = "resume"
     STOP = "stop"  # the session ends: cancel open orders, keep positions
+    ADOPT = "adopt"  # take the exchange's next account report as the truth, on record
 
 
 class TargetStatus(StrEnum):
@@ -52,6 +53,7 @@ class SessionStart:
         str  # JSON of the carried state (ledger, open orders, halt); "" at the account's beginning
     )
     ts_recv: int
+    features: tuple[str, ...] = ()  # names in the set, to check the policy; () leaves it to later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,7 @@ class FeatureSnapshot:
     close: np.ndarray  # [symbol] float64, last traded price of the bar
     mark: np.ndarray  # [symbol] float64
     stale: tuple[str, ...]  # symbols whose bar or book is missing, late or being resynchronised
+    ts_taken: int = 0  # wall time at which the desk took it, stamped by the desk; 0: at ts_recv
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +196,7 @@ class OptimizeRequest:
     w_last: np.ndarray  # [symbol] last accepted target
     cost: np.ndarray  # [symbol] cost per unit of turnover, fraction (fee + half spread)
     tradable: np.ndarray  # [symbol] bool; False holds the current weight
+    desired: np.ndarray | None = None  # [symbol] weights to track instead of earning mu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
