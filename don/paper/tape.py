@@ -1,0 +1,111 @@
+"""The tape: what the paper exchange replays. Opens Parquet files and recordings: I/O by nature.
+
+`open_tape()` replays the sample that ships with Don; with a path, a user's own bars (Parquet).
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from don.clock import interval_ns
+from don.errors import DataError
+from don.model.instrument import Instrument
+from don.paper.bar_tape import BarTape, BridgeConfig
+from don.paper.events import BarClose, TapeEvent
+from don.paper.funding import funding_beside, load_funding
+from don.paper.sample.make_sample import SAMPLE
+from don.paper.tape_data import load_bars
+
+
+class Tape(Protocol):
+    """A replayable market. Symbols are the exchange's (`BTCUSDT`); times are tape time, ns."""
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The exchange's names of the instruments."""
+        ...
+
+    @property
+    def interval(self) -> str:
+        """Length of the bars that `events` closes, e.g. `30m`."""
+        ...
+
+    @property
+    def interval_ns(self) -> int:
+        """The same in ns."""
+        ...
+
+    @property
+    def start(self) -> int:
+        """Position where a new replay begins: some history lies before it."""
+        ...
+
+    @property
+    def first_ns(self) -> int:
+        """Earliest time that can be replayed."""
+        ...
+
+    @property
+    def end_ns(self) -> int:
+        """Time at which the tape ends."""
+        ...
+
+    def instruments(self) -> tuple[Instrument, ...]:
+        """The instruments, derived from the data."""
+        ...
+
+    def time_of(self, position: int) -> int:
+        """Tape time of a position, to the bar."""
+        ...
+
+    def history(self, symbol: str, interval: str, end_ns: int, limit: int = 500) -> list[BarClose]:
+        """Bars closed at or before `end_ns`, oldest first; larger intervals are re-sampled."""
+        ...
+
+    def events(self, position: int | None = None) -> Iterator[tuple[int, TapeEvent]]:
+        """Events from a position on: (position after the event, event).
+
+        Starting at a position that was yielded gives the same events as going on from there, after
+        each symbol's book (a snapshot) and mark price as they stand.
+        """
+        ...
+
+
+def open_tape(
+    path: Path | str | None = None,
+    symbols: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    start_ns: int | None = None,
+    interval: str | None = None,
+    funding: Path | str | None = None,
+    bridge: BridgeConfig | None = None,
+) -> Tape:
+    """Open a tape.
+
+    Args:
+        path: a Parquet file of bars; None for the shipped sample.
+        symbols: which ones, as `BTC-USDT-PERP`, `BTCUSDT` or `BTCUSD`; None for all.
+        seed: of the bridge from bars to trades.
+        start_ns: where a new replay begins; None leaves 500 bars of history before it.
+        interval: length of the file's bars; None to infer it. Stated, it must agree with the file.
+        funding: Parquet file of funding payments; None looks for one beside the tape by its name.
+        bridge: how bars are expanded.
+
+    Raises:
+        DataError: naming file, column and what is expected; or symbol, start or interval.
+    """
+    file = Path(path) if path is not None else SAMPLE
+    try:
+        stated = interval_ns(interval) if interval is not None else None
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    panel = load_bars(file, symbols, stated)
+    if stated is not None and stated != panel.interval_ns:
+        raise DataError(
+            f"interval must be that of the bars in {file} ({panel.interval_ns // 10**9} s), "
+            f"was {interval!r}"
+        )
+    beside = Path(funding) if funding is not None else funding_beside(file)
+    schedules = load_funding(beside, [i.exchange_symbol for i in panel.instruments])
+    return BarTape(panel, schedules, seed=seed, start_ns=start_ns, config=bridge)
