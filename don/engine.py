@@ -1,0 +1,202 @@
+"""Don's decision core: a fold over the desk's inputs. Pure and deterministic.
+
+`Engine(start)` is a function of the session's first entry, `step(message)` of all entries so far:
+no clock, no I/O, no randomness. The desk journals each input before it steps, so the same log gives
+the same outputs bit for bit, and restarting is replaying. Wall time is what inputs were stamped
+with.
+"""
+
+from typing import Any
+
+from don import engine_state
+from don.clock import NS_PER_S
+from don.engine_core import Core
+from don.engine_decide import Decider
+from don.engine_halt import KillSwitch
+from don.engine_reports import Reporter
+from don.engine_state import EngineState
+from don.engine_view import view
+from don.execution.orders import OrderBookkeeper
+from don.ledger import Cursors, Ledger
+from don.model.messages import (
+    AccountReport,
+    Command,
+    CommandKind,
+    FeatureSnapshot,
+    FillReport,
+    FundingReport,
+    History,
+    Input,
+    OrderReport,
+    Output,
+    SessionStart,
+    Target,
+    Timer,
+)
+
+
+class Engine:
+    """One account's desk, without its wires."""
+
+    def __init__(self, start: SessionStart) -> None:
+        """Take up where the carried state left off.
+
+        Raises:
+            ConfigError: if configuration, policy, symbols, instruments or features do not fit
+            together.
+            JournalError: if the carried state cannot be read.
+        """
+        self._core = Core(start)
+        self._decider = Decider(self._core)
+        self._reports = Reporter(self._core)
+        self._switch = KillSwitch(self._core)
+        self._heard = start.ts_recv  # wall time of the last snapshot
+
+    @property
+    def ledger(self) -> Ledger:
+        """The account's books; for reading."""
+        return self._core.ledger
+
+    @property
+    def orders(self) -> OrderBookkeeper:
+        """The account's orders; for reading."""
+        return self._core.orders
+
+    @property
+    def halted(self) -> bool:
+        """True from a halt until a person resumes, across sessions."""
+        return self._core.halted
+
+    @property
+    def reconciled(self) -> bool:
+        """True while the books are known to equal the exchange's account; else nothing trades."""
+        return self._core.reconciled
+
+    @property
+    def stopping(self) -> bool:
+        """True once the session was told to stop."""
+        return self._core.stopping
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing is in flight: every order is final and all its fills are counted."""
+        return not self._core.orders.in_flight()
+
+    def cursors(self) -> Cursors:
+        """Up to where the books know the exchange's fills and payments."""
+        return self._core.ledger.cursors()
+
+    def step(self, message: Input) -> list[Output]:
+        """Take in the next input; what comes out is to be journalled, then acted on, in this order.
+
+        Raises:
+            ValueError: if the message cannot be part of a running session.
+        """
+        core = self._core
+        core.out = []
+        taken = message.ts_recv
+        if isinstance(message, FeatureSnapshot):
+            taken = max(taken, message.ts_taken)
+        core.wall = max(core.wall, taken)
+        match message:
+            case FeatureSnapshot():
+                self._on_snapshot(message)
+            case Target():
+                self._decider.on_target(message)
+            case OrderReport():
+                settled = self._reports.on_order(message)
+                self._switch.on_order()
+                if settled:
+                    self._decider.on_settled(message.symbol)
+            case FillReport():
+                counted, settled = self._reports.on_fill(message)
+                if counted:
+                    self._switch.on_fill()
+                if settled:
+                    self._decider.on_settled(message.fill.symbol)
+            case FundingReport():
+                self._reports.on_funding(message)
+            case AccountReport():
+                self._reports.on_account(message)
+                self._switch.on_time()
+            case Command():
+                self._on_command(message)
+            case Timer():
+                self._on_timer()
+            case History():
+                core.market.on_history(message)
+            case _:
+                raise ValueError(f"a running session cannot take in a {type(message).__name__}")
+        return core.out
+
+    def state(self) -> str:
+        """JSON to carry into the next session's `SessionStart.state`."""
+        core = self._core
+        return engine_state.dump(
+            EngineState(
+                ledger=core.ledger.dump(),
+                orders=core.orders.carried(),
+                halted=core.halted,
+                halt_reason=core.halt_reason,
+                target=core.target,
+                marks=core.market.marks,
+                day=core.risk.day,
+                covariance=core.market.covariance.dump(),
+            )
+        )
+
+    def view(self) -> dict[str, Any]:
+        """The engine as a JSON-able dictionary, see `don.engine_view`."""
+        return view(self._core)
+
+    def _on_snapshot(self, snapshot: FeatureSnapshot) -> None:
+        """Price the account, then decide: in the end one decision on record per snapshot."""
+        core = self._core
+        if not core.market.on_snapshot(snapshot):
+            return
+        self._heard = core.wall
+        self._decider.drop("no target before the next snapshot")
+        if core.ledger.adopted:
+            equity = core.equity_point(snapshot.ts_event)
+            core.risk.mark_day(snapshot.ts_event, equity)
+            loss, limit = core.risk.loss(equity), core.config.risk.max_daily_loss
+            if not core.halted and loss >= limit:
+                self._switch.halt(
+                    f"DAILY_LOSS: down {loss:.4f} today, limit {limit}", snapshot=snapshot.version
+                )
+                return
+        if core.halted and self._switch.on_time(snapshot=snapshot.version):
+            return
+        self._decider.on_snapshot(snapshot)
+
+    def _on_command(self, command: Command) -> None:
+        core = self._core
+        why = f"{command.kind} by {command.actor}: {command.reason}"
+        match command.kind:
+            case CommandKind.HALT:
+                self._decider.drop(why)
+                self._switch.halt(why)
+            case CommandKind.RESUME:
+                self._switch.resume(why)
+            case CommandKind.STOP:
+                core.stopping = True
+                self._decider.drop(why)
+                waiting = core.cancel_resting(why)
+                core.record(
+                    core.next_decision(), "stop", [why, f"{waiting} resting orders cancelled"]
+                )
+            case CommandKind.ADOPT:
+                core.adopt_next = True
+                core.record(core.next_decision(), "adopt", [why])
+
+    def _on_timer(self) -> None:
+        """Notice silence; try again to close what a halt left open."""
+        core = self._core
+        quiet = (core.wall - self._heard) / NS_PER_S
+        if quiet > core.config.silence_s and not core.market.silent:
+            core.market.silent = True
+            why = f"STALE_DATA: no snapshot for {quiet:.0f} s"
+            self._decider.drop(why)
+            waiting = core.cancel_resting(why)
+            core.record(core.next_decision(), "stale", [why, f"{waiting} resting orders cancelled"])
+        self._switch.on_time()

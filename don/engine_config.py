@@ -1,0 +1,41 @@
+"""Configuration of the decision core; its JSON travels in `SessionStart.config`. Pure."""
+
+from pydantic import Field, ValidationError
+
+from don.errors import ConfigError
+from don.execution.planner import PlannerConfig
+from don.model.section import Section
+from don.policies import PoliciesConfig
+from don.portfolio.config import PortfolioConfig
+from don.portfolio.risk_models import CovarianceConfig
+from don.risk.config import RiskConfig
+
+
+class EngineConfig(Section):
+    """Everything that shapes decisions."""
+
+    policies: PoliciesConfig = PoliciesConfig()
+    covariance: CovarianceConfig = CovarianceConfig()
+    portfolio: PortfolioConfig = PortfolioConfig()
+    risk: RiskConfig = RiskConfig()
+    planner: PlannerConfig = PlannerConfig()
+    max_snapshot_age_s: float = Field(default=10.0, gt=0)  # wall time from market data to decision
+    silence_s: float = Field(
+        default=120.0, gt=0
+    )  # without a snapshot: data are stale, orders leave
+    half_spread: float = Field(default=0.0001, ge=0)  # fraction, added to the taker fee as cost
+    flatten_retry_s: float = Field(default=2.0, gt=0)  # wall time between tries to close a rest
+
+
+def parse_config(text: str) -> EngineConfig:
+    """The configuration in a session's first entry.
+
+    Raises:
+        ConfigError: if the text does not fit.
+    """
+    try:
+        return EngineConfig.model_validate_json(text or "{}")
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"engine config: {path} {first['msg']}") from error

@@ -1,0 +1,264 @@
+"""The engine's shared state and the few acts that change it: submit, cancel, record. Pure.
+
+The parts of the engine (`engine_decide`, `engine_reports`, `engine_halt`) hold one `Core` and no
+state that matters besides. Outputs gather in `out`, in the order in which they came about.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+
+from don import engine_state
+from don.engine_config import parse_config
+from don.engine_market import MarketView
+from don.errors import ConfigError
+from don.execution.orders import OrderBookkeeper, OrderRecord
+from don.execution.planner import Ticket
+from don.execution.reconcile import Suspicion
+from don.ledger import Ledger
+from don.model.instrument import Instrument
+from don.model.messages import (
+    CancelOrder,
+    Decision,
+    Difference,
+    Equity,
+    Output,
+    SessionStart,
+    SubmitOrder,
+)
+from don.model.order import Denial, Order, client_order_id
+from don.model.portfolio import ZERO
+from don.policies import check_features, make_policy
+from don.risk.engine import Gate, RiskEngine
+from don.risk.exposure import Book
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened in this session."""
+
+    orders: int = 0
+    fills: int = 0
+    denials: int = 0
+    decisions: int = 0
+    differences: int = 0
+
+
+class Core:
+    """Everything the engine knows. A pure function of the session's first entry, then moved by
+    inputs.
+    """
+
+    def __init__(self, start: SessionStart) -> None:
+        """Check the first entry and take up the carried state.
+
+        Raises:
+            ConfigError: if configuration, policy, symbols and instruments do not fit together.
+            JournalError: if the carried state cannot be read.
+        """
+        known = [i.symbol for i in start.instruments]
+        absent = [s for s in start.symbols if s not in known]
+        if absent or not start.symbols:
+            raise ConfigError(
+                f"symbols must be listed by the exchange, {', '.join(absent) or 'none given'} "
+                f"not among {', '.join(known)}"
+            )
+        self.start = start
+        self.config = parse_config(start.config)
+        self.policy = make_policy(start.policy, self.config.policies)
+        if start.features:
+            check_features(self.policy, start.features)
+        self.session = start.session
+        self.symbols = start.symbols
+        self.instruments: Mapping[str, Instrument] = {i.symbol: i for i in start.instruments}
+        self._fees = {i.symbol: i.taker_fee for i in start.instruments}
+
+        state = engine_state.load(start.state)
+        self.ledger = Ledger(state.ledger)
+        self.orders = OrderBookkeeper(state.orders)
+        self.market = MarketView(
+            start.symbols,
+            start.interval_ns,
+            self.config.covariance,
+            marks=state.marks,
+            covariance=state.covariance,
+        )
+        self.risk = RiskEngine(self.config.risk, self.instruments, state.day)
+        self.halted, self.halt_reason = state.halted, state.halt_reason
+        self.target: dict[str, float] = dict(state.target)
+
+        self.wall = start.ts_recv
+        self.reconciled = False
+        self.stopping = False
+        self.adopt_next = False
+        self.suspicion: Suspicion | None = None
+        self.ledger_equal: bool | None = None  # what the last comparison said
+        self.told: frozenset[tuple[str, str, str]] = frozenset()  # differences already raised
+        self.activity = 0  # facts counted, to see that nothing happened between two reports
+        self.counts = Counts()
+        self.decision = 0
+        self.last_decision: Decision | None = None
+        self.last_equity: Equity | None = None
+        self.out: list[Output] = []
+        self.fees_before = self.ledger.fees
+        self.funding_before = self.ledger.funding
+        self.pnl_before = self.pnl() if self.ledger.adopted else ZERO
+
+    # ---- figures --------------------------------------------------------------------------------
+
+    def equity(self) -> Decimal:
+        """Balance plus unrealised profit at the last marks."""
+        return self.ledger.equity(self.market.marks)
+
+    def pnl(self) -> Decimal:
+        """Profit since the account's beginning: equity less what was put in."""
+        return self.equity() - self.ledger.deposits - self.ledger.adjustments
+
+    def weights_now(self, equity: Decimal) -> np.ndarray:
+        """[symbol] positions as fractions of equity; orders about to fill count as filled."""
+        return np.array(
+            [
+                float(self._expected(s) * self.market.marks.get(s, ZERO) / equity)
+                for s in self.symbols
+            ]
+        )
+
+    def book(self) -> Book:
+        """What risk looks at."""
+        return Book(
+            ledger=self.ledger,
+            orders=self.orders,
+            marks=self.market.marks,
+            taker_fees=self._fees,
+            equity=self.equity(),
+        )
+
+    def gate(self) -> Gate:
+        """Whether the desk as a whole may send orders."""
+        stale = self.market.stale_now()
+        if self.market.age_s(self.wall) > self.config.max_snapshot_age_s:
+            stale = frozenset(self.symbols)
+        return Gate(halted=self.halted, reconciled=self.reconciled, stale=stale, ts_wall=self.wall)
+
+    # ---- acts -----------------------------------------------------------------------------------
+
+    def next_decision(self) -> int:
+        """A new decision number."""
+        self.decision += 1
+        return self.decision
+
+    def submit(
+        self, tickets: Iterable[Ticket], decision: int, *, emergency: bool = False
+    ) -> tuple[list[str], list[Denial]]:
+        """Send orders through the risk checks; `emergency` orders, which only reduce, skip them.
+
+        Returns:
+            Client order ids of those sent, and the refusals of the others.
+        """
+        sent: list[str] = []
+        denials: list[Denial] = []
+        for index, ticket in enumerate(tickets):
+            order = Order(
+                client_order_id=client_order_id(self.session, decision, index),
+                decision=decision,
+                index=index,
+                symbol=ticket.symbol,
+                side=ticket.side,
+                type=ticket.type,
+                size=ticket.size,
+                price=ticket.price,
+                time_in_force=ticket.time_in_force,
+                reduce_only=ticket.reduce_only,
+                ts_event=self.market.ts_event,
+                reason=ticket.reason,
+            )
+            if not emergency:
+                denial = self.risk.check(order, self.book(), self.gate())
+                if denial is not None:
+                    denials.append(denial)
+                    continue
+            self.orders.intend(order, self.wall)
+            self.out.append(SubmitOrder(order=order))
+            sent.append(order.client_order_id)
+        self.counts.orders += len(sent)
+        self.counts.denials += len(denials)
+        return sent, denials
+
+    def cancel(self, record: OrderRecord, reason: str) -> None:
+        """Ask for the cancellation of one of our orders."""
+        order = record.order
+        self.orders.mark_cancelling(order.client_order_id)
+        self.out.append(
+            CancelOrder(client_order_id=order.client_order_id, symbol=order.symbol, reason=reason)
+        )
+
+    def cancel_resting(self, reason: str) -> int:
+        """Ask for the cancellation of every order that rests; others end by themselves."""
+        resting = [r for r in self.orders.in_flight() if r.rests and not r.status.final]
+        for record in resting:
+            if not record.cancelling:
+                self.cancel(record, reason)
+        return len(resting)
+
+    def record(
+        self,
+        decision: int,
+        status: str,
+        reasons: Sequence[str],
+        *,
+        snapshot: int = 0,
+        forecast: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
+        denials: Sequence[Denial] = (),
+        orders: Sequence[str] = (),
+    ) -> None:
+        """Put on record why the desk did what it did."""
+        nothing = np.zeros(len(self.symbols))
+        made = Decision(
+            decision=decision,
+            ts_event=self.market.ts_event,
+            snapshot=snapshot,
+            policy=self.policy.name,
+            symbols=self.symbols,
+            forecast=nothing if forecast is None else forecast,
+            weights=nothing if weights is None else weights,
+            status=status,
+            reasons=tuple(reasons),
+            denials=tuple(denials),
+            orders=tuple(orders),
+        )
+        self.last_decision = made
+        self.counts.decisions += 1
+        self.out.append(made)
+
+    def difference(self, what: str, ours: object, theirs: object, ts_event: int) -> None:
+        """Put on record that books and exchange disagree."""
+        self.counts.differences += 1
+        self.out.append(
+            Difference(what=what, ledger=str(ours), exchange=str(theirs), ts_event=ts_event)
+        )
+
+    def equity_point(self, ts_event: int) -> Decimal:
+        """Add a point to the equity curve."""
+        balance, unrealized = self.ledger.balance, self.ledger.unrealized(self.market.marks)
+        self.last_equity = Equity(
+            ts_event=ts_event,
+            equity=balance + unrealized,
+            balance=balance,
+            unrealized=unrealized,
+        )
+        self.out.append(self.last_equity)
+        return balance + unrealized
+
+    def _expected(self, symbol: str) -> Decimal:
+        """Position size once the orders that do not rest are through."""
+        coming = sum(
+            (
+                (r.missing if r.rests else r.remaining) * r.order.side.sign
+                for r in self.orders.in_flight(symbol)
+            ),
+            ZERO,
+        )
+        return self.ledger.position(symbol).size + coming

@@ -1,0 +1,239 @@
+"""From snapshot to orders in two steps: ask the optimizer, act on its answer. Pure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from don.engine_core import Core
+from don.execution.planner import plan
+from don.model.messages import FeatureSnapshot, OptimizeRequest, Target
+from don.policies import PolicyInput, check_features
+from don.portfolio.risk_models import shrink_to_constant_correlation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A question to the optimizer that is not answered yet."""
+
+    decision: int
+    snapshot: int
+    forecast: np.ndarray  # [symbol] expected return per bar, or the weights wanted
+    tradable: np.ndarray  # [symbol] bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The target acted on last, for symbols whose working orders had to end first."""
+
+    decision: int
+    weights: np.ndarray  # [symbol]
+    tradable: np.ndarray
+    waiting: frozenset[str]
+
+
+class Decider:
+    """Decides on each snapshot once."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._pending: Pending | None = None
+        self._standing: Standing | None = None
+
+    def drop(self, why: str) -> None:
+        """End the open question, if any, and whatever was left to do of the last target."""
+        pending, self._pending, self._standing = self._pending, None, None
+        if pending is not None:
+            self._core.record(
+                pending.decision,
+                "skipped",
+                [*pending.reasons, why],
+                snapshot=pending.snapshot,
+                forecast=pending.forecast,
+            )
+
+    def on_snapshot(self, snapshot: FeatureSnapshot) -> None:
+        """Ask for a target, or say why not. Prices are taken in already."""
+        core = self._core
+        decision = core.next_decision()
+        obstacle = self._obstacle()
+        if obstacle:
+            core.record(decision, "skipped", [obstacle], snapshot=snapshot.version)
+            return
+        check_features(core.policy, snapshot.names)
+        equity = core.equity()
+        Sigma = shrink_to_constant_correlation(
+            core.market.covariance.Sigma(), core.config.covariance.shrinkage
+        )
+        fresh = core.market.tradable()
+        said = core.policy.forecast(
+            PolicyInput(
+                symbols=core.symbols,
+                features=core.market.features(snapshot, core.policy.features),
+                Sigma=Sigma,
+                tradable=fresh,
+            )
+        )
+        tradable = fresh & said.usable
+        forecast = said.mu if said.desired is None else said.desired
+        reasons = [said.reason] if said.reason else []
+        held_back = [s for s, ok in zip(core.symbols, tradable, strict=True) if not ok]
+        if held_back:
+            reasons.append(f"not tradable: {', '.join(held_back)}")
+        if not tradable.any():
+            core.record(decision, "skipped", reasons, snapshot=snapshot.version, forecast=forecast)
+            return
+        self._pending = Pending(
+            decision=decision,
+            snapshot=snapshot.version,
+            forecast=forecast,
+            tradable=tradable,
+            reasons=tuple(reasons),
+        )
+        core.out.append(
+            OptimizeRequest(
+                decision=decision,
+                ts_event=snapshot.ts_event,
+                symbols=core.symbols,
+                mu=said.mu,
+                Sigma=Sigma,
+                w_now=core.weights_now(equity),
+                w_last=np.array([core.target.get(s, 0.0) for s in core.symbols]),
+                cost=self._costs(),
+                tradable=tradable,
+                desired=said.desired,
+            )
+        )
+
+    def on_target(self, target: Target) -> None:
+        """Act on the answer to the open question; any other is outdated and changes nothing."""
+        core, pending = self._core, self._pending
+        if pending is None or target.decision != pending.decision:
+            return
+        obstacle = self._obstacle()
+        if not obstacle and set(target.symbols) != set(core.symbols):
+            obstacle = f"target is for {', '.join(target.symbols)}"
+        if obstacle:
+            self.drop(obstacle)
+            return
+        self._pending = None
+        given = dict(zip(target.symbols, target.weights.tolist(), strict=True))
+        weights = np.array([given[s] for s in core.symbols])
+        equity = core.equity()
+        tradable = pending.tradable & core.market.tradable()
+        reviewed, cuts = core.risk.review(weights, equity, core.weights_now(equity), tradable)
+        reasons = [*pending.reasons, *cuts]
+        if target.detail and target.detail != target.status:
+            reasons.append(target.detail)
+        if not np.isfinite(weights).all():
+            core.record(
+                pending.decision,
+                "skipped",
+                reasons,
+                snapshot=pending.snapshot,
+                forecast=pending.forecast,
+            )
+            return
+        core.target = dict(zip(core.symbols, reviewed.tolist(), strict=True))
+        self._standing = Standing(
+            decision=pending.decision,
+            weights=reviewed,
+            tradable=tradable,
+            waiting=frozenset(core.symbols),
+        )
+        self._carry_out(
+            pending.decision,
+            str(target.status),
+            reasons,
+            snapshot=pending.snapshot,
+            forecast=pending.forecast,
+        )
+
+    def on_settled(self, symbol: str) -> None:
+        """A symbol's order has ended: trade the rest of the target if it waited for that."""
+        core, standing = self._core, self._standing
+        if standing is None or symbol not in standing.waiting or core.orders.in_flight(symbol):
+            return
+        if self._obstacle():
+            self._standing = None
+            return
+        self._carry_out(core.next_decision(), "replan", [f"{symbol}: working orders ended"], symbol)
+
+    def _carry_out(
+        self,
+        decision: int,
+        status: str,
+        reasons: list[str],
+        only: str = "",
+        *,
+        snapshot: int = 0,
+        forecast: np.ndarray | None = None,
+    ) -> None:
+        """Plan and send orders for the standing target, for all its symbols or one of them."""
+        core, standing = self._core, self._standing
+        if standing is None:
+            raise AssertionError("a target must stand before it is carried out")
+        chosen = standing.tradable & core.market.tradable()
+        if only:
+            chosen = chosen & np.array([s == only for s in core.symbols])
+        made = plan(
+            symbols=core.symbols,
+            weights=standing.weights,
+            tradable=chosen,
+            equity=core.equity(),
+            ledger=core.ledger,
+            orders=core.orders,
+            marks=core.market.marks,
+            instruments=core.instruments,
+            config=core.config.planner,
+            max_notional=core.config.risk.max_order_notional,
+        )
+        waiting = frozenset(made.waiting) | (standing.waiting - {only} if only else frozenset())
+        self._standing = Standing(
+            decision=standing.decision,
+            weights=standing.weights,
+            tradable=standing.tradable,
+            waiting=waiting,
+        )
+        for client_id in made.cancels:
+            record = core.orders.get(client_id)
+            if record is not None:
+                core.cancel(record, f"decision {decision} wants something else")
+        sent, denials = core.submit(made.tickets, decision)
+        core.record(
+            decision,
+            status,
+            [*reasons, *made.reasons],
+            snapshot=snapshot,
+            forecast=forecast,
+            weights=standing.weights,
+            denials=denials,
+            orders=sent,
+        )
+
+    def _obstacle(self) -> str:
+        """Why the desk must not trade right now; empty if it may."""
+        core, config = self._core, self._core.config
+        if core.halted:
+            return f"halted: {core.halt_reason}"
+        if core.stopping:
+            return "the session is stopping"
+        if not core.reconciled:
+            return "UNRECONCILED: the books are not yet compared with the exchange"
+        age = core.market.age_s(core.wall)
+        if age > config.max_snapshot_age_s:
+            return f"STALE_DATA: market data are {age:.1f} s old, limit {config.max_snapshot_age_s}"
+        if core.market.silent:
+            return "STALE_DATA: the feed is silent"
+        bars = core.market.covariance.count
+        if bars < config.covariance.min_bars:
+            return f"warming up: {bars} of {config.covariance.min_bars} returns seen"
+        if core.equity() <= 0:
+            return f"equity must be positive, was {core.equity()}"
+        return ""
+
+    def _costs(self) -> np.ndarray:
+        """[symbol] what a unit of turnover costs: taker fee and half the spread."""
+        core = self._core
+        fees = [float(core.instruments[s].taker_fee) for s in core.symbols]
+        return np.maximum(np.array(fees) + core.config.half_spread, 0.0)

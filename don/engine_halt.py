@@ -1,0 +1,81 @@
+"""The kill switch: cancel, flatten, refuse, until a person resumes. Pure."""
+
+from don.clock import NS_PER_S
+from don.engine_core import Core
+from don.execution.flatten import flatten
+from don.model.order import OrderStatus
+
+MAX_BACKOFF = 32  # times `flatten_retry_s`, between tries that closed nothing
+
+
+class KillSwitch:
+    """Brings the account to flat and keeps it there while halted."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._last_try = 0  # wall time
+        self._backoff = 1
+
+    def halt(self, reason: str, *, snapshot: int = 0) -> None:
+        """Cancel every open order, close every position, refuse everything until `resume`."""
+        core = self._core
+        if not core.halted:
+            core.halted, core.halt_reason = True, reason
+        self._backoff = 1
+        self._sweep()
+        self._flatten("halt", [reason], snapshot=snapshot, always=True)
+
+    def resume(self, reason: str) -> None:
+        """Trade again. Today's loss counts from here: whoever resumes has seen it."""
+        core = self._core
+        was = core.halt_reason if core.halted else ""
+        core.halted, core.halt_reason = False, ""
+        core.risk.rebase(core.equity())
+        core.record(
+            core.next_decision(),
+            "resume",
+            [reason, f"was halted: {was}" if was else "was not halted"],
+        )
+
+    def on_fill(self) -> None:
+        """A late fill may have opened a position again: close it at once."""
+        self._backoff = 1
+        if self._core.halted:
+            self._flatten("flatten", ["a fill while halted left a position"])
+
+    def on_order(self) -> None:
+        """An order of ours may have turned up open: cancel it."""
+        if self._core.halted:
+            self._sweep()
+
+    def on_time(self, *, snapshot: int = 0) -> bool:
+        """Try again, with growing pauses, to close what is left. True if orders went out."""
+        core = self._core
+        pause = core.config.flatten_retry_s * self._backoff * NS_PER_S
+        if not core.halted or core.wall - self._last_try < pause:
+            return False
+        self._sweep()
+        return self._flatten("flatten", ["a position is left"], snapshot=snapshot)
+
+    def _sweep(self) -> None:
+        """Cancel what is open. A cancellation sent before the order was seen is sent again."""
+        core = self._core
+        for record in core.orders.in_flight():
+            known = record.status is OrderStatus.OPEN
+            if not record.status.final and not record.cancelling and (known or record.rests):
+                core.cancel(record, f"halted: {core.halt_reason}")
+
+    def _flatten(
+        self, status: str, reasons: list[str], *, snapshot: int = 0, always: bool = False
+    ) -> bool:
+        core = self._core
+        tickets = flatten(core.ledger, core.orders, core.instruments)
+        if not tickets and not always:
+            return False
+        decision = core.next_decision()
+        sent, _ = core.submit(tickets, decision, emergency=True)
+        self._last_try = core.wall
+        if sent:
+            self._backoff = min(2 * self._backoff, MAX_BACKOFF)
+        core.record(decision, status, reasons, snapshot=snapshot, orders=sent)
+        return bool(tickets)

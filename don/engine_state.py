@@ -1,0 +1,53 @@
+"""What one session hands to the next: books, open orders, halt, estimates. Pure; JSON, exact.
+
+Decimals are text, floats print so that they read back as the same bits, arrays are raw bytes.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from don.errors import JournalError
+from don.execution.orders import OrderRecord
+from don.ledger import LedgerState
+from don.model import codec
+from don.portfolio.risk_models import CovarianceState
+from don.risk.engine import DayState
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineState:
+    """The carried state. The default is an account's beginning."""
+
+    format: int = FORMAT
+    ledger: LedgerState = field(default_factory=LedgerState)
+    orders: tuple[OrderRecord, ...] = ()
+    halted: bool = False
+    halt_reason: str = ""
+    target: dict[str, float] = field(default_factory=dict)  # last accepted weights
+    marks: dict[str, Decimal] = field(default_factory=dict)
+    day: DayState = field(default_factory=DayState)
+    covariance: CovarianceState | None = None
+
+
+def dump(state: EngineState) -> str:
+    """JSON of the state; the same state always gives the same text."""
+    return codec.encode(state).decode()
+
+
+def load(text: str) -> EngineState:
+    """The state in a session's first entry; an empty text is an account's beginning.
+
+    Raises:
+        JournalError: if the text is not a state of a known format.
+    """
+    if not text:
+        return EngineState()
+    try:
+        state = codec.decode_as(EngineState, text)
+    except ValueError as error:
+        raise JournalError(f"carried state cannot be read: {error}") from error
+    if state.format != FORMAT:
+        raise JournalError(f"carried state has format {state.format}, this version reads {FORMAT}")
+    return state

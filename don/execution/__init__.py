@@ -1,0 +1,1 @@
+"""From targets to orders and back: planning, order states, flattening, reconciliation. Pure."""

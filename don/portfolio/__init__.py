@@ -1,0 +1,1 @@
+"""Portfolio choice: risk estimates, limits, the optimizer. Pure."""

@@ -1,0 +1,1 @@
+"""What may leave the desk: limits on targets and orders, typed refusals. Pure."""
