@@ -1,0 +1,243 @@
+"""One connection to Binance USD-M futures through ccxt: signing, time, budget, errors. Does I/O.
+
+ccxt's raw endpoint methods are used, with texts for amounts: its unified methods go through floats.
+ccxt itself is unmodified; its documented hook `on_rest_response` tells status, headers and body.
+"""
+
+import asyncio
+import contextvars
+import ipaddress
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import ccxt.async_support as ccxt
+import structlog
+from pydantic import Field
+
+from don.clock import NS_PER_MS, Clock
+from don.errors import ConfigError, ExchangeUnavailable, RateLimited
+from don.exchanges.binance_errors import Answer, StaleTimestamp, translate
+from don.exchanges.limiter import Priority, RateLimiter
+from don.model.section import Section
+from don.security.secrets import Secret
+
+_log = structlog.get_logger(__name__)
+_answer: contextvars.ContextVar[Answer | None] = contextvars.ContextVar("don_answer", default=None)
+
+TIME_ATTEMPTS = 3  # sends of one request whose time stamp the exchange refuses
+
+
+class GatewayConfig(Section):
+    """Where the exchange is and who we are there."""
+
+    rest_url: str = "http://127.0.0.1:8900"
+    ws_url: str = "wss://localhost:8901"
+    ca_file: Path | None = None  # trusted for TLS; None: the system's authorities
+    api_key: Secret = Secret("")
+    api_secret: Secret = Secret("")
+    asset: str = "USDT"  # margin asset and quote currency
+    recv_window_ms: int = Field(default=5_000, gt=0, le=60_000)
+    request_timeout_s: float = Field(default=10.0, gt=0)
+    maker_fee: Decimal = Field(default=Decimal("0.0002"))  # where the exchange tells none
+    taker_fee: Decimal = Field(default=Decimal("0.0005"))
+    keepalive_s: float = Field(default=1_200.0, gt=0)  # a listen key lives 60 min
+    ping_s: float = Field(default=10.0, gt=0)  # a stream silent to two pings is dead
+    reconnect_base_s: float = Field(default=0.25, gt=0)
+    reconnect_cap_s: float = Field(default=15.0, gt=0)
+    allow_live: bool = False  # first of two switches for hosts that are not loopback
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A REST call: ccxt's name of it, its request weight, and how many new orders it counts as."""
+
+    name: str
+    weight: int
+    orders: int = 0
+
+
+class _Ccxt(ccxt.binanceusdm):
+    """ccxt's exchange; its response hook notes what came back for the running request."""
+
+    def on_rest_response(
+        self,
+        code: int,
+        reason: str,
+        url: str,
+        method: str,
+        response_headers: Mapping[str, str],
+        response_body: str,
+        request_headers: object,
+        request_body: object,
+    ) -> Any:
+        answer = _answer.get()
+        if answer is not None:
+            answer.status, answer.headers, answer.body = code, response_headers, response_body
+        return super().on_rest_response(
+            code,
+            reason,
+            url,
+            method,
+            response_headers,
+            response_body,
+            request_headers,
+            request_body,
+        )
+
+
+class CcxtClient:
+    """Signed calls within the request budget."""
+
+    def __init__(
+        self, config: GatewayConfig, clock: Clock, rng: random.Random, *, live_confirmed: bool
+    ) -> None:
+        check_hosts(config, live_confirmed=live_confirmed)
+        self._clock = clock
+        self._config = config
+        self.limiter = RateLimiter(clock, rng)
+        self._sync = asyncio.Lock()
+        self._synced_ns = 0
+        options: dict[str, Any] = {
+            "apiKey": config.api_key.reveal(),
+            "secret": config.api_secret.reveal(),
+            "enableRateLimit": False,  # our budget knows priorities and the exchange's own counts
+            "timeout": int(config.request_timeout_s * 1_000),
+            "options": {"recvWindow": config.recv_window_ms, "timeDifference": 0},
+        }
+        if config.ca_file is not None:
+            options["cafile"] = str(config.ca_file)
+        self._ccxt = _Ccxt(options)
+        # ccxt logs headers with the API key at DEBUG
+        self._ccxt.logger = logging.getLogger("don.exchanges.ccxt")
+        self._ccxt.logger.setLevel(logging.WARNING)
+        base = config.rest_url.rstrip("/")
+        for name, url in self._ccxt.urls["api"].items():
+            if isinstance(url, str):
+                self._ccxt.urls["api"][name] = base + urlsplit(url).path
+
+    async def call(
+        self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority = Priority.POLL
+    ) -> Any:
+        """One request, when the budget allows; a refused time stamp is mended and sent again.
+
+        Returns:
+            The decoded JSON; numbers are texts.
+
+        Raises:
+            ExchangeRefused, ExchangeUnavailable, RateLimited: see `don.exchanges.base`.
+        """
+        for attempt in range(1, TIME_ATTEMPTS + 1):
+            await self.limiter.acquire(endpoint.weight, endpoint.orders, priority)
+            try:
+                return await self._send(endpoint, params)
+            except StaleTimestamp:
+                _log.warning("time stamp refused", call=endpoint.name, attempt=attempt)
+                if attempt == TIME_ATTEMPTS:
+                    raise
+                await self.sync_time(since_ns=self._clock.monotonic_ns())
+        raise AssertionError("unreachable")
+
+    async def call_now(
+        self, endpoint: Endpoint, params: Mapping[str, Any], priority: Priority
+    ) -> Any:
+        """One request at once and once, or not at all.
+
+        Raises:
+            RateLimited: the budget is used up or the exchange turned it away: not processed.
+            StaleTimestamp: the clocks disagreed; they are in step again: not processed.
+            ExchangeRefused, ExchangeUnavailable: see `don.exchanges.base`.
+        """
+        budget = self.limiter.budget
+        wait = budget.take(endpoint.weight, endpoint.orders, priority, self.limiter.now_ms())
+        if wait > 0:
+            raise RateLimited(f"{endpoint.name}: own request budget is used up", wait / 1_000)
+        try:
+            return await self._send(endpoint, params)
+        except StaleTimestamp:
+            await self.sync_time(since_ns=self._clock.monotonic_ns())
+            raise
+
+    async def sync_time(self, since_ns: int | None = None) -> None:
+        """Measure the exchange's clock against ours; calls at the same time share one measurement.
+
+        Args:
+            since_ns: monotonic time; a measurement made after it is good enough.
+        """
+        async with self._sync:
+            if since_ns is not None and self._synced_ns > since_ns:
+                return
+            await self.limiter.acquire(1, 0, Priority.CANCEL)
+            before = self._clock.now_ns()
+            began = self._clock.monotonic_ns()
+            row = await self._send(Endpoint(name="fapiPublicGetTime", weight=1), {})
+            half = (self._clock.monotonic_ns() - began) // 2
+            try:
+                theirs_ms = int(row["serverTime"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise ExchangeUnavailable("time: unexpected answer") from error
+            difference = (before + half) // NS_PER_MS - theirs_ms
+            self._ccxt.options["timeDifference"] = difference
+            self._synced_ns = self._clock.monotonic_ns()
+            _log.info("clock compared", ahead_ms=difference, round_trip_ms=2 * half / NS_PER_MS)
+
+    async def close(self) -> None:
+        """Close the session."""
+        await self._ccxt.close()
+
+    async def _send(self, endpoint: Endpoint, params: Mapping[str, Any]) -> Any:
+        answer = Answer()
+        token = _answer.set(answer)
+        try:
+            result = await getattr(self._ccxt, endpoint.name)(dict(params))
+        except ccxt.BaseError:
+            failure = translate(answer, endpoint.name)
+            if isinstance(failure, RateLimited) and not isinstance(failure, StaleTimestamp):
+                self.limiter.budget.block(failure.retry_after_s, self.limiter.now_ms())
+            # ccxt's own text holds the signed URL: it must not travel further
+            raise failure from None
+        finally:
+            _answer.reset(token)
+            self.limiter.budget.correct(answer.headers, self.limiter.now_ms())
+        if not isinstance(result, dict | list):
+            raise ExchangeUnavailable(f"{endpoint.name}: the answer is not JSON")
+        return result
+
+
+def check_hosts(config: GatewayConfig, *, live_confirmed: bool) -> None:
+    """Refuse hosts that are not loopback unless live trading was turned on twice.
+
+    Raises:
+        ConfigError: naming the address and both switches; also for addresses that make no sense.
+    """
+    for name, allowed in (("rest_url", ("http", "https")), ("ws_url", ("ws", "wss"))):
+        url = urlsplit(getattr(config, name))
+        if url.scheme not in allowed or not url.hostname:
+            raise ConfigError(
+                f"gateway {name} must be like {allowed[1]}://host:port, was {url.geturl()!r}"
+            )
+        if _loopback(url.hostname):
+            continue
+        if not (config.allow_live and live_confirmed):
+            raise ConfigError(
+                f"gateway {name} is {url.hostname}, which is not this machine, and live trading is "
+                "off. To turn it on set gateway.allow_live = true and DON_ALLOW_LIVE=1"
+            )
+        if url.scheme != allowed[1]:
+            raise ConfigError(f"gateway {name} must use {allowed[1]} beyond this machine")
+    if not (config.api_key and config.api_secret):
+        raise ConfigError("gateway api_key and api_secret must be set")
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
