@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from don.engine_core import Core
+from don.engine.core import Core
 from don.execution.planner import plan
 from don.model.messages import FeatureSnapshot, OptimizeRequest, Target
 from don.policies import PolicyInput, check_features

@@ -8,14 +8,14 @@ with.
 
 from typing import Any
 
-from don import engine_state
 from don.clock import NS_PER_S
-from don.engine_core import Core
-from don.engine_decide import Decider
-from don.engine_halt import KillSwitch
-from don.engine_reports import Reporter
-from don.engine_state import EngineState
-from don.engine_view import view
+from don.engine import state as carried
+from don.engine.core import Core
+from don.engine.decide import Decider
+from don.engine.halt import KillSwitch
+from don.engine.reports import Reporter
+from don.engine.state import EngineState
+from don.engine.view import view
 from don.execution.orders import OrderBookkeeper
 from don.ledger import Cursors, Ledger
 from don.model.messages import (
@@ -132,7 +132,7 @@ class Engine:
     def state(self) -> str:
         """JSON to carry into the next session's `SessionStart.state`."""
         core = self._core
-        return engine_state.dump(
+        return carried.dump(
             EngineState(
                 ledger=core.ledger.dump(),
                 orders=core.orders.carried(),
@@ -146,7 +146,7 @@ class Engine:
         )
 
     def view(self) -> dict[str, Any]:
-        """The engine as a JSON-able dictionary, see `don.engine_view`."""
+        """The engine as a JSON-able dictionary, see `don.engine.view`."""
         return view(self._core)
 
     def _on_snapshot(self, snapshot: FeatureSnapshot) -> None:

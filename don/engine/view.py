@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from don.engine_core import Core
+from don.engine.core import Core
 from don.execution.orders import OrderRecord
 from don.model.portfolio import ZERO
 

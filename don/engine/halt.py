@@ -1,7 +1,7 @@
 """The kill switch: cancel, flatten, refuse, until a person resumes. Pure."""
 
 from don.clock import NS_PER_S
-from don.engine_core import Core
+from don.engine.core import Core
 from don.execution.flatten import flatten
 from don.model.order import OrderStatus
 

@@ -2,7 +2,7 @@
 core.
 """
 
-from don.engine_core import Core
+from don.engine.core import Core
 from don.execution.reconcile import compare, judge
 from don.model.messages import (
     AccountReport,

@@ -1,6 +1,6 @@
 """The engine's shared state and the few acts that change it: submit, cancel, record. Pure.
 
-The parts of the engine (`engine_decide`, `engine_reports`, `engine_halt`) hold one `Core` and no
+The parts of the engine (`decide`, `reports`, `halt`) hold one `Core` and no
 state that matters besides. Outputs gather in `out`, in the order in which they came about.
 """
 
@@ -10,9 +10,9 @@ from decimal import Decimal
 
 import numpy as np
 
-from don import engine_state
-from don.engine_config import parse_config
-from don.engine_market import MarketView
+from don.engine import state as carried
+from don.engine.config import parse_config
+from don.engine.market import MarketView
 from don.errors import ConfigError
 from don.execution.orders import OrderBookkeeper, OrderRecord
 from don.execution.planner import Ticket
@@ -75,7 +75,7 @@ class Core:
         self.instruments: Mapping[str, Instrument] = {i.symbol: i for i in start.instruments}
         self._fees = {i.symbol: i.taker_fee for i in start.instruments}
 
-        state = engine_state.load(start.state)
+        state = carried.load(start.state)
         self.ledger = Ledger(state.ledger)
         self.orders = OrderBookkeeper(state.orders)
         self.market = MarketView(
