@@ -1,0 +1,1 @@
+"""Market data in: live feeds over an exchange's streams, batched into Arrow tables."""

@@ -1,0 +1,90 @@
+"""Looks for what does not happen: streams and sockets that are silent, bars that do not come."""
+
+import asyncio
+
+from don.clock import NS_PER_S, Clock
+from don.feeds.bars import BarKeeper
+from don.feeds.config import FeedConfig
+from don.feeds.health import StreamState
+from don.feeds.repair import BarRepair
+from don.feeds.sink import Sink
+from don.feeds.socket import FeedSocket
+from don.market.quality import check_fresh
+
+TICK_S = 0.05
+
+
+class Watch:
+    """Counts silence only while a socket is read: a slow consumer is no silence of the exchange."""
+
+    def __init__(
+        self,
+        config: FeedConfig,
+        sockets: list[FeedSocket],
+        sink: Sink,
+        keeper: BarKeeper,
+        repair: BarRepair,
+        clock: Clock,
+    ) -> None:
+        self._stale_ns = {c: int(s * NS_PER_S) for c, s in config.stale_after_s.items()}
+        self._silence_ns = int(config.silence_s * NS_PER_S)
+        self._bar_wait_ns = int(config.bar_wait_s * NS_PER_S)
+        self._sockets = sockets
+        self._sink = sink
+        self._keeper = keeper
+        self._repair = repair
+        self._clock = clock
+        self._quiet: dict[FeedSocket, tuple[int, int]] = {}  # messages seen, ns without a new one
+        self._overdue: dict[str, tuple[int, int]] = {}  # symbol -> its bar, and since when
+
+    async def run(self) -> None:
+        """Look again and again until cancelled."""
+        last_ns = self._clock.monotonic_ns()
+        while True:
+            await asyncio.sleep(TICK_S)
+            now_ns = self._clock.monotonic_ns()
+            passed_ns, last_ns = now_ns - last_ns, now_ns
+            for socket in self._sockets:
+                if not socket.connected or socket.blocked:
+                    self._quiet.pop(socket, None)
+                    continue
+                self._look_at_streams(socket, passed_ns)
+                self._look_at_socket(socket, passed_ns)
+            self._look_at_bars(now_ns)
+
+    def _look_at_socket(self, socket: FeedSocket, passed_ns: int) -> None:
+        count, quiet_ns = self._quiet.get(socket, (-1, 0))
+        quiet_ns = quiet_ns + passed_ns if socket.received == count else 0
+        self._quiet[socket] = (socket.received, quiet_ns)
+        if quiet_ns > self._silence_ns:
+            socket.abort(f"silent for {quiet_ns / NS_PER_S:.1f} s")
+
+    def _look_at_streams(self, socket: FeedSocket, passed_ns: int) -> None:
+        for stream in socket.streams:
+            limit_ns = self._stale_ns.get(stream.channel)
+            if limit_ns is None or stream.state is not StreamState.LIVE:
+                continue
+            if stream.events != stream.seen:
+                stream.seen, stream.silent_ns = stream.events, 0
+                continue
+            stream.silent_ns += passed_ns
+            issue = check_fresh(stream.symbol, 0, stream.silent_ns, limit_ns)
+            if issue is not None:
+                self._sink.stale(stream, issue.detail)
+
+    def _look_at_bars(self, now_ns: int) -> None:
+        """Ask REST for a bar whose close has passed on the exchange and that has not come."""
+        if self._repair.busy:
+            return
+        late = []
+        for symbol in self._keeper.symbols:
+            due = self._keeper.overdue(symbol, self._sink.exchange_now)
+            if due is None:
+                self._overdue.pop(symbol, None)
+                continue
+            noticed, since_ns = self._overdue.get(symbol, (0, 0))
+            if noticed != due:
+                self._overdue[symbol] = (due, now_ns)
+            elif now_ns - since_ns >= self._bar_wait_ns:
+                late.append(symbol)
+        self._repair.want(late, hold=False)

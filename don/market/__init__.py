@@ -1,0 +1,1 @@
+"""Market data by itself: order books and checks of what feeds deliver. Pure."""
