@@ -1,0 +1,90 @@
+"""What the API asks of the world: three small protocols. Pure.
+
+`serve.gateway` fulfils them with actor handles and the database, tests with plain objects.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from actors.board import Change, Stamped
+from don.model.messages import CommandKind
+from serve.responses import ActRequest, ActResponse, PolicyInfo
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Which rows: newest first, at most `limit`, before the journal's entry `before`."""
+
+    session: str
+    limit: int
+    before: int | None = None  # journal seq, exclusive; every row carries its own
+    symbol: str | None = None
+
+
+class Reader(Protocol):
+    """Reads; every method may raise `DependencyError` when what it needs is away."""
+
+    async def views(self) -> Mapping[str, Stamped]:
+        """All views of the board."""
+        ...
+
+    async def wait(self, seq: int, timeout_s: float) -> Change:
+        """The board's long poll."""
+        ...
+
+    async def sessions(self, limit: int) -> Sequence[Row]:
+        """Sessions, newest first."""
+        ...
+
+    async def orders(self, page: Page) -> Sequence[Row]:
+        """Orders with their last known status, newest first."""
+        ...
+
+    async def fills(self, page: Page) -> Sequence[Row]:
+        """Fills, newest first."""
+        ...
+
+    async def decisions(self, page: Page) -> Sequence[Row]:
+        """Decisions, newest first."""
+        ...
+
+    async def equity(self, session: str, start: int | None, end: int | None) -> Sequence[Row]:
+        """Points of the equity curve, oldest first."""
+        ...
+
+    async def bars(
+        self, symbol: str, interval_ns: int, start: int | None, end: int | None, limit: int
+    ) -> Sequence[Row]:
+        """The newest `limit` closed bars that open in [start, end), oldest first."""
+        ...
+
+
+class Commander(Protocol):
+    """Changes; only what a person may tell the desk."""
+
+    async def command(self, kind: CommandKind, *, actor: str, reason: str, key: str) -> None:
+        """Return once the desk has journalled the command; a repeated key changes nothing.
+
+        Raises:
+            DependencyError: if the desk did not answer: the outcome is unknown, repeat the key.
+        """
+        ...
+
+
+class Policies(Protocol):
+    """Asks policies; pure, nothing is traded."""
+
+    def list(self) -> Sequence[PolicyInfo]:
+        """The policies that can be asked."""
+        ...
+
+    def act(self, name: str, observation: ActRequest) -> ActResponse:
+        """What a policy makes of an observation.
+
+        Raises:
+            UsageError: if the policy is unknown or a feature is missing; names it.
+        """
+        ...

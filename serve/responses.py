@@ -1,0 +1,235 @@
+"""Requests and responses of the API that are not views of the board. Pure."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from serve.schemas import (
+    BarView,
+    DecisionView,
+    DeskView,
+    EquityPoint,
+    Estimate,
+    FillView,
+    MarketView,
+    Money,
+    OrderView,
+    PartHealth,
+    PositionView,
+    SessionView,
+    Time,
+    View,
+)
+
+
+class Problem(View):
+    """Every answer that is not 2xx."""
+
+    error: str = Field(examples=["invalid"])  # stable, for programs
+    field: str = Field(default="", examples=["query.limit"])  # what to change, empty if nothing
+    detail: str  # for people: the value and what is allowed
+
+
+class State(StrEnum):
+    """Everything in one word."""
+
+    RUNNING = "running"
+    HALTED = "halted"
+    STARTING = "starting"  # no view of the desk yet
+    DEGRADED = "degraded"  # a part is stale or down
+
+
+class Health(View):
+    """Whether the API can answer, and how every part is doing."""
+
+    ok: bool  # the board and the database answer
+    state: State
+    board: str  # "ok" or why not
+    database: str
+    parts: tuple[PartHealth, ...]
+
+
+class Status(View):
+    """The session at a glance."""
+
+    state: State
+    session: str  # empty while there is none
+    policy: str
+    info: SessionView
+    desk: DeskView | None
+    health: dict[str, PartHealth]  # by part
+    ages: dict[str, float]  # s since the views "desk" and "market" were put
+
+
+class Portfolio(View):
+    """The account and what it holds. `fees`, `funding` and `pnl` are this session's."""
+
+    session: str
+    policy: str
+    ts_event: Time
+    equity: Money
+    balance: Money
+    unrealized: Money
+    realized: Money
+    pnl_total: Money
+    pnl: Money
+    fees: Money
+    funding: Money
+    gross_leverage: Estimate
+    net_leverage: Estimate
+    positions: tuple[PositionView, ...]
+    targets: dict[str, Estimate]
+    decision: DecisionView | None
+
+
+class Bars(View):
+    """Closed bars, oldest first."""
+
+    symbol: str
+    interval: str
+    bars: tuple[BarView, ...]
+
+
+class Positions(View):
+    """Non-zero positions."""
+
+    positions: tuple[PositionView, ...]
+
+
+class OrdersPage(View):
+    """Orders, newest first; ask for the next page with `before`."""
+
+    orders: tuple[OrderView, ...]
+    before: int | None
+
+
+class FillsPage(View):
+    """Fills, newest first; ask for the next page with `before`."""
+
+    fills: tuple[FillView, ...]
+    before: int | None
+
+
+class DecisionsPage(View):
+    """Decisions, newest first; ask for the next page with `before`."""
+
+    decisions: tuple[DecisionView, ...]
+    before: int | None
+
+
+class EquityCurve(View):
+    """The equity curve, oldest first, thinned to what was asked for without losing its extremes."""
+
+    session: str
+    points: tuple[EquityPoint, ...]
+
+
+class SessionRow(View):
+    """A session that ran or runs."""
+
+    session: str
+    account: str = ""
+    policy: str = ""
+    symbols: tuple[str, ...] = ()
+    ts_start: Time = 0
+    ts_end: Time | None = None
+
+
+class PolicyInfo(View):
+    """A policy that can be asked."""
+
+    name: str
+    summary: str
+    features: tuple[str, ...] = ()  # what an observation must name
+
+
+class ActRequest(BaseModel):
+    """One observation: per symbol, the values of the policy's features and the volatility."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    features: dict[str, dict[str, float | None]] = Field(
+        min_length=1,
+        max_length=500,
+        examples=[{"BTC-USDT-PERP": {"return_12": 0.012, "return_48": 0.031}}],
+        description="symbol -> feature -> value; null while a feature warms up",
+    )
+    volatility: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        examples=[{"BTC-USDT-PERP": 0.004}],
+        description="symbol -> standard deviation of its returns per bar",
+    )
+
+
+class ActResponse(View):
+    """What the policy makes of an observation: the desk runs the same code."""
+
+    policy: str
+    forecast: dict[str, Estimate]  # expected return per bar
+    usable: dict[str, bool]  # a symbol that is not keeps its position
+    weights: dict[str, float] | None  # fractions of equity to track instead, if it names any
+    reason: str
+
+
+class CommandRequest(BaseModel):
+    """Why, and under which idempotency key; both may be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(default="", max_length=500)
+    client: Literal["api", "console", "cli"] = "api"  # for the record
+    key: str | None = Field(
+        default=None, min_length=8, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$"
+    )
+
+
+class CommandResponse(View):
+    """The desk has journalled the command; its effect shows in the stream."""
+
+    key: str  # repeat with this key and nothing happens twice
+    kind: str
+    accepted: bool
+
+
+class StreamSnapshot(View):
+    """First message of the stream, and again whenever the client may have missed something."""
+
+    type: Literal["snapshot"] = "snapshot"
+    seq: int
+    ts: Time  # wall time
+    state: State
+    session: SessionView
+    desk: DeskView | None
+    market: MarketView
+    health: tuple[PartHealth, ...]
+    ages: dict[str, float]
+    fills: tuple[FillView, ...]  # oldest first, as the next two
+    decisions: tuple[DecisionView, ...]
+    equity: tuple[EquityPoint, ...]
+    missing: tuple[str, ...] = ()  # what could not be read; another snapshot will follow
+
+
+class StreamUpdate(View):
+    """Whatever changed; what is absent did not. Sent at least every second or two."""
+
+    type: Literal["update"] = "update"
+    seq: int
+    ts: Time
+    state: State | None = None
+    session: SessionView | None = None
+    desk: DeskView | None = None
+    market: MarketView | None = None
+    health: tuple[PartHealth, ...] | None = None
+    ages: dict[str, float] | None = None
+    fills: tuple[FillView, ...] | None = None
+    orders: tuple[OrderView, ...] | None = None
+    decisions: tuple[DecisionView, ...] | None = None
+    equity: tuple[EquityPoint, ...] | None = None
+
+
+class StreamAway(View):
+    """The board does not answer: what the client shows is getting old."""
+
+    type: Literal["away"] = "away"
+    ts: Time
+    detail: str

@@ -1,0 +1,69 @@
+"""Commands: halt and resume, with a token and an idempotency key."""
+
+import asyncio
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+
+from don.errors import DependencyError
+from don.model.messages import CommandKind
+from serve.auth import Gate
+from serve.ports import Commander
+from serve.problems import ApiError
+from serve.responses import CommandRequest, CommandResponse, Problem
+from serve.settings import ServeConfig
+
+KEY = r"^[A-Za-z0-9_.:-]{8,64}$"
+
+
+def build(commander: Commander, gate: Gate, config: ServeConfig) -> APIRouter:
+    """The router."""
+    router = APIRouter(
+        prefix="/v1/commands",
+        tags=["commands"],
+        dependencies=[gate.dependency()],
+        responses={401: {"model": Problem, "description": "No token, or a wrong one."}},
+    )
+
+    async def send(
+        kind: CommandKind, request: CommandRequest | None, header: str | None
+    ) -> CommandResponse:
+        request = request or CommandRequest()
+        if header and request.key and header != request.key:
+            detail = f"was {request.key!r}, but the header Idempotency-Key was {header!r}"
+            raise ApiError(422, "invalid", "body.key", detail)
+        key = header or request.key or uuid.uuid4().hex
+        try:
+            async with asyncio.timeout(config.command_timeout_s):
+                # the kind is part of the key: a halt must never pass for a repeated resume
+                await commander.command(
+                    kind,
+                    actor=request.client,
+                    reason=request.reason,
+                    key=f"command:{kind}:{key}",
+                )
+        except (DependencyError, TimeoutError) as error:
+            why = str(error) or f"no answer within {config.command_timeout_s:g} s"
+            raise DependencyError(
+                f"whether the {kind} was taken is not known ({why}); repeat it with key {key!r}"
+            ) from error
+        return CommandResponse(key=key, kind=kind, accepted=True)
+
+    @router.post("/halt", status_code=202)
+    async def halt(
+        request: CommandRequest | None = None,
+        idempotency_key: Annotated[str | None, Header(pattern=KEY)] = None,
+    ) -> CommandResponse:
+        """Cancel every order, flatten every position, refuse new ones until resumed."""
+        return await send(CommandKind.HALT, request, idempotency_key)
+
+    @router.post("/resume", status_code=202)
+    async def resume(
+        request: CommandRequest | None = None,
+        idempotency_key: Annotated[str | None, Header(pattern=KEY)] = None,
+    ) -> CommandResponse:
+        """Trade again after a halt."""
+        return await send(CommandKind.RESUME, request, idempotency_key)
+
+    return router

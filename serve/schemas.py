@@ -1,0 +1,331 @@
+"""The views that actors put on the board, and how they look over HTTP. Pure.
+
+One model serves as documentation of a board view and as the response: inside, times are int ns
+and money is Decimal or text; as JSON, times are ISO-8601 UTC and money is text, never a float.
+Market prices in bars and quotes are estimates, and plain numbers. Unknown keys of a view are
+dropped, absent ones take their default: the edge shows what there is.
+"""
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from don.clock import iso, parse_iso
+
+
+def _to_ns(value: Any) -> Any:
+    return parse_iso(value) if isinstance(value, str) else value
+
+
+def _to_text(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return repr(value) if isinstance(value, int | float) else value
+
+
+def _is_money(text: str) -> str:
+    if not Decimal(text).is_finite():
+        raise ValueError(f"an amount must be finite, was {text}")
+    return text
+
+
+def _no_nan(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Time = Annotated[
+    int,
+    BeforeValidator(_to_ns),
+    PlainSerializer(lambda ns: iso(ns) if ns else None, when_used="json"),
+    WithJsonSchema({"type": ["string", "null"], "format": "date-time"}, mode="serialization"),
+]
+Money = Annotated[
+    str,
+    BeforeValidator(_to_text),
+    AfterValidator(_is_money),
+    WithJsonSchema({"type": "string", "format": "decimal", "examples": ["10023.48"]}),
+]
+Estimate = Annotated[float | None, BeforeValidator(_no_nan)]  # None while it is not known
+
+
+class View(BaseModel):
+    """Base: immutable, extra keys dropped."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+# ---- board view "session": put by the driver when a session starts ------------------------------
+
+
+class InstrumentView(View):
+    """A tradable contract and its rounding rules."""
+
+    symbol: str
+    exchange: str = ""
+    exchange_symbol: str = ""
+    base: str = ""
+    quote: str = ""
+    tick_size: Money = "0"
+    lot_size: Money = "0"
+    min_size: Money = "0"
+    max_size: Money = "0"
+    min_notional: Money = "0"
+    max_leverage: int = 1
+    maker_fee: Money = "0"
+    taker_fee: Money = "0"
+
+
+class SessionView(View):
+    """What runs: identity of the session and the market it trades."""
+
+    session: str = ""
+    account: str = ""
+    policy: str = ""
+    exchange: str = ""
+    mode: str = "paper"
+    symbols: tuple[str, ...] = ()
+    interval_ns: int = 0
+    speed: float = 0.0  # tape seconds a wall second; 0 if the market runs at its own pace
+    ts_start: Time = 0  # wall time
+    instruments: tuple[InstrumentView, ...] = ()
+
+
+# ---- board view "desk": `Engine.view()` ---------------------------------------------------------
+
+
+class PositionView(View):
+    """A net position at its mark."""
+
+    symbol: str
+    size: Money
+    entry_price: Money = "0"
+    mark: Money | None = None  # None: not priced yet
+    unrealized: Money = "0"
+    notional: Money | None = None
+    weight: Estimate = None  # fraction of equity, signed
+
+
+class OpenOrderView(View):
+    """An order that is not final."""
+
+    client_order_id: str
+    symbol: str
+    side: str
+    type: str = ""
+    size: Money
+    filled: Money = "0"
+    price: Money | None = None
+    status: str = ""
+    cancelling: bool = False
+    decision: int = 0
+    ts_event: Time = 0
+
+
+class DenialView(View):
+    """A refusal by risk."""
+
+    code: str
+    symbol: str = ""
+    detail: str = ""
+
+
+class DecisionView(View):
+    """Why the desk did what it did on one occasion."""
+
+    seq: int = 0  # of the journal; 0 in live events
+    decision: int
+    ts_event: Time = 0
+    policy: str = ""
+    status: str = ""
+    weights: dict[str, Estimate] = Field(default_factory=dict)
+    forecast: dict[str, Estimate] = Field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    denials: tuple[DenialView, ...] = ()
+    orders: tuple[str, ...] = ()
+
+
+class Counts(View):
+    """How often things happened in this session."""
+
+    orders: int = 0
+    fills: int = 0
+    denials: int = 0
+    decisions: int = 0
+    differences: int = 0
+
+
+class DeskView(View):
+    """The account as the engine sees it. `fees`, `funding` and `pnl` are this session's."""
+
+    session: str = ""
+    account: str = ""
+    policy: str = ""
+    ts_event: Time = 0  # exchange time of the newest market data it knows
+    ts_wall: Time = 0
+    halted: bool = False
+    halt_reason: str = ""
+    stopping: bool = False
+    reconciled: bool = True
+    ledger_equal: bool | None = None  # to the exchange's account, when they were last compared
+    stale: tuple[str, ...] = ()
+    equity: Money = "0"
+    balance: Money = "0"
+    unrealized: Money = "0"
+    realized: Money = "0"  # since the account's beginning, as the next two
+    deposits: Money = "0"
+    pnl_total: Money = "0"
+    pnl: Money = "0"
+    fees: Money = "0"
+    funding: Money = "0"
+    positions: tuple[PositionView, ...] = ()
+    open_orders: tuple[OpenOrderView, ...] = ()
+    targets: dict[str, Estimate] = Field(default_factory=dict)
+    decision: DecisionView | None = None
+    counts: Counts = Counts()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flatten(cls, value: Any) -> Any:
+        """The engine keeps sums over the account in `books` and the session's in `counts`."""
+        if not isinstance(value, Mapping) or "books" not in value:
+            return value
+        books, counts = value["books"], value.get("counts", {})
+        lifted = {key: books[key] for key in ("realized", "deposits") if key in books}
+        lifted |= {key: counts[key] for key in ("fees", "funding", "pnl") if key in counts}
+        return {**value, **lifted, "pnl_total": books.get("pnl", "0")}
+
+    @field_validator("positions")
+    @classmethod
+    def _held(cls, positions: tuple[PositionView, ...]) -> tuple[PositionView, ...]:
+        return tuple(position for position in positions if Decimal(position.size))
+
+
+# ---- board view "market": put by the feature cache -----------------------------------------------
+
+
+class BarView(View):
+    """One bar of one symbol."""
+
+    ts_open: Time
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float = 0.0
+
+
+class QuoteView(View):
+    """Best bid and ask."""
+
+    bid: float
+    ask: float
+
+
+class MarketView(View):
+    """Forming bars and last quotes, all symbols."""
+
+    ts_event: Time = 0  # exchange time of the newest event
+    interval_ns: int = 0
+    bars: dict[str, BarView] = Field(default_factory=dict)  # forming
+    closed: dict[str, BarView] = Field(default_factory=dict)  # the last closed one
+    quotes: dict[str, QuoteView] = Field(default_factory=dict)
+    marks: dict[str, float] = Field(default_factory=dict)
+    stale: tuple[str, ...] = ()
+
+
+# ---- board views "health:<part>": put by each part every 5 s or sooner ------------------------
+
+
+class PartState(StrEnum):
+    """How a part is doing."""
+
+    LIVE = "live"
+    STARTING = "starting"
+    STALE = "stale"  # alive, but what it holds is old
+    DOWN = "down"
+
+
+class StreamHealth(View):
+    """One stream of a feed or a gateway."""
+
+    stream: str  # e.g. "trades BTC-USDT-PERP"
+    state: PartState = PartState.LIVE
+    ts_event: Time = 0
+    events: int = 0
+    gaps: int = 0
+    reconnects: int = 0
+    detail: str = ""
+
+
+class PartHealth(View):
+    """One actor, process or service."""
+
+    part: str = ""
+    state: PartState = PartState.LIVE
+    detail: str = ""
+    restarts: int = 0
+    streams: tuple[StreamHealth, ...] = ()
+    age_s: float = 0.0  # since it was put; filled in at the edge
+
+
+# ---- events: `board.emit([{"kind": "fill", ...}, ...])` ------------------------------------------
+
+
+class FillView(View):
+    """One execution."""
+
+    seq: int = 0  # of the journal; 0 in live events
+    trade_id: str
+    client_order_id: str = ""
+    symbol: str
+    side: str
+    price: Money
+    size: Money
+    fee: Money = "0"
+    realized_pnl: Money | None = None
+    maker: bool = False
+    ts_event: Time
+
+
+class OrderView(View):
+    """An order and what became of it."""
+
+    seq: int = 0  # of the journal; 0 in live events
+    client_order_id: str
+    exchange_order_id: str = ""
+    decision: int = 0
+    symbol: str
+    side: str
+    type: str = ""
+    time_in_force: str = ""
+    reduce_only: bool = False
+    size: Money
+    filled: Money = "0"
+    price: Money | None = None
+    status: str
+    reason: str = ""
+    detail: str = ""
+    ts_event: Time = 0
+
+
+class EquityPoint(View):
+    """A point of the equity curve."""
+
+    ts_event: Time
+    equity: Money
+    balance: Money = "0"
+    unrealized: Money = "0"
