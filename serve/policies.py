@@ -62,9 +62,7 @@ class DeskPolicies:
             tradable=np.ones(len(symbols), dtype=bool),
         )
         said = policy.forecast(seen)
-        weights = (
-            None if said.desired is None else dict(zip(symbols, said.desired.tolist(), strict=True))
-        )
+        desired = said.desired
         return ActResponse(
             policy=name,
             forecast=dict(zip(symbols, said.mu.tolist(), strict=True)),
