@@ -1,1 +1,1 @@
-"""The paper exchange: a matching engine, accounts and a replayed tape behind the exchange's protocol."""
+"""The paper exchange: a matching engine, accounts and a replayed tape behind a protocol."""

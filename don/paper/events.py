@@ -57,7 +57,7 @@ class MarkPrice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FundingRate:
-    """A funding settlement at `ts`: a position of size s pays `s * mark * rate` (shorts receive)."""
+    """A funding settlement at `ts`: a position of size s pays `s * mark * rate` (shorts get)."""
 
     symbol: str
     ts: int
@@ -85,12 +85,12 @@ class BarClose:
 
 TapeEvent = TradePrint | BookUpdate | MarkPrice | FundingRate | BarClose
 
-# ---- out: market data, for everyone ----------------------------------------------------------------
+# ---- out: market data, for everyone --------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicTrade:
-    """A trade of the tape, as `aggTrade` and `trade` streams report it. Our fills are not among them."""
+    """A trade of the tape, as the `aggTrade` and `trade` streams report it; never our own fills."""
 
     symbol: str
     ts: int
@@ -175,7 +175,7 @@ class ForceOrder:
 
 MarketEvent = PublicTrade | DepthDiff | BookTicker | Kline | Premium | ForceOrder
 
-# ---- out: account events, for one account's user-data streams ----------------------------------------
+# ---- out: account events, for one account's user-data streams ------------------------------------
 
 
 class Execution(StrEnum):
@@ -191,7 +191,7 @@ class Execution(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderUpdate:
-    """ORDER_TRADE_UPDATE. `trade` is set exactly when the update carries a fill (TRADE, CALCULATED)."""
+    """ORDER_TRADE_UPDATE. `trade` is set exactly on a fill (TRADE, CALCULATED)."""
 
     account: str
     ts: int

@@ -6,10 +6,33 @@ in order, after storing `take_dirty()`.
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import assert_never
 
+from don.errors import DataError
 from don.model.instrument import Instrument
+from don.paper import liquidation, placement
+from don.paper.accounts import Account
 from don.paper.config import PaperConfig
-from don.paper.events import BookTicker, Event, Kline, Premium, TapeEvent
+from don.paper.events import (
+    BarClose,
+    BookTicker,
+    BookUpdate,
+    Event,
+    FundingRate,
+    Kline,
+    LeverageUpdate,
+    MarkPrice,
+    Premium,
+    PublicTrade,
+    TapeEvent,
+    TradePrint,
+    UpdateReason,
+)
+from don.paper.filters import refuse
+from don.paper.market import Market, rows_of
+from don.paper.matching import ASK, BID
+from don.paper.records import Records
+from don.paper.restart import build, dump, take_dirty
 from don.paper.types import (
     AccountState,
     AccountTrade,
@@ -20,33 +43,119 @@ from don.paper.types import (
     IncomeKind,
     NewOrder,
     OrderState,
+    Status,
 )
 
 
 class PaperExchange:
     """Books, accounts and bars of a replayed perpetuals market.
 
-    Requests that are refused raise `ExchangeRefused(code, message)` with the exchange's own codes and
-    change nothing. `account=None` means the first configured account.
-    """
+    Requests that are refused raise `ExchangeRefused(code, message)` with the exchange's own codes
+    and change nothing. `account=None` means the first configured account. Times are tape time, ns.
 
-    now: int  # tape time, ns
-    position: int  # tape position after the last applied event
-    instruments: dict[str, Instrument]  # by exchange symbol
-    config: PaperConfig
+    Rules worth knowing. A client order id must be unique among the account's open orders; the id of
+    a finished order may be used again, as on the real exchange. A reduce-only order is cut to the
+    position when placed and follows it down. An account may trade with itself. Post-only and
+    fill-or-kill orders that cannot be what they ask for are refused (-5022, -5021), not recorded.
+    """
 
     def __init__(
         self,
         instruments: Sequence[Instrument],
         config: PaperConfig,
         state: ExchangeState | None = None,
-    ) -> None: ...
+    ) -> None:
+        self.config = config
+        self.instruments = {i.exchange_symbol: i for i in instruments}
+        self.position = state.counters.position if state else 0  # of the tape, after `now`
+        self._clearing = build(self.instruments, config, state)
+
+    @property
+    def now(self) -> int:
+        """Tape time, ns."""
+        return self._clearing.now
+
+    # ---- the tape --------------------------------------------------------------------------------
 
     def apply(self, event: TapeEvent, position: int | None = None) -> list[Event]:
-        """Advance the tape by one event; `position` is the tape's place after it."""
-        ...
+        """Advance the tape by one event.
 
-    def place(self, request: NewOrder) -> tuple[OrderState, list[Event]]: ...
+        Args:
+            event: not older than `now`.
+            position: the tape's place after it, kept for a restart.
+
+        Returns:
+            Market and account events to publish, in order.
+
+        Raises:
+            DataError: if the event goes back in time, names an unlisted symbol or makes no sense.
+        """
+        clearing = self._clearing
+        market = clearing.markets.get(event.symbol)
+        if market is None:
+            raise DataError(f"tape symbol must be a listed one, was {event.symbol!r}")
+        if event.ts < clearing.now:
+            raise DataError(
+                f"tape must not go back: {type(event).__name__} of {event.symbol} at {event.ts}, "
+                f"tape time was {clearing.now}"
+            )
+        if isinstance(event, TradePrint):
+            _check_print(event)
+        rows = rows_of(event) if isinstance(event, BookUpdate) else []
+        clearing.now = event.ts
+        match event:
+            case TradePrint():
+                self._on_print(market, event)
+            case BookUpdate():
+                clearing.display(market, rows, event.snapshot)
+            case MarkPrice():
+                market.on_mark(event)
+                clearing.events.append(market.premium(event.ts))
+            case FundingRate():
+                mark = market.mark if event.mark is None else event.mark
+                clearing.fund(event.symbol, event.rate, mark)
+            case BarClose():
+                clearing.events.append(market.bars.on_close(event))
+            case _:
+                assert_never(event)
+        if position is not None:
+            self.position = position
+        return self._finish()
+
+    def _on_print(self, market: Market, event: TradePrint) -> None:
+        clearing = self._clearing
+        market.on_print(event.price)
+        clearing.events.append(
+            PublicTrade(
+                symbol=event.symbol,
+                ts=event.ts,
+                id=event.id,
+                price=market.price(event.price),
+                size=market.size(event.size),
+                buy=event.buy,
+                count=event.count,
+            )
+        )
+        clearing.events.extend(market.bars.on_print(event))
+        clearing.sweep(market, BID if event.buy else ASK, event.price, event.size)
+
+    def _finish(self) -> list[Event]:
+        """End of a step: liquidations, then what changed in the books."""
+        clearing = self._clearing
+        liquidation.check(clearing)
+        for market in clearing.markets.values():
+            clearing.events.extend(market.publish(clearing.now))
+        events, clearing.events = clearing.events, []
+        return events
+
+    # ---- requests --------------------------------------------------------------------------------
+
+    def place(self, request: NewOrder) -> tuple[OrderState, list[Event]]:
+        """Place an order; its state after matching, and the events to publish."""
+        account, market = self._account(request.account), self._market(request.symbol)
+        order = placement.place(self._clearing, account, market, request)
+        events = self._finish()
+        return self._clearing.records.get(order.order_id), events
 
     def cancel(
         self,
@@ -55,9 +164,53 @@ class PaperExchange:
         order_id: int | None = None,
         client_order_id: str | None = None,
         account: str | None = None,
-    ) -> tuple[OrderState, list[Event]]: ...
+    ) -> tuple[OrderState, list[Event]]:
+        """Cancel an open order; -2011 when there is none."""
+        name = self._account(account).name
+        self._market(symbol)
+        order = self._clearing.records.find(name, symbol, order_id, client_order_id)
+        if order is None or order.status.final:
+            refuse(-2011, "Unknown order sent.")
+        return self._clearing.end(order, Status.CANCELED), self._finish()
 
-    def cancel_all(self, symbol: str, *, account: str | None = None) -> list[Event]: ...
+    def cancel_all(self, symbol: str, *, account: str | None = None) -> list[Event]:
+        """Cancel all open orders of a symbol."""
+        for order in self.open_orders(self._market(symbol).symbol, account=account):
+            self._clearing.end(order, Status.CANCELED)
+        return self._finish()
+
+    def set_leverage(
+        self, symbol: str, leverage: int, *, account: str | None = None
+    ) -> list[Event]:
+        """Set a symbol's leverage; -4028 out of range, -2028 if margins would not suffice."""
+        holder, market, clearing = self._account(account), self._market(symbol), self._clearing
+        if not 1 <= leverage <= market.instrument.max_leverage:
+            refuse(-4028, f"Leverage {leverage} is not valid")
+        if leverage == holder.leverage(symbol):
+            return []
+        before = sum(holder.initial_margin(symbol, market.mark))
+        after = sum(holder.initial_margin(symbol, market.mark, leverage=leverage))
+        if after > before and after - before > holder.free(clearing.marks):
+            refuse(-2028, "Leverage is smaller than permitted: insufficient margin balance.")
+        holder.set_leverage(symbol, leverage)
+        clearing.changed_positions[holder.name, symbol] = None
+        clearing.events.append(
+            LeverageUpdate(account=holder.name, ts=self.now, symbol=symbol, leverage=leverage)
+        )
+        return self._finish()
+
+    def transfer(self, amount: Decimal, *, account: str | None = None) -> list[Event]:
+        """Move money in (positive) or out; -2018 if more than may be withdrawn is asked for."""
+        holder, clearing = self._account(account), self._clearing
+        if not amount.is_finite() or not amount:
+            refuse(-4046, "Amount must be positive.")
+        if -amount > holder.state(clearing.marks, self.now).max_withdraw:
+            refuse(-2018, "Balance is insufficient.")
+        reason = UpdateReason.DEPOSIT if amount > 0 else UpdateReason.WITHDRAW
+        clearing.credit(holder, IncomeKind.TRANSFER, amount, reason)
+        return self._finish()
+
+    # ---- queries: accounts -----------------------------------------------------------------------
 
     def order(
         self,
@@ -66,11 +219,22 @@ class PaperExchange:
         order_id: int | None = None,
         client_order_id: str | None = None,
         account: str | None = None,
-    ) -> OrderState: ...
+    ) -> OrderState:
+        """An order by either id; a client order id means its latest order. -2013 when unknown."""
+        name = self._account(account).name
+        self._market(symbol)
+        order = self._records.find(name, symbol, order_id, client_order_id)
+        if order is None:
+            refuse(-2013, "Order does not exist.")
+        return order
 
     def open_orders(
         self, symbol: str | None = None, *, account: str | None = None
-    ) -> list[OrderState]: ...
+    ) -> list[OrderState]:
+        """Open orders of a symbol or of all, oldest first."""
+        if symbol is not None:
+            self._market(symbol)
+        return self._records.open_orders(self._account(account).name, symbol)
 
     def all_orders(
         self,
@@ -81,7 +245,11 @@ class PaperExchange:
         end: int | None = None,
         limit: int = 500,
         account: str | None = None,
-    ) -> list[OrderState]: ...
+    ) -> list[OrderState]:
+        """Orders, ascending: the first `limit` from an order id or start on, else the latest."""
+        name = self._account(account).name
+        self._market(symbol)
+        return self._records.orders(name, symbol, from_id, start, end, limit)
 
     def trades(
         self,
@@ -93,7 +261,12 @@ class PaperExchange:
         end: int | None = None,
         limit: int = 500,
         account: str | None = None,
-    ) -> list[AccountTrade]: ...
+    ) -> list[AccountTrade]:
+        """Fills, ascending: the first `limit` from a trade id or start on, else the latest."""
+        name = self._account(account).name
+        if symbol is not None:
+            self._market(symbol)
+        return self._records.trades(name, symbol, order_id, from_id, start, end, limit)
 
     def income(
         self,
@@ -104,26 +277,72 @@ class PaperExchange:
         end: int | None = None,
         limit: int = 100,
         account: str | None = None,
-    ) -> list[Income]: ...
+    ) -> list[Income]:
+        """Balance changes, ascending: the first `limit` from a start on, else the latest."""
+        name = self._account(account).name
+        return self._records.incomes(name, symbol, kind, start, end, limit)
 
-    def account(self, account: str | None = None) -> AccountState: ...
+    def account(self, account: str | None = None) -> AccountState:
+        """Wallet, margins and all positions at the present mark prices."""
+        return self._account(account).state(self._clearing.marks, self.now)
 
-    def set_leverage(
-        self, symbol: str, leverage: int, *, account: str | None = None
-    ) -> list[Event]: ...
+    # ---- queries: markets ------------------------------------------------------------------------
 
-    def transfer(self, amount: Decimal, *, account: str | None = None) -> list[Event]: ...
+    def depth(self, symbol: str, limit: int) -> DepthSnapshot:
+        """The book down to `limit` levels a side, as of the last published diff."""
+        return self._market(symbol).depth(limit, self.now)
 
-    def depth(self, symbol: str, limit: int) -> DepthSnapshot: ...
+    def ticker(self, symbol: str) -> BookTicker:
+        """Best bid and ask."""
+        return self._market(symbol).ticker(self.now)
 
-    def ticker(self, symbol: str) -> BookTicker: ...
+    def premium(self, symbol: str) -> Premium:
+        """Mark price, index price and funding rate."""
+        return self._market(symbol).premium(self.now)
 
-    def premium(self, symbol: str) -> Premium: ...
+    def last_price(self, symbol: str) -> Decimal:
+        """Price of the tape's last print, 0 before the first."""
+        market = self._market(symbol)
+        return market.price(market.last)
 
-    def last_price(self, symbol: str) -> Decimal: ...
+    def forming(self, symbol: str, interval: str) -> Kline | None:
+        """The unfinished bar, None before its first print. Closed bars come from the tape."""
+        return self._market(symbol).bars.forming(interval, self.now)
 
-    def forming(self, symbol: str, interval: str) -> Kline | None: ...
+    # ---- restart ---------------------------------------------------------------------------------
 
-    def dump(self) -> ExchangeState: ...
+    def dump(self) -> ExchangeState:
+        """All that a restart needs, books and forming bars included."""
+        return dump(self._clearing, self.position)
 
-    def take_dirty(self) -> Dirty: ...
+    def take_dirty(self) -> Dirty:
+        """Rows that changed since the last call; store them in one transaction, then publish."""
+        return take_dirty(self._clearing, self.position)
+
+    # ---- inside ----------------------------------------------------------------------------------
+
+    @property
+    def _records(self) -> Records:
+        return self._clearing.records
+
+    def _account(self, name: str | None) -> Account:
+        accounts = self._clearing.accounts
+        if name is None:
+            return accounts[self.config.accounts[0]]
+        if name not in accounts:
+            refuse(-2015, "Invalid API-key, IP, or permissions for action.")
+        return accounts[name]
+
+    def _market(self, symbol: str) -> Market:
+        market = self._clearing.markets.get(symbol)
+        if market is None:
+            refuse(-1121, "Invalid symbol.")
+        return market
+
+
+def _check_print(event: TradePrint) -> None:
+    if event.price <= 0 or event.size <= 0:
+        raise DataError(
+            f"print {event.id} of {event.symbol}: price and size must be positive, in ticks "
+            f"and lots, were {event.price} and {event.size}"
+        )

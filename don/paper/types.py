@@ -1,7 +1,7 @@
 """Values of the paper exchange: requests, orders, trades, account rows, what a restart needs. Pure.
 
 Amounts are exact `Decimal`s (quote, or base for sizes); times are tape time, ns since the epoch,
-UTC; symbols are the exchange's own (`BTCUSDT`). All values are plain and encode with `don.model.codec`.
+UTC; symbols are the exchange's own (`BTCUSDT`). All values are plain for `don.model.codec`.
 """
 
 from dataclasses import dataclass, field
@@ -198,7 +198,7 @@ class DepthSnapshot:
     asks: tuple[tuple[Decimal, Decimal], ...]
 
 
-# ---- what a restart needs --------------------------------------------------------------------------
+# ---- what a restart needs ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +276,7 @@ class FormingBar:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dirty:
     """Rows changed since the last `take_dirty()`: replace wallets, positions, orders, markets and
-    counters by key, append trades and incomes. Writing them in one transaction keeps the store whole.
+    counters by key, append trades and incomes. One transaction for all keeps the store whole.
     """
 
     counters: Counters
@@ -295,8 +295,8 @@ class Dirty:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeState:
-    """All that a restart needs, as rows. `books` and `bars` may be empty (after a crash): then books
-    refill from the tape's first snapshot, and update ids leap ahead so that none is used twice.
+    """All that a restart needs, as rows. `books` and `bars` may be empty (after a crash): then
+    books refill from the tape's first snapshot, and update ids leap so that none is used twice.
     """
 
     counters: Counters = field(default_factory=Counters)

@@ -1,0 +1,201 @@
+"""One cross-margined account: wallet, one-way positions, leverage, margins. Pure, exact decimals.
+
+The wallet changes only through `fill` and `credit`, and the caller writes an income row for each
+change, so the wallet is the sum of its incomes at any moment.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+from don.model.instrument import Instrument
+from don.model.order import Side
+from don.model.portfolio import ZERO, Position, apply_fill
+from don.paper.config import PaperConfig
+from don.paper.margin import liquidation_price, maintenance_margin, order_margin, position_margin
+from don.paper.types import (
+    AccountState,
+    OrderState,
+    PositionRow,
+    PositionState,
+    WalletRow,
+)
+
+Marks = Mapping[str, Decimal]  # mark price by exchange symbol
+
+
+class Account:
+    """State of one account. It decides nothing: checks and orders are the exchange's."""
+
+    def __init__(
+        self, name: str, config: PaperConfig, instruments: Mapping[str, Instrument]
+    ) -> None:
+        self.name = name
+        self.wallet = ZERO
+        self._config = config
+        self._positions = {symbol: Position(symbol=symbol) for symbol in instruments}
+        self._leverage = {
+            symbol: min(config.default_leverage, instrument.max_leverage)
+            for symbol, instrument in instruments.items()
+        }
+        self._realized = dict.fromkeys(instruments, ZERO)
+        self._updated = dict.fromkeys(instruments, 0)
+        self._pending = {symbol: {Side.BUY: ZERO, Side.SELL: ZERO} for symbol in instruments}
+
+    # ---- changes ---------------------------------------------------------------------------------
+
+    def fill(
+        self, symbol: str, side: Side, price: Decimal, size: Decimal, fee: Decimal, ts: int
+    ) -> Decimal:
+        """Book a fill; the profit that it realised, before the fee."""
+        position, realized = apply_fill(self._positions[symbol], side, price, size)
+        self._positions[symbol] = position
+        self._realized[symbol] += realized
+        self._updated[symbol] = ts
+        self.wallet += realized - fee
+        return realized
+
+    def credit(self, amount: Decimal) -> None:
+        """Add to the wallet, or take from it."""
+        self.wallet += amount
+
+    def set_leverage(self, symbol: str, leverage: int) -> None:
+        """Change a symbol's leverage; the caller has checked it."""
+        self._leverage[symbol] = leverage
+
+    def track(self, old: OrderState | None, new: OrderState) -> None:
+        """Keep the notional of open orders, which margins need, as an order changes."""
+        for order, sign in ((old, -1), (new, 1)):
+            if order is not None and not order.status.final and not order.reduce_only:
+                self._pending[order.symbol][order.side] += sign * order.left * order.price
+
+    # ---- views -----------------------------------------------------------------------------------
+
+    def size(self, symbol: str) -> Decimal:
+        """Signed position size."""
+        return self._positions[symbol].size
+
+    def position(self, symbol: str) -> Position:
+        """The position in a symbol, flat if there is none."""
+        return self._positions[symbol]
+
+    def leverage(self, symbol: str) -> int:
+        """The leverage set for a symbol."""
+        return self._leverage[symbol]
+
+    def held(self) -> list[str]:
+        """Symbols with a position, by name."""
+        return sorted(s for s, position in self._positions.items() if position.size)
+
+    def closable(self, symbol: str, side: Side) -> Decimal:
+        """How much an order of a side could reduce the position by."""
+        size = self._positions[symbol].size
+        return abs(size) if size * side.sign < 0 else ZERO
+
+    def unrealized(self, marks: Marks) -> Decimal:
+        """Sum of unrealised profits."""
+        return sum((self._positions[s].unrealized(marks[s]) for s in self.held()), ZERO)
+
+    def margin_balance(self, marks: Marks) -> Decimal:
+        """Wallet plus unrealised profit."""
+        return self.wallet + self.unrealized(marks)
+
+    def maintenance(self, marks: Marks) -> Decimal:
+        """Maintenance margin of all positions."""
+        rate = self._config.maintenance_rate
+        sizes = ((self._positions[s].size, s) for s in self.held())
+        return sum((maintenance_margin(size * marks[s], rate) for size, s in sizes), ZERO)
+
+    def initial_margin(
+        self,
+        symbol: str,
+        mark: Decimal,
+        *,
+        side: Side = Side.BUY,
+        extra: Decimal = ZERO,
+        leverage: int | None = None,
+    ) -> tuple[Decimal, Decimal]:
+        """(position margin, order margin) of a symbol, as if `extra` notional were ordered too."""
+        notional = self._positions[symbol].size * mark
+        pending = self._pending[symbol]
+        buys = pending[Side.BUY] + (extra if side is Side.BUY else ZERO)
+        sells = pending[Side.SELL] + (extra if side is Side.SELL else ZERO)
+        leverage = leverage or self._leverage[symbol]
+        return (
+            position_margin(notional, leverage),
+            order_margin(notional, buys, sells, leverage),
+        )
+
+    def free(self, marks: Marks) -> Decimal:
+        """Margin balance minus initial margins; negative when losses ate into them."""
+        used = sum((sum(self.initial_margin(s, marks[s])) for s in self._positions), ZERO)
+        return self.margin_balance(marks) - used
+
+    def state(self, marks: Marks, ts: int) -> AccountState:
+        """The account as the exchange reports it."""
+        positions = self.states(self._positions, marks)
+        return AccountState(
+            account=self.name,
+            asset=self._config.asset,
+            ts=ts,
+            wallet=self.wallet,
+            unrealized=sum((p.unrealized for p in positions), ZERO),
+            position_margin=sum((p.position_margin for p in positions), ZERO),
+            order_margin=sum((p.order_margin for p in positions), ZERO),
+            maintenance_margin=sum((p.maintenance_margin for p in positions), ZERO),
+            positions=positions,
+        )
+
+    def states(self, symbols: Iterable[str], marks: Marks) -> tuple[PositionState, ...]:
+        """Positions as the exchange reports them."""
+        spare = self.margin_balance(marks) - self.maintenance(marks)
+        return tuple(self._state(symbol, marks[symbol], spare) for symbol in symbols)
+
+    def _state(self, symbol: str, mark: Decimal, spare: Decimal) -> PositionState:
+        position, rate = self._positions[symbol], self._config.maintenance_rate
+        notional, unrealized = position.size * mark, position.unrealized(mark)
+        maintenance = maintenance_margin(notional, rate)
+        margin, orders = self.initial_margin(symbol, mark)
+        return PositionState(
+            account=self.name,
+            symbol=symbol,
+            size=position.size,
+            cost=position.cost,
+            entry_price=position.entry_price,
+            mark=mark,
+            notional=notional,
+            unrealized=unrealized,
+            realized=self._realized[symbol],
+            leverage=self._leverage[symbol],
+            position_margin=margin,
+            order_margin=orders,
+            maintenance_margin=maintenance,
+            liquidation_price=liquidation_price(position, spare - unrealized + maintenance, rate),
+            ts_updated=self._updated[symbol],
+        )
+
+    # ---- rows ------------------------------------------------------------------------------------
+
+    def wallet_row(self) -> WalletRow:
+        """What a restart needs of the wallet."""
+        return WalletRow(account=self.name, wallet=self.wallet)
+
+    def position_row(self, symbol: str) -> PositionRow:
+        """What a restart needs of a position."""
+        position = self._positions[symbol]
+        return PositionRow(
+            account=self.name,
+            symbol=symbol,
+            size=position.size,
+            cost=position.cost,
+            realized=self._realized[symbol],
+            leverage=self._leverage[symbol],
+            ts_updated=self._updated[symbol],
+        )
+
+    def load(self, row: PositionRow) -> None:
+        """Take a stored position back."""
+        symbol = row.symbol
+        self._positions[symbol] = Position(symbol=symbol, size=row.size, cost=row.cost)
+        self._leverage[symbol] = row.leverage
+        self._realized[symbol] = row.realized
+        self._updated[symbol] = row.ts_updated

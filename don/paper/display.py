@@ -1,0 +1,172 @@
+"""Compiled steps that keep the tape's displayed levels, the house, in a book. Pure on a `Store`."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from don.paper.kernels import (
+    ASK,
+    BID,
+    HEAD,
+    HOUSE,
+    HOUSE_ID,
+    ID,
+    NEXT,
+    PREV,
+    SIZE,
+    TAIL,
+    TOTAL,
+    Store,
+    add,
+    level_of,
+    shrink,
+)
+
+Ints = NDArray[np.int64]
+
+
+@njit(cache=True)
+def house_size(s, side, price):  # type: ignore[no-untyped-def]
+    """The house's size at a price."""
+    level = level_of(s, side, price if side == BID else -price)
+    return s.levels[level, HOUSE] if level >= 0 else 0
+
+
+@njit(cache=True)
+def lower_house(s, side, price, size):  # type: ignore[no-untyped-def]
+    """Bring the house at a price down to `size`, from the back of the queue forward.
+
+    That is the pessimistic choice: whoever queues ahead of us is the last to go away.
+
+    Returns:
+        True if anything changed.
+    """
+    level = level_of(s, side, price if side == BID else -price)
+    if level < 0:
+        return False
+    excess = s.levels[level, HOUSE] - size
+    if excess <= 0:
+        return False
+    node = s.levels[level, TAIL]
+    while excess > 0:
+        before = s.orders[node, PREV]
+        if s.orders[node, ID] == HOUSE_ID:
+            amount = min(excess, s.orders[node, SIZE])
+            excess -= amount
+            shrink(s, node, amount)
+        node = before
+    return True
+
+
+@njit(cache=True)
+def raise_house(s, side, price, size):  # type: ignore[no-untyped-def]
+    """Bring the house at a price up to `size`, at the back of the queue. True if it changed."""
+    level = level_of(s, side, price if side == BID else -price)
+    missing = size - (s.levels[level, HOUSE] if level >= 0 else 0)
+    if missing <= 0:
+        return False
+    if level >= 0:
+        tail = s.levels[level, TAIL]
+        if s.orders[tail, ID] == HOUSE_ID:
+            s.orders[tail, SIZE] += missing
+            s.levels[level, TOTAL] += missing
+            s.levels[level, HOUSE] += missing
+            return True
+    add(s, HOUSE_ID, side, price, missing)
+    return True
+
+
+@njit(cache=True)
+def withdraw(s, rows, snapshot, touched):  # type: ignore[no-untyped-def]
+    """First half of an update: everything of the house that shrinks or goes.
+
+    Args:
+        s: the book.
+        rows: (n, 3) side, price, absolute size.
+        snapshot: also remove the house from levels that are not named.
+        touched: buffer for (side, price) of changed levels; room for all levels.
+
+    Returns:
+        Rows written to `touched`.
+    """
+    n = 0
+    for k in range(len(rows)):
+        if lower_house(s, rows[k, 0], rows[k, 1], rows[k, 2]):
+            touched[n, 0], touched[n, 1] = rows[k, 0], rows[k, 1]
+            n += 1
+    if snapshot:
+        named = set()
+        named.add(np.int64(0))
+        for k in range(len(rows)):
+            named.add(rows[k, 1] if rows[k, 0] == BID else -rows[k, 1])
+        for side in (BID, ASK):
+            for i in range(s.meta[side] - 1, -1, -1):
+                key = s.ladder[side, i, 0]
+                if key not in named and lower_house(s, side, abs(key), 0):
+                    touched[n, 0], touched[n, 1] = side, abs(key)
+                    n += 1
+    return n
+
+
+@njit(cache=True)
+def deposit(s, rows, start, touched):  # type: ignore[no-untyped-def]
+    """Second half: everything that grows, from row `start`, until one meets users' orders.
+
+    A house level that the new one crosses is out of date (the tape never crosses itself) and goes.
+
+    Returns:
+        (row that users' orders stand against, or len(rows); rows written to `touched`).
+    """
+    n = 0
+    for k in range(start, len(rows)):
+        side, price, size = rows[k, 0], rows[k, 1], rows[k, 2]
+        if size == 0:
+            continue
+        other = 1 - side
+        bound = -price if side == BID else price
+        i = s.meta[other] - 1
+        while i >= 0 and s.ladder[other, i, 0] >= bound:
+            at = abs(s.ladder[other, i, 0])
+            if lower_house(s, other, at, 0):
+                touched[n, 0], touched[n, 1] = other, at
+                n += 1
+            i -= 1
+        top = s.meta[other] - 1
+        if top >= 0 and s.ladder[other, top, 0] >= bound:
+            return k, n
+        if raise_house(s, side, price, size):
+            touched[n, 0], touched[n, 1] = side, price
+            n += 1
+    return len(rows), n
+
+
+@njit(cache=True)
+def top_levels(s, side, limit, out):  # type: ignore[no-untyped-def]
+    """The best levels of a side into `out` rows (price, size, house size); returns how many."""
+    n = min(limit, s.meta[side])
+    for j in range(n):
+        i = s.meta[side] - 1 - j
+        level = s.ladder[side, i, 1]
+        out[j, 0] = abs(s.ladder[side, i, 0])
+        out[j, 1] = s.levels[level, TOTAL]
+        out[j, 2] = s.levels[level, HOUSE]
+    return n
+
+
+@njit(cache=True)
+def queue(s, side, price, out):  # type: ignore[no-untyped-def]
+    """A level's queue into `out` rows (order id, size), first in line first; returns how many."""
+    level = level_of(s, side, price if side == BID else -price)
+    n = 0
+    node = s.levels[level, HEAD] if level >= 0 else -1
+    while node >= 0:
+        out[n, 0] = s.orders[node, ID]
+        out[n, 1] = s.orders[node, SIZE]
+        n += 1
+        node = s.orders[node, NEXT]
+    return n
+
+
+def level_count(s: Store) -> int:
+    """Levels on both sides."""
+    return int(s.meta[BID] + s.meta[ASK])

@@ -1,0 +1,216 @@
+"""A price-time-priority limit order book over compiled steps. Pure: integer ticks and lots.
+
+Users' orders and the house (the tape's displayed levels) share one book. The book matches and keeps
+queues; it knows neither accounts nor money. It notes which levels changed, for depth publication.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from don.paper import display, kernels
+from don.paper.kernels import ANY_PRICE, ASK, BID, HOUSE_ID, Ints
+
+__all__ = ["ANY_PRICE", "ASK", "BID", "HOUSE_ID", "Book", "Fill"]
+
+_BUFFER = 256  # fills of one compiled call
+
+
+class Fill(NamedTuple):
+    """One match. `maker` is the resting order's id, `HOUSE_ID` for the tape's own liquidity."""
+
+    maker: int
+    price: int  # ticks
+    size: int  # lots
+
+
+class Book:
+    """One symbol's book. Sides are BID (0) and ASK (1): of resting orders, or of an aggressor."""
+
+    def __init__(self, capacity: int = 1024) -> None:
+        self._store = kernels.make_store(capacity)
+        self._fills: Ints = np.zeros((_BUFFER, 3), np.int64)
+        self._touched: set[tuple[int, int]] = set()
+
+    # ---- users' orders ---------------------------------------------------------------------------
+
+    def add(self, ident: int, side: int, price: int, size: int) -> None:
+        """Queue an order at the back of its level; it must not cross (take first).
+
+        Raises:
+            ValueError: if the id is taken, a number is not positive, or the order crosses.
+        """
+        if ident <= 0 or price <= 0 or size <= 0:
+            raise ValueError(f"id, price and size must be positive, were {ident}, {price}, {size}")
+        if kernels.node_of(self._store, ident) >= 0:
+            raise ValueError(f"order {ident} is in the book already")
+        best = self.best(1 - side)
+        if best is not None and (price >= best[0] if side == BID else price <= best[0]):
+            raise ValueError(f"order {ident} at {price} crosses the other side at {best[0]}")
+        self._reserve(1)
+        kernels.add(self._store, ident, side, price, size)
+        self._touched.add((side, price))
+
+    def cancel(self, ident: int) -> int:
+        """Remove an order; the size it still had, 0 if it is not in the book."""
+        return self.reduce(ident, 0)
+
+    def reduce(self, ident: int, size: int) -> int:
+        """Cut an order to `size` where it stands in its queue; how much was taken off."""
+        node = kernels.node_of(self._store, ident)
+        if node < 0:
+            return 0
+        row = self._store.orders[node]
+        excess = int(row[kernels.SIZE]) - size
+        if excess <= 0:
+            return 0
+        self._touched.add((int(row[kernels.SIDE]), abs(int(row[kernels.KEY]))))
+        kernels.shrink(self._store, node, excess)
+        return excess
+
+    def size_of(self, ident: int) -> int:
+        """What is left of an order in the book, 0 if it is not there."""
+        node = kernels.node_of(self._store, ident)
+        return int(self._store.orders[node, kernels.SIZE]) if node >= 0 else 0
+
+    # ---- matching --------------------------------------------------------------------------------
+
+    def take(self, side: int, limit: int, size: int) -> tuple[list[Fill], int]:
+        """Match an aggressor of a side up to a limit price, until a user's order was filled or
+        nothing more can be. Call again with what is left after settling; no fills means the end.
+
+        Returns:
+            (fills in order, the last may be a user's; size left).
+        """
+        n, left = kernels.take(self._store, side, limit, size, True, self._fills, 0)
+        return self._read(n, 1 - side), int(left)
+
+    def sweep(self, side: int, price: int, size: int) -> tuple[list[Fill], int]:
+        """Let a print of the tape fill better-priced users' orders, then its level's queue.
+
+        Same protocol as `take`; fills are of users' orders only.
+        """
+        n, left = kernels.sweep(self._store, side, price, size, self._fills)
+        self._touched.add((1 - side, price))
+        return self._read(n, 1 - side), int(left)
+
+    def fillable(self, side: int, limit: int, *, house_only: bool = False) -> int:
+        """Size that an aggressor of a side could take up to a limit price."""
+        return int(kernels.fillable(self._store, side, limit, house_only))
+
+    def process(self, messages: Ints, fills: Ints) -> int:
+        """Run a batch of messages (kind, id, side, price, size); see `kernels.process`.
+
+        Returns:
+            Number of fills. `fills` (rows of maker id, price, size) is reused when it runs full.
+        """
+        start, total = 0, 0
+        while start < len(messages):
+            before = start
+            start, n = kernels.process(self._store, messages, start, fills)
+            total += n
+            if start == before and n == 0:
+                if len(fills) <= self._store.meta[kernels.USED]:
+                    raise ValueError(
+                        f"fills must have more rows than resting orders, had {len(fills)}"
+                    )
+                self._store = kernels.grow_store(self._store)
+        return int(total)
+
+    # ---- the house -------------------------------------------------------------------------------
+
+    def display(
+        self, rows: Iterable[tuple[int, int, int]], *, snapshot: bool = False
+    ) -> "Displayed":
+        """Set absolute house sizes, rows of (side, price, size); iterate the result to the end.
+
+        Each item is a crossing: (side, price, size) of a displayed level that stands against users'
+        orders; the caller matches it with `take` and hands the rest back with `settle`.
+        """
+        array = np.array([*rows], np.int64).reshape(-1, 3)
+        return Displayed(self, array, snapshot)
+
+    def house(self, side: int, price: int) -> int:
+        """The house's size at a price, lots."""
+        return int(display.house_size(self._store, side, price))
+
+    # ---- views -----------------------------------------------------------------------------------
+
+    def best(self, side: int) -> tuple[int, int] | None:
+        """(price, size) of the best level, None when the side is empty."""
+        store = self._store
+        n = store.meta[side]
+        if n == 0:
+            return None
+        key, level = store.ladder[side, n - 1]
+        return abs(int(key)), int(store.levels[level, kernels.TOTAL])
+
+    def size_at(self, side: int, price: int) -> int:
+        """Total size at a price, 0 when there is no level."""
+        store = self._store
+        level = kernels.level_of(store, side, price if side == BID else -price)
+        return int(store.levels[level, kernels.TOTAL]) if level >= 0 else 0
+
+    def levels(self, side: int, limit: int | None = None) -> list[tuple[int, int, int]]:
+        """(price, size, house's part) of the best levels, best first."""
+        most = int(self._store.meta[side])
+        out: Ints = np.empty((most if limit is None else min(limit, most), 3), np.int64)
+        n = display.top_levels(self._store, side, len(out), out)
+        return [(int(p), int(size), int(house)) for p, size, house in out[:n]]
+
+    def queue(self, side: int, price: int) -> list[tuple[int, int]]:
+        """(order id, size) at a price, first in line first; the house has id 0."""
+        out: Ints = np.empty((int(self._store.meta[kernels.USED]), 2), np.int64)
+        n = display.queue(self._store, side, price, out)
+        return [(int(ident), int(size)) for ident, size in out[:n]]
+
+    def take_touched(self) -> set[tuple[int, int]]:
+        """(side, price) of the levels that may have changed since the last call."""
+        touched, self._touched = self._touched, set()
+        return touched
+
+    # ---- inside ----------------------------------------------------------------------------------
+
+    def _reserve(self, count: int) -> None:
+        while self._store.meta[kernels.USED] + count > len(self._store.orders):
+            self._store = kernels.grow_store(self._store)
+
+    def _read(self, n: int, side: int) -> list[Fill]:
+        fills = [Fill(int(i), int(p), int(z)) for i, p, z in self._fills[:n]]
+        self._touched.update((side, fill.price) for fill in fills)
+        return fills
+
+    def _note(self, touched: Ints, n: int) -> None:
+        self._touched.update((int(side), int(price)) for side, price in touched[:n])
+
+
+class Displayed:
+    """An update of the house in progress; see `Book.display`."""
+
+    def __init__(self, book: Book, rows: Ints, snapshot: bool) -> None:
+        self._book, self._rows, self._at = book, rows, 0
+        book._reserve(len(rows))
+        n = 2 * len(rows) + display.level_count(book._store)
+        self._buffer: Ints = np.empty((n, 2), np.int64)
+        book._note(self._buffer, display.withdraw(book._store, rows, snapshot, self._buffer))
+
+    def __iter__(self) -> "Displayed":
+        return self
+
+    def __next__(self) -> tuple[int, int, int]:
+        """The next level that crosses users' orders."""
+        self._at, n = display.deposit(self._book._store, self._rows, self._at, self._buffer)
+        self._book._note(self._buffer, n)
+        if self._at == len(self._rows):
+            raise StopIteration
+        side, price, size = self._rows[self._at]
+        return int(side), int(price), int(size)
+
+    def settle(self, left: int) -> None:
+        """What is left of the crossing level after matching becomes the house's size there."""
+        side, price, _ = self._rows[self._at]
+        self._book._touched.add((int(side), int(price)))
+        if left:
+            display.raise_house(self._book._store, side, price, left)
+        self._at += 1

@@ -1,0 +1,162 @@
+"""Placing an order: every check in the exchange's order, then matching and resting. Pure."""
+
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+
+from don.errors import ExchangeRefused
+from don.model.order import Side, TimeInForce
+from don.model.portfolio import ZERO
+from don.paper import filters
+from don.paper.accounts import Account
+from don.paper.clearing import Clearing
+from don.paper.filters import refuse
+from don.paper.market import Market, book_side
+from don.paper.matching import ANY_PRICE
+from don.paper.types import NewOrder, OrderKind, OrderState, Status
+
+_SLIPPAGE = Decimal("1.0005")  # by which a market buy's margin is reckoned above the best ask
+
+
+def place(clearing: Clearing, account: Account, market: Market, request: NewOrder) -> OrderState:
+    """Check, accept, match and rest an order; its state after all that.
+
+    Raises:
+        ExchangeRefused: nothing has changed then.
+    """
+    filters.check_form(request)
+    if request.client_order_id is not None and clearing.records.open_with_client_id(
+        account.name, request.client_order_id
+    ):
+        refuse(-4116, "ClientOrderId is duplicated.")
+    instrument, config = market.instrument, clearing.config
+    filters.check_size(request.size, instrument)
+    if request.price is not None:
+        filters.check_price(request.price, instrument)
+        filters.check_band(request.side, request.price, market.mark, config)
+        if len(clearing.records.open_orders(account.name, market.symbol)) >= config.max_open_orders:
+            refuse(-2025, "Reach max open order limit.")
+    size = _reducible(account, request) if request.reduce_only else request.size
+    best = market.book.best(1 - book_side(request.side))
+    if request.price is None and best is not None:
+        filters.check_counterparty(request.side, market.price(best[0]), market.mark, config)
+    value = request.price if request.price is not None else market.mark
+    if value and not request.reduce_only:
+        filters.check_notional(value * size, instrument)
+    limit = _limit(clearing, market, request)
+    _check_immediate(clearing, account, market, request, size, limit)
+    if not request.reduce_only:
+        _check_margin(clearing, account, market, request)
+    order = clearing.open(
+        account.name,
+        market.symbol,
+        side=request.side,
+        kind=request.kind,
+        time_in_force=request.time_in_force or TimeInForce.GTC,
+        reduce_only=request.reduce_only,
+        price=market.price(limit) if request.price is not None else ZERO,
+        size=market.size(market.lots(size)),
+        client_order_id=request.client_order_id,
+    )
+    order = clearing.match(order, limit)
+    if order.status.final:
+        return order
+    if order.kind is OrderKind.LIMIT and order.time_in_force in (TimeInForce.GTC, TimeInForce.GTX):
+        clearing.rest(order)
+        return order
+    return clearing.end(order, Status.EXPIRED)
+
+
+def _reducible(account: Account, request: NewOrder) -> Decimal:
+    """The size of a reduce-only order: at most the position, which it must be able to reduce."""
+    closable = account.closable(request.symbol, request.side)
+    if not closable:
+        refuse(-2022, "ReduceOnly Order is rejected.")
+    return min(request.size, closable)
+
+
+def _limit(clearing: Clearing, market: Market, request: NewOrder) -> int:
+    """The worst price in ticks that an order may meet; market orders stop at the price band."""
+    if request.price is not None:
+        return market.ticks(request.price)
+    mark, tick, config = market.mark, market.instrument.tick_size, clearing.config
+    if request.side is Side.BUY:
+        steps = (mark * config.percent_up / tick).to_integral_value(ROUND_FLOOR)
+        return int(steps) if mark else ANY_PRICE
+    return int((mark * config.percent_down / tick).to_integral_value(ROUND_CEILING))
+
+
+def _check_immediate(
+    clearing: Clearing,
+    account: Account,
+    market: Market,
+    request: NewOrder,
+    size: Decimal,
+    limit: int,
+) -> None:
+    """Post-only orders must not take, fill-or-kill orders must be able to take all."""
+    side = book_side(request.side)
+    if request.time_in_force is TimeInForce.GTX and market.book.fillable(side, limit):
+        refuse(
+            -5022,
+            "Due to the order could not be executed as maker, the Post Only order will be "
+            "rejected. The order will not be recorded in the order history",
+        )
+    if request.time_in_force is TimeInForce.FOK:
+        there = market.book.fillable(side, limit, house_only=True)
+        if there < market.lots(size):
+            there += market.lots(_users_offer(clearing, account, market, request))
+        if there < market.lots(size):
+            refuse(
+                -5021,
+                "Due to the order could not be filled immediately, the FOK order has been "
+                "rejected. The order will not be recorded in the order history",
+            )
+
+
+def _users_offer(
+    clearing: Clearing, account: Account, market: Market, request: NewOrder
+) -> Decimal:
+    """What users' orders would give an aggressor, minding that fills cut reduce-only orders."""
+    price = request.price
+    assert price is not None, "only limit orders are fill-or-kill"
+    sign = request.side.sign
+    offers = [
+        order
+        for order in clearing.records.all_open()
+        if order.symbol == market.symbol
+        and order.side is not request.side
+        and order.price * sign <= price * sign
+    ]
+    total = ZERO
+    closable: dict[str, Decimal] = {}
+    for order in sorted(offers, key=lambda o: (o.price * sign, o.order_id)):
+        size = order.left
+        if order.account != account.name:  # the taker's own fills balance each other
+            owner = clearing.accounts[order.account]
+            room = closable.setdefault(order.account, owner.closable(order.symbol, order.side))
+            size = min(size, max(room, ZERO)) if order.reduce_only else size
+            closable[order.account] = room - size
+        total += size
+    return total
+
+
+def _check_margin(clearing: Clearing, account: Account, market: Market, request: NewOrder) -> None:
+    """The margin that the order adds, and the loss it would open with, must be available.
+
+    An order that adds no margin (it reduces) always passes. A market order is reckoned at the best
+    price, a buy 0.05 % above it.
+    """
+    mark, price = market.mark, request.price
+    if price is None:
+        best = market.book.best(1 - book_side(request.side))
+        price = market.price(best[0]) if best is not None else mark
+        price *= _SLIPPAGE if request.side is Side.BUY else 1
+    before = sum(account.initial_margin(market.symbol, mark))
+    after = sum(
+        account.initial_margin(market.symbol, mark, side=request.side, extra=price * request.size)
+    )
+    if after <= before:
+        return
+    opening = max(ZERO, request.size - account.closable(market.symbol, request.side))
+    loss = max(ZERO, (price - mark) * request.side.sign * opening) if mark else ZERO
+    if after - before + loss > account.free(clearing.marks):
+        raise ExchangeRefused(-2019, "Margin is insufficient.")

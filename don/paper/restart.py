@@ -1,0 +1,132 @@
+"""The exchange's state to rows and back, whole or only what changed. Pure."""
+
+from collections.abc import Mapping
+
+from don.errors import DataError
+from don.model.instrument import Instrument
+from don.paper.accounts import Account
+from don.paper.clearing import Clearing
+from don.paper.config import PaperConfig
+from don.paper.events import UpdateReason
+from don.paper.market import Market
+from don.paper.matching import ASK, BID
+from don.paper.records import Records
+from don.paper.types import Counters, Dirty, ExchangeState, IncomeKind
+
+
+def build(
+    instruments: Mapping[str, Instrument], config: PaperConfig, state: ExchangeState | None
+) -> Clearing:
+    """The exchange's parts, fresh or as they were; accounts that are new get their deposit.
+
+    Users' open orders go to the back of their queues, in the order in which they were placed.
+
+    Raises:
+        DataError: if the state does not fit the instruments.
+    """
+    markets = {symbol: Market(instrument, config) for symbol, instrument in instruments.items()}
+    records = Records(config.history, state)
+    stored = {row.account: row for row in state.wallets} if state else {}
+    names = dict.fromkeys((*config.accounts, *stored))
+    accounts = {name: Account(name, config, instruments) for name in names}
+    clearing = Clearing(config, markets, accounts, records)
+    if state is not None:
+        _load(clearing, state)
+    for name in names:
+        if name in stored:
+            accounts[name].credit(stored[name].wallet)
+        elif config.deposit:
+            clearing.credit(
+                accounts[name], IncomeKind.TRANSFER, config.deposit, UpdateReason.DEPOSIT
+            )
+        else:
+            clearing.changed_wallets[name] = None
+    clearing.events.clear()  # nobody listens yet
+    return clearing
+
+
+def _load(clearing: Clearing, state: ExchangeState) -> None:
+    markets, accounts = clearing.markets, clearing.accounts
+    clearing.now = state.counters.now
+    wanted = {row.symbol for row in state.positions if row.size}
+    wanted |= {order.symbol for order in state.orders if not order.status.final}
+    if missing := sorted(wanted - set(markets)):
+        raise DataError(
+            f"stored orders or positions are in {', '.join(missing)}, but the tape lists only "
+            f"{', '.join(markets)}: use the tape that this state belongs to, or a fresh state"
+        )
+    for row in state.markets:
+        if row.symbol in markets:
+            markets[row.symbol].load(row)
+    books = [book for book in state.books if book.symbol in markets]
+    for book in books:
+        levels = [
+            *((BID, price, size) for price, size in book.bids),
+            *((ASK, price, size) for price, size in book.asks),
+        ]
+        clearing.display(markets[book.symbol], levels, True)
+    for bar in state.bars:
+        if bar.symbol in markets:
+            markets[bar.symbol].bars.load(bar)
+    for position in state.positions:
+        if position.symbol in markets:
+            accounts[position.account].load(position)
+    for order in clearing.records.all_open():
+        accounts[order.account].track(None, order)
+        clearing.rest(order)
+    whole = {book.symbol for book in books}
+    for symbol, market in markets.items():
+        market.settle_restart(whole=symbol in whole)
+
+
+def dump(clearing: Clearing, position: int) -> ExchangeState:
+    """Everything, as rows."""
+    orders, trades, incomes = clearing.records.dump()
+    markets, accounts = clearing.markets.values(), clearing.accounts.values()
+    return ExchangeState(
+        counters=_counters(clearing, position),
+        wallets=tuple(account.wallet_row() for account in accounts),
+        positions=tuple(
+            account.position_row(symbol) for account in accounts for symbol in clearing.markets
+        ),
+        orders=orders,
+        trades=trades,
+        incomes=incomes,
+        markets=tuple(market.row() for market in markets),
+        books=tuple(market.house() for market in markets),
+        bars=tuple(bar for market in markets for bar in market.bars.dump()),
+    )
+
+
+def take_dirty(clearing: Clearing, position: int) -> Dirty:
+    """Rows changed since the last call; after it nothing is."""
+    orders, trades, incomes = clearing.records.take_new()
+    markets = [market for market in clearing.markets.values() if market.changed]
+    dirty = Dirty(
+        counters=_counters(clearing, position),
+        wallets=tuple(clearing.accounts[name].wallet_row() for name in clearing.changed_wallets),
+        positions=tuple(
+            clearing.accounts[name].position_row(symbol)
+            for name, symbol in clearing.changed_positions
+        ),
+        orders=orders,
+        trades=trades,
+        incomes=incomes,
+        markets=tuple(market.row() for market in markets),
+    )
+    clearing.changed_wallets.clear()
+    clearing.changed_positions.clear()
+    for market in markets:
+        market.changed = False
+    return dirty
+
+
+def _counters(clearing: Clearing, position: int) -> Counters:
+    records = clearing.records
+    return Counters(
+        order_id=records.order_id,
+        trade_id=records.trade_id,
+        tran_id=records.tran_id,
+        now=clearing.now,
+        position=position,
+    )
