@@ -1,0 +1,1 @@
+"""What must stay private: secret values and the files that hold them."""

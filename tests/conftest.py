@@ -1,0 +1,77 @@
+"""Fixtures that many tests share: a state folder, an embedded PostgreSQL, a fresh database."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from don.storage.database import Database
+from don.storage.embedded import EmbeddedPostgres
+
+_numbers = count(1)
+
+
+def short_folder() -> Path:
+    """A folder with a short path: sockets live in it."""
+    return Path(tempfile.mkdtemp(prefix="don-", dir="/tmp"))
+
+
+@pytest.fixture
+def don_home() -> Iterator[Path]:
+    """An empty state folder."""
+    folder = short_folder()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[EmbeddedPostgres]:
+    """A running embedded server, one for all tests: leave it running."""
+    home = short_folder()
+    server = EmbeddedPostgres(home)
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: EmbeddedPostgres) -> str:
+    """Name of a migrated database to copy from."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE migrated")
+    with Database(postgres.url.replace("/don?", "/migrated?")) as database:
+        database.migrate()
+    return "migrated"
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
+    """URL of a fresh, migrated database."""
+    yield from _database(postgres, migrated_template)
+
+
+@pytest.fixture
+def empty_database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """URL of a fresh database without any table."""
+    yield from _database(postgres, "template1")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A fresh, migrated database."""
+    with Database(database_url) as opened:
+        yield opened
+
+
+def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+    name = f"test{next(_numbers)}"
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield server.url.replace("/don?", f"/{name}?")
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
