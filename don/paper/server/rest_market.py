@@ -1,6 +1,7 @@
 """Market data calls of the REST interface. No awaiting; answers are plain values."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from don.clock import NS_PER_MS
@@ -94,6 +95,15 @@ class MarketCalls:
             bars = [bar for bar in bars if bar.open_time < forming.open_time]
             bars.append(forming)
         return [bar for bar in bars if bar.open_time <= last_open][-limit:]
+
+    def _last(self, symbol: str) -> Decimal:
+        """Price of the last trade; before the first one the close of the history."""
+        last = self._exchange.last_price(symbol)
+        if not last:
+            tick = self._exchange.instruments[symbol].tick_size
+            for bar in self._tape.history(symbol, self._tape.interval, self._exchange.now, 1):
+                last = bar.close * tick
+        return last
 
     def _forming(self, symbol: str, interval: str, length: int) -> Kline | None:
         base = self._tape.interval
@@ -195,7 +205,7 @@ class MarketCalls:
             call,
             lambda symbol: {
                 "symbol": symbol,
-                "price": number(self._exchange.last_price(symbol)),
+                "price": number(self._last(symbol)),
                 "time": ms(self._exchange.now),
             },
         )
@@ -214,7 +224,7 @@ class MarketCalls:
         count = max(1, _DAY_NS // self._tape.interval_ns)
         bars = self.bars(symbol, self._tape.interval, now, count)
         bars = [bar for bar in bars if bar.open_time > now - _DAY_NS]
-        last = self._exchange.last_price(symbol)
+        last = self._last(symbol)
         trades = self._publisher.recent[symbol]
         opening = bars[0].open if bars else last
         volume = sum((bar.volume for bar in bars), start=last * 0)
