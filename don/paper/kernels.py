@@ -3,8 +3,8 @@
 Layout. `orders` is a pool of nodes, each level a FIFO queue linked through it; `levels` is a pool
 of queues; `ladder` holds per side the sorted levels, best at the end, so that changes near the
 touch move little; `table` maps order ids to nodes (open addressing). A key is the price on the bid
-side and the negated price on the ask side: the best level always has the greatest key. Prices are ticks
-> 0, sizes lots > 0, all int64. Order id 0 is the house: the tape's own displayed size.
+side and the negated price on the ask side: the best level always has the greatest key. Prices are
+ticks > 0, sizes lots > 0, all int64. Order id 0 is the house: the tape's own displayed size.
 """
 
 from typing import NamedTuple

@@ -4,7 +4,7 @@ Users' orders and the house (the tape's displayed levels) share one book. The bo
 queues; it knows neither accounts nor money. It notes which levels changed, for depth publication.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -99,24 +99,26 @@ class Book:
         """Size that an aggressor of a side could take up to a limit price."""
         return int(kernels.fillable(self._store, side, limit, house_only))
 
-    def process(self, messages: Ints, fills: Ints) -> int:
+    def process(self, messages: Ints, fills: Ints) -> Iterator[Ints]:
         """Run a batch of messages (kind, id, side, price, size); see `kernels.process`.
 
-        Returns:
-            Number of fills. `fills` (rows of maker id, price, size) is reused when it runs full.
+        Levels that change this way are not noted as touched.
+
+        Yields:
+            (k, 3) rows of (maker id, price, size): views of `fills`, valid until the next one.
+
+        Raises:
+            ValueError: if `fills` is too small to hold what one message may fill.
         """
-        start, total = 0, 0
+        start = 0
         while start < len(messages):
-            before = start
             start, n = kernels.process(self._store, messages, start, fills)
-            total += n
-            if start == before and n == 0:
-                if len(fills) <= self._store.meta[kernels.USED]:
-                    raise ValueError(
-                        f"fills must have more rows than resting orders, had {len(fills)}"
-                    )
+            if n:
+                yield fills[:n]
+            elif start < len(messages) and len(fills) <= self._store.meta[kernels.USED]:
+                raise ValueError(f"fills needs more rows than resting orders, had {len(fills)}")
+            if self._store.meta[kernels.USED] == len(self._store.orders):
                 self._store = kernels.grow_store(self._store)
-        return int(total)
 
     # ---- the house -------------------------------------------------------------------------------
 
