@@ -104,10 +104,15 @@ class Bars:
         close = np.round(np.round(wide.to_numpy() / ticks) * ticks, 6)
         return cls(ts=wide.index.as_unit("ns").asi8 + BAR, close=close)
 
+    def marks(self, t: int) -> dict[str, Decimal]:
+        return {s: Decimal(repr(float(p))) for s, p in zip(SYMBOLS, self.close[t], strict=True)}
+
     def values(self, t: int) -> np.ndarray:
         rows = []
         for bars in (12, 48):
-            rows.append(self.close[t] / self.close[t - bars] - 1 if t >= bars else np.full(5, np.nan))
+            rows.append(
+                self.close[t] / self.close[t - bars] - 1 if t >= bars else np.full(5, np.nan)
+            )
         window = self.close[max(t - 23, 0) : t + 1]
         rows.append(
             (self.close[t] - window.mean(axis=0)) / window.std(axis=0)
@@ -208,7 +213,9 @@ class FakeExchange:
             slip = mark * Decimal(self.rng.randint(0, 10)) / 10_000
             price = rules.round_price(mark + slip * order.side.sign, up=order.side is Side.BUY)
             if order.price is not None:
-                price = min(price, order.price) if order.side is Side.BUY else max(price, order.price)
+                price = (
+                    min(price, order.price) if order.side is Side.BUY else max(price, order.price)
+                )
             fee = (price * part * (rules.maker_fee if maker else rules.taker_fee)).quantize(MONEY)
             before = self.positions.get(order.symbol, Position(symbol=order.symbol))
             after, realized = apply_fill(before, order.side, price, part)
@@ -348,11 +355,8 @@ class Desk:
 
     def bar(self, t: int, *, shuffled: bool = False, **changes) -> None:
         """One bar: the exchange moves, the desk sees it, the optimizer answers, mail arrives."""
-        marks = {
-            s: Decimal(repr(float(p))) for s, p in zip(SYMBOLS, self.bars.close[t], strict=True)
-        }
         self.tick(S)
-        self.exchange.bar(int(self.bars.ts[t]), marks, self.wall)
+        self.exchange.bar(int(self.bars.ts[t]), self.bars.marks(t), self.wall)
         self.deliver(shuffled=shuffled)
         self.step(self.snapshot(t, **changes))
         if self.exchange.rng.random() >= self.slow_optimizer:
@@ -394,5 +398,6 @@ def start_desk(
     desk = Desk(start or session(), FakeExchange(random.Random(seed)), Bars.load(bars))
     desk.history(warm)
     desk.exchange.now = int(desk.bars.ts[warm - 1])
+    desk.exchange.marks = desk.bars.marks(warm - 1)
     desk.check()
     return desk
