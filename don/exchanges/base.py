@@ -141,7 +141,10 @@ class Gateway(Protocol):
         ...
 
     def stream(self) -> AsyncGenerator[StreamEvent]:
-        """User-data events in the exchange's order; reconnects for ever. One reader at a time."""
+        """User-data events in the exchange's order; reconnects for ever. One reader at a time.
+
+        Each fill is followed at once by the report of its order's state.
+        """
         ...
 
     def rate_use(self) -> float:

@@ -1,15 +1,18 @@
 """The gateway to Binance USD-M futures (and everything that speaks its protocol). Does I/O."""
 
+import difflib
 import random
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import structlog
 
 from don.clock import NS_PER_MS, Clock
-from don.errors import ExchangeRefused, ExchangeUnavailable, RateLimited, UsageError
+from don.errors import ConfigError, ExchangeRefused, ExchangeUnavailable, RateLimited, UsageError
 from don.exchanges import binance_wire as wire
 from don.exchanges.base import StreamEvent, SubmitUnknown
 from don.exchanges.binance_errors import DUPLICATE_ORDER_ID, NO_SUCH_ORDER
@@ -33,6 +36,7 @@ OPEN_ORDERS = Endpoint(name="fapiPrivateGetOpenOrders", weight=40)
 USER_TRADES = Endpoint(name="fapiPrivateGetUserTrades", weight=5)
 INCOME = Endpoint(name="fapiPrivateGetIncome", weight=30)
 ACCOUNT = Endpoint(name="fapiPrivateV3GetAccount", weight=5)
+COMMISSION = Endpoint(name="fapiPrivateGetCommissionRate", weight=20)
 LEVERAGE = Endpoint(name="fapiPrivatePostLeverage", weight=1)
 
 PAGE = 1_000
@@ -72,11 +76,29 @@ class BinanceGateway:
         self._ids: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     async def instruments(self) -> list[Instrument]:
-        """Tradable perpetuals of the margin asset, by symbol. Also compares the clocks."""
+        """Tradable perpetuals of the margin asset, by symbol. Also compares the clocks.
+
+        Returns:
+            The configured symbols with the account's own fees, or all with the configured fees.
+
+        Raises:
+            ConfigError: if a configured symbol is not listed.
+        """
         await self._client.sync_time()
         info = await self._client.call(EXCHANGE_INFO, {})
         brackets = await self._client.call(BRACKETS, {})
-        return self._understood(EXCHANGE_INFO, lambda: self._listed(info, brackets))
+        listed = self._understood(EXCHANGE_INFO, lambda: self._listed(info, brackets))
+        if not self._config.symbols:
+            return listed
+        by_symbol = {item.symbol: item for item in listed}
+        unknown = sorted(set(self._config.symbols) - set(by_symbol))
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], by_symbol, n=3)
+            raise ConfigError(
+                f"symbol {unknown[0]!r} is not listed at the exchange; "
+                f"near: {', '.join(near or sorted(by_symbol)[:10])}"
+            )
+        return [await self._with_fees(by_symbol[name]) for name in sorted(self._config.symbols)]
 
     async def submit(self, order: Order) -> OrderReport:
         """Send a new order once; see `Gateway.submit`."""
@@ -202,6 +224,17 @@ class BinanceGateway:
     async def close(self) -> None:
         """Close the session."""
         await self._client.close()
+
+    async def _with_fees(self, item: Instrument) -> Instrument:
+        row = await self._client.call(COMMISSION, {"symbol": item.exchange_symbol})
+        return self._understood(
+            COMMISSION,
+            lambda: replace(
+                item,
+                maker_fee=Decimal(row["makerCommissionRate"]),
+                taker_fee=Decimal(row["takerCommissionRate"]),
+            ),
+        )
 
     def _listed(self, info: Any, brackets: Any) -> list[Instrument]:
         self._client.limiter.budget.set_limits(info["rateLimits"])

@@ -68,6 +68,11 @@ class Poller:
             await self._fills(symbols)
             self.last_reconcile_ns = self._clock.now_ns()
 
+    async def fills(self, symbol: str) -> None:
+        """Fills of one symbol since the last poll."""
+        async with self._lock:
+            await self._fills([symbol])
+
     async def missing_fills(self) -> None:
         """Fills that orders count but nobody has told yet."""
         async with self._lock:

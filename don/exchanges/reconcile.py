@@ -126,6 +126,23 @@ class Tracker:
         """Orders whose latest state waits for fills that have not come."""
         return [tracked for tracked in self._orders.values() if tracked.held is not None]
 
+    def gap(self, report: FillReport, order: OrderReport) -> bool:
+        """Whether fills of this symbol are missing before a fill that the stream brings.
+
+        Args:
+            report: the fill.
+            order: the state of its order after it.
+        """
+        if report.key in self._keys:
+            return False
+        tracked = self._orders.get(order.client_order_id)
+        if tracked is not None and order.filled - report.fill.size > tracked.filled:
+            return True
+        return any(
+            other.symbol == order.symbol and other.client_order_id != order.client_order_id
+            for other in self.held()
+        )
+
     def fold(self, reports: Sequence[Report]) -> list[Report]:
         """Take reports in; give back those to be told, in order."""
         told: list[Report] = []

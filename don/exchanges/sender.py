@@ -193,6 +193,7 @@ class Sender:
         deadline_ns = waiting.since_ns + int(self._config.max_order_age_s * NS_PER_S)
         reason = "the desk's order waited too long"
         while self._clock.monotonic_ns() < deadline_ns:
+            tracked.ts_sent = self._clock.now_ns()  # the stream may be faster than the answer
             try:
                 report = await self._gateway.submit(order)
             except RateLimited as error:  # turned away: certainly not processed, may be sent again

@@ -9,6 +9,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from pydantic import Field
@@ -22,7 +23,7 @@ from don.exchanges.reconcile import ours
 from don.exchanges.reporter import Reporter
 from don.exchanges.sender import SendConfig, Sender
 from don.exchanges.tasks import Tasks
-from don.model.messages import CancelOrder
+from don.model.messages import CancelOrder, FillReport, OrderReport
 from don.model.order import Order
 from don.model.section import Section
 
@@ -267,9 +268,22 @@ class ExecutionService:
 
     async def _listen(self) -> None:
         events = self._gateway.stream()
+        fill: FillReport | None = None
         async with aclosing(events):
             async for event in events:
-                if isinstance(event, StreamState):
+                if isinstance(event, FillReport):
+                    fill = event  # its order's state comes next
+                elif isinstance(event, OrderReport):
+                    if fill is None:
+                        await self._reporter.emit([event])
+                        continue
+                    if self._reporter.tracker.gap(fill, event):
+                        _log.warning("stream skipped fills", symbol=event.symbol)
+                        read = partial(self._poller.fills, event.symbol)
+                        await self._until_done("fills", read)
+                    await self._reporter.emit([fill, event])
+                    fill = None
+                elif isinstance(event, StreamState):
                     self._stream = event
                     if event.status is StreamStatus.UP:
                         # later events wait in the socket: nothing overtakes what was missed
@@ -280,8 +294,6 @@ class ExecutionService:
                         self._reconnects += 1
                 elif isinstance(event, FundingDue):
                     self._funding_due.set()
-                else:
-                    await self._reporter.emit([event])
 
     async def _watch_orders(self) -> None:
         while True:
