@@ -1,0 +1,104 @@
+"""A feature set, its content hash, and the engine that streams it over symbols. Pure."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import talib
+
+from don.errors import ConfigError
+from don.features.base import CrossFeature, Feature
+from don.features.columns import COLUMNS, Floats
+from don.features.registry import make
+
+_FORMAT = 1  # rises when columns or conventions change
+
+
+class FeatureSet:
+    """Named features in a fixed order.
+
+    `hash` covers names, parameters and versions (of the features, of the columns, of TA-Lib): what
+    was computed or learned with one set is refused by another.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        if not names or len(set(names)) != len(names):
+            raise ConfigError(f"features must be one or more different names, were {list(names)}")
+        self.names = tuple(names)
+        self.features: list[tuple[int, Feature]] = []  # place in the set, feature
+        self.cross: list[tuple[int, int, CrossFeature]] = []  # place, place of what it compares
+        for place, name in enumerate(self.names):
+            built = make(name)
+            if isinstance(built, Feature):
+                self.features.append((place, built))
+            elif built.of in self.names:
+                self.cross.append((place, self.names.index(built.of), built))
+            else:
+                raise ConfigError(f"feature {name!r} compares {built.of!r}: add it to the set")
+        self.warm_up = max((feature.warm_up for _, feature in self.features), default=0)
+        self.hash = self._hash()
+
+    def _hash(self) -> str:
+        specs = [feature.spec for _, feature in self.features]
+        specs += [feature.spec for _, _, feature in self.cross]
+        content = {
+            "format": _FORMAT,
+            "talib": [talib.__version__, talib.__ta_version__.decode().split()[0]],
+            "columns": COLUMNS,
+            "order": self.names,
+            "features": sorted((s.name, s.kind, s.params, s.version) for s in specs),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def batch(self, columns: Mapping[str, Floats]) -> Floats:
+        """Features of a history.
+
+        Args:
+            columns: name -> [time, symbol], oldest first; prices and volume finite.
+
+        Returns:
+            [time, symbol, feature]; NaN during warm-up.
+        """
+        T, N = np.asarray(columns["close"]).shape
+        out = np.full((T, N, len(self.names)), np.nan)
+        for n in range(N):
+            own = {name: np.ascontiguousarray(values[:, n]) for name, values in columns.items()}
+            for place, feature in self.features:
+                out[:, n, place] = feature.batch(own)
+        for place, of, cross in self.cross:
+            out[:, :, place] = cross.across(out[:, :, of])
+        return out
+
+
+class FeatureEngine:
+    """Streams a feature set over N symbols, bar by bar."""
+
+    def __init__(self, features: FeatureSet, symbols: int) -> None:
+        self._set = features
+        self._streams = [
+            [(place, feature.fresh()) for place, feature in features.features]
+            for _ in range(symbols)
+        ]
+        self.values = np.full((symbols, len(features.names)), np.nan)
+
+    def update(self, bars: Floats, present: Sequence[bool] | None = None) -> Floats:
+        """Take in the bars that closed together.
+
+        Args:
+            bars: [symbol, column] over `COLUMNS`.
+            present: symbols that have a history; the others are passed over and stay NaN.
+
+        Returns:
+            [symbol, feature], a new array.
+        """
+        values = np.full_like(self.values, np.nan)
+        for n, streams in enumerate(self._streams):
+            if present is None or present[n]:
+                bar = bars[n]
+                for place, feature in streams:
+                    values[n, place] = feature.update(bar)
+        for place, of, cross in self._set.cross:
+            values[:, place] = cross.across(values[:, of])
+        self.values = values
+        return values.copy()
