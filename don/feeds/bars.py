@@ -121,8 +121,10 @@ class BarKeeper:
             or (fresh and bar.ts < first)
         ]
         sent = {bar.ts for bar in send}
-        # A hole found after the request was sent may not be in the answer: it is asked for again.
-        absent = {ts for ts in line.holes - sent if ts <= closed_by}
+        # A hole that the request did not reach back to, or that was found after it had been sent,
+        # may be missing from the answer only: it is asked for again.
+        reach = (bars[0].ts if bars else closed_by + 1) if fresh else 0
+        absent = {ts for ts in line.holes - sent if reach <= ts <= closed_by}
         line.holes -= sent | absent
         if send:
             absent.update(self._skipped(line, sent))

@@ -1,8 +1,8 @@
 """A small USD-M futures exchange on loopback that misbehaves on purpose.
 
-It speaks the streams and the REST answers that a feed needs, over real sockets (REST over HTTP, streams
-over TLS WebSocket). Tests push market events into it and switch faults on and off. It keeps the truth
-(trades, bars, books), so that tests compare what a feed delivered with what happened.
+It speaks the streams and the REST answers that a feed needs, over real sockets (REST over HTTP,
+streams over TLS WebSocket). Tests push market events into it and switch faults on and off. It keeps
+the truth (bars, books), so that tests compare what a feed delivered with what happened.
 """
 
 import asyncio
