@@ -131,6 +131,7 @@ class Core:
             ledger=self.ledger,
             orders=self.orders,
             marks=self.market.marks,
+            lasts=self.market.lasts,
             taker_fees=self._fees,
             equity=self.equity(),
         )

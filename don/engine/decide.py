@@ -99,7 +99,7 @@ class Decider:
                 Sigma=Sigma,
                 w_now=core.weights_now(equity),
                 w_last=np.array([core.target.get(s, 0.0) for s in core.symbols]),
-                cost=self._costs(),
+                cost=self._costs(snapshot),
                 tradable=tradable,
                 desired=said.desired,
             )
@@ -232,8 +232,12 @@ class Decider:
             return f"equity must be positive, was {core.equity()}"
         return ""
 
-    def _costs(self) -> np.ndarray:
-        """[symbol] what a unit of turnover costs: taker fee and half the spread."""
-        core = self._core
-        fees = [float(core.instruments[s].taker_fee) for s in core.symbols]
-        return np.maximum(np.array(fees) + core.config.half_spread, 0.0)
+    def _costs(self, snapshot: FeatureSnapshot) -> np.ndarray:
+        """[symbol] what a unit of turnover costs: taker fee and half the spread, as observed."""
+        core, config = self._core, self._core.config
+        fees = np.array([float(core.instruments[s].taker_fee) for s in core.symbols])
+        half = np.full(len(core.symbols), config.half_spread)
+        if config.spread_feature in snapshot.names:
+            seen = core.market.features(snapshot, [config.spread_feature])[config.spread_feature]
+            half = np.where(np.isfinite(seen) & (seen > 0), 0.5 * seen, half)
+        return np.maximum(fees + half, 0.0)

@@ -129,6 +129,10 @@ class Engine:
                 raise ValueError(f"a running session cannot take in a {type(message).__name__}")
         return core.out
 
+    def timer_due(self, wall: int) -> bool:
+        """True if a `Timer` stamped `wall` would change anything; if not, spare the journal."""
+        return self._silent_for(wall) > 0 or self._switch.due(wall)
+
     def state(self) -> str:
         """JSON to carry into the next session's `SessionStart.state`."""
         core = self._core
@@ -192,11 +196,17 @@ class Engine:
     def _on_timer(self) -> None:
         """Notice silence; try again to close what a halt left open."""
         core = self._core
-        quiet = (core.wall - self._heard) / NS_PER_S
-        if quiet > core.config.silence_s and not core.market.silent:
+        quiet = self._silent_for(core.wall)
+        if quiet > 0:
             core.market.silent = True
             why = f"STALE_DATA: no snapshot for {quiet:.0f} s"
             self._decider.drop(why)
             waiting = core.cancel_resting(why)
             core.record(core.next_decision(), "stale", [why, f"{waiting} resting orders cancelled"])
         self._switch.on_time()
+
+    def _silent_for(self, wall: int) -> float:
+        """Seconds without a snapshot, if that is too long and not on record yet; else 0."""
+        quiet = (wall - self._heard) / NS_PER_S
+        late = quiet > self._core.config.silence_s and not self._core.market.silent
+        return quiet if late else 0.0

@@ -3,6 +3,7 @@
 from don.clock import NS_PER_S
 from don.engine.core import Core
 from don.execution.flatten import flatten
+from don.execution.orders import OrderRecord
 from don.model.order import OrderStatus
 
 MAX_BACKOFF = 32  # times `flatten_retry_s`, between tries that closed nothing
@@ -48,22 +49,32 @@ class KillSwitch:
         if self._core.halted:
             self._sweep()
 
-    def on_time(self, *, snapshot: int = 0) -> bool:
-        """Try again, with growing pauses, to close what is left. True if orders went out."""
+    def due(self, wall: int) -> bool:
+        """True if `on_time` at that wall time would send something."""
         core = self._core
         pause = core.config.flatten_retry_s * self._backoff * NS_PER_S
-        if not core.halted or core.wall - self._last_try < pause:
+        if not core.halted or wall - self._last_try < pause:
+            return False
+        return bool(self._open() or flatten(core.ledger, core.orders, core.instruments))
+
+    def on_time(self, *, snapshot: int = 0) -> bool:
+        """Try again, with growing pauses, to close what is left. True if orders went out."""
+        if not self.due(self._core.wall):
             return False
         self._sweep()
         return self._flatten("flatten", ["a position is left"], snapshot=snapshot)
 
+    def _open(self) -> list[OrderRecord]:
+        """Orders to cancel: open ones, and those that will rest once they arrive."""
+        return [
+            r
+            for r in self._core.orders.in_flight()
+            if not r.status.final and not r.cancelling and (r.status is OrderStatus.OPEN or r.rests)
+        ]
+
     def _sweep(self) -> None:
-        """Cancel what is open. A cancellation sent before the order was seen is sent again."""
-        core = self._core
-        for record in core.orders.in_flight():
-            known = record.status is OrderStatus.OPEN
-            if not record.status.final and not record.cancelling and (known or record.rests):
-                core.cancel(record, f"halted: {core.halt_reason}")
+        for record in self._open():
+            self._core.cancel(record, f"halted: {self._core.halt_reason}")
 
     def _flatten(
         self, status: str, reasons: list[str], *, snapshot: int = 0, always: bool = False

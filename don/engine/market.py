@@ -28,6 +28,7 @@ class MarketView:
         self.symbols = tuple(symbols)
         self.covariance = EwmaCovariance(self.symbols, config.half_life, covariance)
         self.marks: dict[str, Decimal] = dict(marks or {})  # also of symbols held from before
+        self.lasts: dict[str, Decimal] = {}
         self.version = 0
         self.ts_event = 0  # exchange time of the last bar close
         self.ts_market = 0  # wall time at which its data arrived
@@ -76,7 +77,9 @@ class MarketView:
                 self.marks[symbol] = exact(mark[i])
             else:
                 stale.add(symbol)
-            if not (np.isfinite(close[i]) and close[i] > 0):
+            if np.isfinite(close[i]) and close[i] > 0:
+                self.lasts[symbol] = exact(close[i])
+            else:
                 stale.add(symbol)
         self.stale = frozenset(stale & set(self.symbols))
         fresh = np.array([s not in stale for s in self.symbols])

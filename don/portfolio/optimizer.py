@@ -75,11 +75,11 @@ class PortfolioOptimizer:
         n = len(request.symbols)
         w_now = np.asarray(request.w_now, dtype=float)
         tradable = np.asarray(request.tradable, dtype=bool)
-        for name in ("mu", "w_now", "w_last", "cost", "tradable"):
-            if np.shape(getattr(request, name)) != (n,):
-                raise ValueError(
-                    f"{name} must have shape ({n},), was {np.shape(getattr(request, name))}"
-                )
+        shapes = dict.fromkeys(("mu", "w_now", "w_last", "cost", "tradable"), (n,))
+        for name, shape in {**shapes, "desired": (n,), "Sigma": (n, n)}.items():
+            value = getattr(request, name)
+            if value is not None and np.shape(value) != shape:
+                raise ValueError(f"{name} must have shape {shape}, was {np.shape(value)}")
         if not np.isfinite(w_now).all():
             raise ValueError(f"w_now must be finite, was {w_now.tolist()}")
         limits = limits_for(self._config, w_now, tradable)

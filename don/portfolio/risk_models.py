@@ -38,7 +38,8 @@ def ewma_cov(returns: np.ndarray, half_life: float) -> np.ndarray:
     if T < 1 or half_life <= 0:
         raise ValueError(f"need T >= 1 and half_life > 0, were {T} and {half_life}")
     decay = 0.5 ** (np.arange(T - 1, -1, -1) / half_life)
-    return np.asarray((returns.T * (decay / decay.sum())) @ returns)
+    scaled = returns * np.sqrt(decay / decay.sum())[:, None]
+    return np.asarray(scaled.T @ scaled)
 
 
 def shrink_to_constant_correlation(Sigma: np.ndarray, weight: float) -> np.ndarray:

@@ -141,15 +141,16 @@ class RiskEngine:
                 DenialCode.ORDER_SIZE, symbol, f"size {size} not in lots of {instrument.lot_size}"
             )
         price = order.price or mark
-        if order.price is not None:
-            distance = abs(order.price / mark - 1)
-            if distance > config.price_collar or order.price % instrument.tick_size:
-                return _deny(
-                    DenialCode.PRICE_COLLAR,
-                    symbol,
-                    f"price {order.price} must be a multiple of {instrument.tick_size} within "
-                    f"{config.price_collar} of mark {mark}, was {distance:.6f} away",
-                )
+        # a market order has no price of its own: it is held to where the market trades
+        met = order.price or book.lasts.get(symbol, mark)
+        distance = abs(met / mark - 1)
+        if distance > config.price_collar or (order.price or ZERO) % instrument.tick_size:
+            return _deny(
+                DenialCode.PRICE_COLLAR,
+                symbol,
+                f"price {met} must be a multiple of {instrument.tick_size} within "
+                f"{config.price_collar} of mark {mark}, was {distance:.6f} away",
+            )
         notional = size * max(price, mark)
         if notional > config.max_order_notional:
             return _deny(

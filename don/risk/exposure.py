@@ -17,6 +17,7 @@ class Book:
     ledger: Ledger
     orders: OrderBookkeeper
     marks: Mapping[str, Decimal]  # last known mark of every symbol with one
+    lasts: Mapping[str, Decimal]  # last traded price: about where a market order would fill
     taker_fees: Mapping[str, Decimal]
     equity: Decimal
 

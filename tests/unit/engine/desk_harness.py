@@ -374,7 +374,10 @@ class Desk:
 
     def timer(self, seconds: float = 1.0) -> list:
         wall = self.tick(int(seconds * S))
-        return self.step(Timer(key=f"timer:{wall}", ts_recv=wall))
+        due = self.engine.timer_due(wall)
+        out = self.step(Timer(key=f"timer:{wall}", ts_recv=wall))
+        assert due == bool(out)
+        return out
 
     def of(self, kind: type) -> list:
         return [o for o in self.outputs if isinstance(o, kind)]

@@ -4,8 +4,10 @@ import random
 from dataclasses import replace
 from decimal import Decimal
 
+import numpy as np
 import pytest
 from desk_harness import (
+    FEATURES,
     Bars,
     Desk,
     FakeExchange,
@@ -182,3 +184,14 @@ def test_default_policy_trades_within_sixty_real_bars() -> None:
             desk.check()
         assert desk.engine.view()["counts"]["orders"] >= 20
         assert desk.of(Difference) == []
+
+
+def test_observed_spread_is_what_trading_is_thought_to_cost() -> None:
+    desk = start_desk()
+    values = np.hstack([desk.bars.values(WARM), np.full((5, 1), 0.003)])
+    values[2, 3] = np.nan
+    desk.step(desk.snapshot(WARM, names=(*FEATURES, "spread_1"), values=values))
+    (request,) = desk.of(OptimizeRequest)
+    expected = np.full(5, 0.0004 + 0.0015)
+    expected[2] = 0.0004 + 0.0001
+    np.testing.assert_allclose(request.cost, expected)
