@@ -169,7 +169,7 @@ class LiveFeed:
             source=self._source,
             state=state,
             detail=self._detail,
-            ts_exchange=sink.exchange_now,
+            ts_exchange=sink.latest,
             connections=len(self._sockets),
             connected=connected,
             reconnects=sum(socket.losses for socket in self._sockets),
@@ -218,6 +218,7 @@ class LiveFeed:
     def opened(self, socket: FeedSocket) -> None:
         """Subscribed, nothing read yet: repair bars first, fetch books, the rest is live."""
         assert self._repair is not None
+        self._sink.restart()
         self._repair.connected()
         self._repair.want([s.symbol for s in socket.streams if s.channel == "bars"], hold=True)
         for stream in socket.streams:

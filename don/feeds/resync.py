@@ -73,7 +73,7 @@ class BookLoader:
             await asyncio.sleep(backoff.next())
         self._sink.live(stream)
         ts_event = self._sink.exchange_now
-        if ts_event:
+        if ts_event and ts_event >= stream.last_event:
             self._outbox.set_book(stream.symbol, ts_event, self._clock.now_ns(), sync.book)
 
     async def _try(self, sync: BookSync, params: dict[str, str | int]) -> bool:

@@ -31,7 +31,9 @@ class Owner(Protocol):
 class Sink:
     """Turns events into rows; one instance for all connections of a feed.
 
-    Times are ns; `ts_event` is the exchange's, `ts_recv` the wall clock's at arrival.
+    Times are ns; `ts_event` is the exchange's, `ts_recv` the wall clock's at arrival. An exchange
+    that is restarted may repeat what it had told (a replayed one goes back a little): repeats are
+    counted and not sent, nor do they make a stream live.
     """
 
     def __init__(
@@ -49,10 +51,23 @@ class Sink:
         self._owner = owner
         self._now_ns = now_ns
         self._trade_ids: dict[str, tuple[int, int]] = {}  # symbol -> last id and its time
-        self.exchange_now = 0  # latest exchange time seen
+        self.exchange_now = 0  # latest exchange time seen since `restart`
+        self._latest = 0  # the same since ever
         self.malformed = 0
         self.duplicates = 0
         self.gaps = 0
+
+    @property
+    def latest(self) -> int:
+        """Latest exchange time ever seen."""
+        return max(self._latest, self.exchange_now)
+
+    def restart(self) -> None:
+        """A new connection: the exchange may have gone back in time, so what was seen before
+        proves nothing about what it has closed now.
+        """
+        self._latest = self.latest
+        self.exchange_now = 0
 
     # ---- events ---------------------------------------------------------------------------
 
@@ -96,6 +111,9 @@ class Sink:
         if not (0.0 < bid < ask < _INF):
             self.refuse(stream, f"quote with bid {bid} and ask {ask}")
             return
+        if ts_event < stream.last_event:
+            self.duplicates += 1
+            return
         self._touch(stream, ts_event, ts_recv)
         self._add("quotes", (stream.symbol, ts_event, ts_recv, bid, bid_size, ask, ask_size))
 
@@ -113,17 +131,20 @@ class Sink:
         """A change of the book; the symbol is resynchronised if something before it is missing."""
         sync = self._books[stream.symbol]
         lost = sync.on_diff(first, last, previous, bids, asks)
-        stream.events += 1
-        stream.last_event = ts_event
-        stream.last_recv = ts_recv
         if ts_event > self.exchange_now:
             self.exchange_now = ts_event
+        if ts_event < stream.last_event:
+            self.duplicates += 1  # the change counts, but the state at that time is known
+        else:
+            stream.events += 1
+            stream.last_event = ts_event
+            stream.last_recv = ts_recv
         if lost is not None:
             self._outbox.drop_book(stream.symbol)
             self.gap(stream, lost.reason)
             self.stale(stream, "resynchronising")
             self._owner.book_lost(stream)
-        elif sync.state is SyncState.LIVE:
+        elif sync.state is SyncState.LIVE and ts_event >= stream.last_event:
             if stream.state is not StreamState.LIVE:
                 self.live(stream)
             self._outbox.set_book(stream.symbol, ts_event, ts_recv, sync.book)
@@ -167,6 +188,9 @@ class Sink:
         """Mark price and funding rate; NaN rate where the contract has none."""
         if not 0.0 < mark < _INF:
             self.refuse(stream, f"mark price {mark}")
+            return
+        if ts_event < stream.last_event:
+            self.duplicates += 1
             return
         self._touch(stream, ts_event, ts_recv)
         self._add("funding", (stream.symbol, ts_event, ts_recv, mark, rate, next_ts))
@@ -241,7 +265,7 @@ class Sink:
     def _status(self, stream: Stream, state: str, detail: str) -> None:
         row = (
             stream.symbol,
-            self.exchange_now,
+            self.latest,
             self._now_ns(),
             stream.channel,
             state,

@@ -64,6 +64,8 @@ def test_each_bar_once_closed_and_without_hole(script, absent, shows_forming):
             world.ask()
         elif step == "answer" and world.flying:
             world.answer()
+        elif step == "trade":  # shows the exchange's time, not the bars
+            world.seen_ns = world.now * MINUTE + 1
         elif step in ("deliver", "lose"):
             world.close_bar(step == "deliver")
     while world.flying:
