@@ -72,7 +72,7 @@ def build_api(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        polling = asyncio.create_task(hub.run(), name="hub")
+        polling = asyncio.create_task(hub.run(), name="stream hub")
         try:
             app.state.polling = polling  # whoever checks health sees if it died
             yield

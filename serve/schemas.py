@@ -263,7 +263,7 @@ class StreamHealth(View):
     """One stream of a feed or a gateway."""
 
     stream: str  # e.g. "trades BTC-USDT-PERP"
-    state: PartState = PartState.LIVE
+    state: str = "live"  # as the part says it; anything but "live" is shown as a warning
     ts_event: Time = 0
     events: int = 0
     gaps: int = 0

@@ -1,0 +1,137 @@
+"""Fulfils the API's protocols with actor handles and the database. The only module of `serve` that
+holds handles.
+
+What Ray raises when an actor is away becomes `DependencyError`; every wait is bounded.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorError, RayTaskError
+
+from actors.board import Change, Stamped
+from actors.runtime import find
+from don.clock import Clock, SystemClock
+from don.errors import DependencyError
+from don.model.messages import Command, CommandKind
+from don.security.secrets import Secret
+from don.storage.database import Database
+from don.storage.queries import Queries
+from serve.ports import Page, Row
+
+T = TypeVar("T")
+
+ANSWER_S = 5.0  # longest wait for the board beyond what was asked for
+RETRY_S = (0.1, 1.0)  # first and longest pause between two tries of a command
+THREADS = 4  # database reads at once
+AWAY = (RayActorError, RayTaskError, GetTimeoutError, PendingCallsLimitExceeded, TimeoutError)
+
+
+async def _answer(role: str, call: Callable[[Any], Awaitable[T]], timeout_s: float) -> T:
+    """One call of an actor.
+
+    Raises:
+        DependencyError: if it is not there, dies or does not answer in time.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await call(find(role))
+    except AWAY as error:
+        raise DependencyError(f"the {role} does not answer ({type(error).__name__})") from error
+
+
+class ActorReader:
+    """Board and database. Close it when done."""
+
+    def __init__(self, database_url: Secret) -> None:
+        self._db = Database(
+            database_url, name="don-api", pool_size=THREADS, statement_timeout_s=ANSWER_S
+        )
+        self._queries = Queries(self._db)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reads")
+
+    async def views(self) -> Mapping[str, Stamped]:
+        """All views of the board."""
+        return await _answer("board", lambda board: board.get.remote(), ANSWER_S)
+
+    async def wait(self, seq: int, timeout_s: float) -> Change:
+        """The board's long poll."""
+        return await _answer(
+            "board", lambda board: board.wait.remote(seq, timeout_s), timeout_s + ANSWER_S
+        )
+
+    async def sessions(self, limit: int) -> Sequence[Row]:
+        """Sessions, newest first."""
+        return await self._rows(self._queries.sessions, limit)
+
+    async def orders(self, page: Page) -> Sequence[Row]:
+        """Orders with their last known status, newest first."""
+        return await self._rows(self._queries.orders, **_asked(page))
+
+    async def fills(self, page: Page) -> Sequence[Row]:
+        """Fills, newest first."""
+        return await self._rows(self._queries.fills, **_asked(page))
+
+    async def decisions(self, page: Page) -> Sequence[Row]:
+        """Decisions, newest first."""
+        return await self._rows(
+            self._queries.decisions, page.session, before=page.before, limit=page.limit
+        )
+
+    async def equity(self, session: str, start: int | None, end: int | None) -> Sequence[Row]:
+        """Points of the equity curve, oldest first."""
+        return await self._rows(self._queries.equity, session, start=start, end=end)
+
+    async def bars(
+        self, symbol: str, interval_ns: int, start: int | None, end: int | None, limit: int
+    ) -> Sequence[Row]:
+        """The newest closed bars that open in [start, end), oldest first."""
+        return await self._rows(
+            self._queries.bars, symbol, interval_ns, start=start, end=end, limit=limit
+        )
+
+    async def _rows(self, query: Callable[..., Sequence[Any]], *args: Any, **kw: Any) -> list[Row]:
+        def run() -> list[Row]:
+            return [asdict(row) for row in query(*args, **kw)]
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._db.close)
+
+
+class ActorCommander:
+    """The desk, by handle."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+
+    async def command(self, kind: CommandKind, *, actor: str, reason: str, key: str) -> None:
+        """Tell the desk, again and again until it has journalled the command or time is up.
+
+        The key makes the repetition harmless; a desk that restarts right now must still hear of a
+        halt. Who waits sets the limit (`asyncio.timeout`).
+        """
+        now = self._clock.now_ns()
+        told = Command(key=key, kind=kind, actor=actor, reason=reason, ts_recv=now)
+        pause = RETRY_S[0]
+        while True:
+            try:
+                return await _answer("desk", lambda desk: desk.take.remote(told), ANSWER_S)
+            except DependencyError:
+                await asyncio.sleep(pause)
+                pause = min(RETRY_S[1], pause * 2)
+
+
+def _asked(page: Page) -> dict[str, Any]:
+    return {
+        "session": page.session,
+        "symbol": page.symbol,
+        "before": page.before,
+        "limit": page.limit,
+    }

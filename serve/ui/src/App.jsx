@@ -1,0 +1,80 @@
+// One screen: the account on top, the market in the middle, what we hold and did below, why beside.
+import React, { useCallback, useEffect, useMemo, useState } from "react";
+import { CommandDialog } from "./Command.jsx";
+import { EquityChart } from "./EquityChart.jsx";
+import { PriceChart } from "./PriceChart.jsx";
+import { Decisions, Health } from "./Side.jsx";
+import { Fills, Orders, Positions } from "./Tables.jsx";
+import { TopBar, useNow, verdict } from "./TopBar.jsx";
+import { Watch } from "./Watch.jsx";
+import { digitsOf, guessDigits } from "./format.js";
+import { useStore } from "./store.js";
+
+const NONE = [];
+
+export function App({ store, base }) {
+  const session = useStore(store, (s) => s.session);
+  const link = useStore(store, (s) => s.link);
+  const ages = useStore(store, (s) => s.ages);
+  const hasDesk = useStore(store, (s) => Boolean(s.desk));
+  const halted = useStore(store, (s) => s.desk?.halted);
+  const haltReason = useStore(store, (s) => s.desk?.halt_reason);
+  const missing = useStore(store, (s) => s.missing);
+  const symbols = session?.symbols ?? NONE;
+  const [picked, choose] = useState("");
+  const [asked, ask] = useState("");
+  const chosen = symbols.includes(picked) ? picked : (symbols[0] ?? "");
+  const now = useNow();
+  const view = verdict(link, ages, hasDesk, now);
+
+  const steps = useMemo(
+    () => new Map((session?.instruments ?? []).map((row) => [row.symbol, digitsOf(row.tick_size)])),
+    [session],
+  );
+  const digits = useCallback(
+    (symbol) => steps.get(symbol) ?? guessDigits(store.get().market?.bars?.[symbol]?.close ?? 1),
+    [steps, store],
+  );
+  const close = useCallback(() => ask(""), []);
+
+  useEffect(() => {
+    document.title = halted ? "HALTED · Don" : session?.policy ? `${session.policy} · Don` : "Don";
+  }, [halted, session]);
+
+  const old = view.level === "lost";
+  return (
+    <div className={`app ${old ? "old" : ""}`} data-testid="app" data-level={view.level}>
+      <TopBar store={store} view={view} onCommand={ask} />
+      <div className="banners">
+        {halted && (
+          <p className="banner red" role="alert">
+            <b>Halted.</b> {haltReason} No new orders until resumed.
+          </p>
+        )}
+        {view.long && (
+          <p className="banner amber" role="alert">
+            {view.long}
+          </p>
+        )}
+        {missing.length > 0 && <p className="banner amber">History is incomplete: {missing[0]}.</p>}
+      </div>
+      <main>
+        <Watch store={store} base={base} symbols={symbols} chosen={chosen} choose={choose} digits={digits} />
+        <div className="charts">
+          <PriceChart store={store} base={base} symbol={chosen} digits={chosen ? digits(chosen) : 2} />
+          <EquityChart store={store} />
+        </div>
+        <div className="tables">
+          <Positions store={store} symbols={symbols} digits={digits} choose={choose} />
+          <Orders store={store} digits={digits} choose={choose} />
+          <Fills store={store} digits={digits} choose={choose} />
+        </div>
+        <aside>
+          <Decisions store={store} />
+          <Health store={store} />
+        </aside>
+      </main>
+      {asked && <CommandDialog kind={asked} base={base} close={close} />}
+    </div>
+  );
+}

@@ -1,0 +1,118 @@
+// The session's equity against where it began, and the drawdown under it.
+import { BaselineSeries, createChart } from "lightweight-charts";
+import React, { useEffect, useRef } from "react";
+import { C, chartOptions } from "./colors.js";
+import { number, percent, signed, tone } from "./format.js";
+import { useStore } from "./store.js";
+
+// One point a bar: irregular points would bend the time axis.
+function perBar(points, step) {
+  const kept = [];
+  for (const point of points) {
+    const time = Math.floor(point.time / 1000 / step) * step;
+    const last = kept[kept.length - 1];
+    if (last && last.time === time) last.value = point.value;
+    else kept.push({ time, value: point.value });
+  }
+  return kept;
+}
+
+export function drawdowns(points) {
+  let peak = -Infinity;
+  let worst = 0;
+  const curve = points.map(({ time, value }) => {
+    peak = Math.max(peak, value);
+    const down = peak > 0 ? value / peak - 1 : 0;
+    worst = Math.min(worst, down);
+    return { time, value: down };
+  });
+  return { curve, now: curve.length ? curve[curve.length - 1].value : null, worst: curve.length ? worst : null };
+}
+
+export function EquityChart({ store }) {
+  const box = useRef(null);
+  const ns = useStore(store, (s) => s.session?.interval_ns ?? 0);
+
+  useEffect(() => {
+    if (!ns) return undefined;
+    const chart = createChart(box.current, {
+      ...chartOptions,
+      layout: { ...chartOptions.layout, attributionLogo: false }, // the chart above carries it
+      handleScroll: false,
+      handleScale: false,
+      timeScale: { ...chartOptions.timeScale, rightOffset: 1, fixLeftEdge: true },
+    });
+    const line = {
+      topLineColor: C.up,
+      topFillColor1: "rgba(38,166,154,.22)",
+      topFillColor2: "rgba(38,166,154,.02)",
+      bottomLineColor: C.down,
+      bottomFillColor1: "rgba(239,83,80,.02)",
+      bottomFillColor2: "rgba(239,83,80,.22)",
+      lineWidth: 2,
+    };
+    const equity = chart.addSeries(BaselineSeries, line);
+    equity.priceScale().applyOptions({ scaleMargins: { top: 0.08, bottom: 0.3 } });
+    const under = chart.addSeries(BaselineSeries, {
+      ...line,
+      baseValue: { type: "price", price: 0 },
+      lineWidth: 1,
+      priceScaleId: "drawdown",
+      lastValueVisible: false,
+      priceLineVisible: false,
+      priceFormat: { type: "percent" },
+    });
+    under.priceScale().applyOptions({ scaleMargins: { top: 0.76, bottom: 0.02 } });
+    let seen;
+    const draw = () => {
+      const { equity: points } = store.get();
+      if (points === seen) return;
+      const grown = seen !== undefined;
+      seen = points;
+      const data = perBar(points, ns / 1e9);
+      if (data.length) equity.applyOptions({ baseValue: { type: "price", price: data[0].value } });
+      equity.setData(data);
+      under.setData(drawdowns(data).curve);
+      box.current.dataset.points = data.length;
+      if (grown || data.length) chart.timeScale().fitContent();
+    };
+    draw();
+    const unsubscribe = store.subscribe(draw);
+    return () => {
+      unsubscribe();
+      chart.remove();
+    };
+  }, [store, ns]);
+
+  return (
+    <section className="panel equity" aria-label="Equity curve">
+      <Legend store={store} />
+      <div className="canvas" ref={box} data-testid="equity" />
+    </section>
+  );
+}
+
+function Legend({ store }) {
+  const points = useStore(store, (s) => s.equity);
+  const { now, worst } = drawdowns(points);
+  const first = points[0]?.value;
+  const last = points[points.length - 1]?.value;
+  return (
+    <header className="legend">
+      <h2>Equity</h2>
+      <span className="dim">USDT, this session</span>
+      {points.length > 0 && (
+        <dl className="ohlc right">
+          <dt>Change</dt>
+          <dd className={tone(last - first)}>{signed(last - first)}</dd>
+          <dt>Drawdown</dt>
+          <dd>{percent(now)}</dd>
+          <dt>Worst</dt>
+          <dd>{percent(worst)}</dd>
+          <dt>High</dt>
+          <dd>{number(points.reduce((high, point) => Math.max(high, point.value), -Infinity))}</dd>
+        </dl>
+      )}
+    </header>
+  );
+}

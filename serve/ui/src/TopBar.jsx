@@ -1,0 +1,115 @@
+// Who trades, how it goes, whether what is shown is current, and the way to stop it.
+import React, { useEffect, useState } from "react";
+import { drawdowns } from "./EquityChart.jsx";
+import { clock, day, number, percent, signed, signedPercent, span, tone } from "./format.js";
+import { ms, useStore } from "./store.js";
+
+const OLD_S = 6; // silence after which the picture is called old
+
+export function useNow(every = 500) {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), every);
+    return () => clearInterval(timer);
+  }, [every]);
+  return now;
+}
+
+// One verdict about the connection: {level, short, long}; level is live, wait, warn or lost.
+export function verdict(link, ages, hasDesk, now) {
+  const silent = link.lastAt ? (now - link.lastAt) / 1000 : 0;
+  const since = link.lastAt ? ` since ${clock(link.lastAt)} UTC` : "";
+  if (link.state === "connecting") return { level: "wait", short: "connecting", long: "" };
+  if (link.state === "reconnecting") {
+    const wait = Math.max(0, Math.ceil((link.retryAt - now) / 1000));
+    return {
+      level: "lost",
+      short: "disconnected",
+      long: `Not connected${since}: what is shown is old. Trying again${wait ? ` in ${wait} s` : ""}.`,
+    };
+  }
+  if (link.state === "away") return { level: "lost", short: "no data", long: `${link.detail}. What is shown is old.` };
+  if (silent > OLD_S)
+    return { level: "lost", short: `silent ${span(silent)}`, long: `Nothing heard${since}: what is shown is old.` };
+  if (!hasDesk) return { level: "wait", short: "starting", long: "" };
+  const age = Math.max(ages.market ?? 0, 0);
+  if (age > 10) return { level: "warn", short: "stale market", long: `The market data are ${span(age)} old.` };
+  return { level: "live", short: "live", long: "" };
+}
+
+export function TopBar({ store, view, onCommand }) {
+  const desk = useStore(store, (s) => s.desk);
+  const session = useStore(store, (s) => s.session);
+  const equity = useStore(store, (s) => s.equity);
+  const { now: down, worst } = drawdowns(equity);
+  const start = desk ? Number(desk.equity) - Number(desk.pnl) : 0;
+  const gross = (desk?.positions ?? []).reduce((sum, row) => sum + Math.abs(row.weight ?? 0), 0);
+  const halted = desk?.halted;
+  return (
+    <header className="top">
+      <div className="brand">
+        <strong>DON</strong>
+        {session?.session ? (
+          <span className="who">
+            <b>{session.policy}</b>
+            <small>
+              {session.mode} {session.session}
+            </small>
+          </span>
+        ) : (
+          <span className="who">
+            <small>no session yet</small>
+          </span>
+        )}
+      </div>
+      <dl className="figures">
+        <Figure label="Equity" value={number(desk?.equity)} strong />
+        <Figure
+          label="P&L session"
+          value={signed(desk?.pnl)}
+          note={start > 0 ? signedPercent(Number(desk.pnl) / start) : ""}
+          tone={tone(desk?.pnl)}
+          title={desk ? `${signed(desk.pnl_total)} since the account began` : ""}
+        />
+        <Figure label="Unrealised" value={signed(desk?.unrealized)} tone={tone(desk?.unrealized)} />
+        <Figure label="Drawdown" value={percent(down)} note={worst === null ? "" : `max ${percent(worst)}`} />
+        <Figure label="Leverage" value={desk ? `${number(gross, 2)}x` : "\u2013"} />
+        <Figure label="Fees" value={number(desk?.fees)} />
+        <Figure label="Funding" value={signed(desk?.funding)} />
+      </dl>
+      <div className="control">
+        <span className="clock" title="Exchange time, UTC">
+          <small>{desk?.ts_event ? `${day(ms(desk.ts_event))} UTC` : ""}</small>
+          {desk?.ts_event ? clock(ms(desk.ts_event)) : ""}
+        </span>
+        {desk && !desk.reconciled && <span className="tag amber">not reconciled</span>}
+        {desk?.counts.differences > 0 && <span className="tag red">{desk.counts.differences} differences</span>}
+        <span className={`link ${view.level}`} role="status" data-testid="link">
+          <i />
+          {view.short}
+        </span>
+        {halted ? (
+          <button type="button" className="resume" onClick={() => onCommand("resume")}>
+            Resume
+          </button>
+        ) : (
+          <button type="button" className="halt" onClick={() => onCommand("halt")} disabled={!desk}>
+            Halt
+          </button>
+        )}
+      </div>
+    </header>
+  );
+}
+
+function Figure({ label, value, note, tone: kind = "", strong, title }) {
+  return (
+    <div className={strong ? "figure strong" : "figure"} title={title}>
+      <dt>{label}</dt>
+      <dd className={kind}>
+        {value}
+        {note && <small>{note}</small>}
+      </dd>
+    </div>
+  );
+}
