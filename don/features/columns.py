@@ -29,8 +29,8 @@ def rows(columns: Mapping[str, Floats], names: tuple[str, ...] = COLUMNS) -> Flo
     lengths = {len(values) for values in columns.values()}
     if len(lengths) != 1:
         raise ValueError(
-            f"columns must be one or more, equally long; {', '.join(columns) or 'none'} had lengths "
-            f"{sorted(lengths)}"
+            f"columns must be one or more, equally long; were {', '.join(columns) or 'none'} "
+            f"of lengths {sorted(lengths)}"
         )
     out = np.full((lengths.pop(), len(names)), np.nan)
     for i, name in enumerate(names):

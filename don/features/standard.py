@@ -18,6 +18,7 @@ from don.features.base import Feature, Spec
 from don.features.columns import PLACE, Floats
 
 Finish = Callable[..., float]
+_abstract: Any = abstract  # its functions are made at import
 
 
 @njit(cache=True)
@@ -97,7 +98,7 @@ class TalibFeature(Feature):
         self._update: Callable[..., Any] | None = None
 
     def _lookback(self) -> int:
-        function = abstract.Function(self._function)
+        function = _abstract.Function(self._function)
         function.set_parameters(dict(zip(function.parameters, self._arguments, strict=True)))
         return int(function.lookback)
 

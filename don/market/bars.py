@@ -4,6 +4,7 @@ An event belongs to the bar `[open, close)` that its exchange time falls into, w
 Mark prices are read at the close: one stamped exactly at a close belongs to the bar that closes
 there.
 
+A bar is a function of its own events alone: changes from the bar before are not counted in.
 Columns of a finished bar, per symbol (NaN where nothing was seen):
 
 - `buy_volume`, `sell_volume`: base units by aggressor;
@@ -52,41 +53,36 @@ _TRADES, _OPEN, _HIGH, _LOW, _CLOSE, _VOLUME, _BUY, _XY, _XX = range(9)
 _QUOTES, _SPREAD, _MICRO, _QIMB, _OFI, _BEST = range(9, 15)
 _BOOKS, _BIMB, _DEPTH = range(15, 18)
 _MARK, _RATE = range(18, 20)
-_FIELDS = 20
-# fields carried from bar to bar, per symbol
-_LAST, _BID, _BID_SIZE, _ASK, _ASK_SIZE = range(5)
+_LAST_BID, _LAST_BID_SIZE, _LAST_ASK, _LAST_ASK_SIZE = range(20, 24)
+_FIELDS = 24
 
 
 @njit(cache=True)
 def _add_trades(
-    sums: Floats, carry: Floats, code: Ints, price: Floats, size: Floats, buy: NDArray[np.bool_]
+    sums: Floats, code: Ints, price: Floats, size: Floats, buy: NDArray[np.bool_]
 ) -> None:
     for i in range(len(code)):
         n, p, q = code[i], price[i], size[i]
         s = sums[n]
         if s[_TRADES] == 0.0:
             s[_OPEN], s[_HIGH], s[_LOW] = p, p, p
+        else:
+            x = p * q * (1e-6 if buy[i] else -1e-6)
+            s[_XY] += np.log(p / s[_CLOSE]) * x
+            s[_XX] += x * x
         s[_HIGH], s[_LOW] = max(s[_HIGH], p), min(s[_LOW], p)
         s[_CLOSE] = p
         s[_TRADES] += 1.0
         s[_VOLUME] += q
         if buy[i]:
             s[_BUY] += q
-        last = carry[n, _LAST]
-        if last > 0.0:
-            x = p * q * (1e-6 if buy[i] else -1e-6)
-            s[_XY] += np.log(p / last) * x
-            s[_XX] += x * x
-        carry[n, _LAST] = p
 
 
 @njit(cache=True)
-def _add_quotes(
-    sums: Floats, carry: Floats, code: Ints, bid: Floats, bs: Floats, ask: Floats, az: Floats
-) -> None:
+def _add_quotes(sums: Floats, code: Ints, bid: Floats, bs: Floats, ask: Floats, az: Floats) -> None:
     for i in range(len(code)):
         n, b, a, sb, sa = code[i], bid[i], ask[i], bs[i], az[i]
-        s, c = sums[n], carry[n]
+        s = sums[n]
         if not (b > 0.0 and a > b and sb + sa > 0.0):
             continue
         mid = 0.5 * (a + b)
@@ -95,16 +91,16 @@ def _add_quotes(
         s[_MICRO] += ((b * sa + a * sb) / (sb + sa) - mid) / mid
         s[_QIMB] += (sb - sa) / (sb + sa)
         s[_BEST] += 0.5 * (sb + sa)
-        if c[_BID] > 0.0:
-            if b >= c[_BID]:
+        if s[_QUOTES] > 1.0:
+            if b >= s[_LAST_BID]:
                 s[_OFI] += sb
-            if b <= c[_BID]:
-                s[_OFI] -= c[_BID_SIZE]
-            if a <= c[_ASK]:
+            if b <= s[_LAST_BID]:
+                s[_OFI] -= s[_LAST_BID_SIZE]
+            if a <= s[_LAST_ASK]:
                 s[_OFI] -= sa
-            if a >= c[_ASK]:
-                s[_OFI] += c[_ASK_SIZE]
-        c[_BID], c[_BID_SIZE], c[_ASK], c[_ASK_SIZE] = b, sb, a, sa
+            if a >= s[_LAST_ASK]:
+                s[_OFI] += s[_LAST_ASK_SIZE]
+        s[_LAST_BID], s[_LAST_BID_SIZE], s[_LAST_ASK], s[_LAST_ASK_SIZE] = b, sb, a, sa
 
 
 @njit(cache=True)
@@ -133,7 +129,7 @@ class BarSums:
         self._count = len(symbols)
         self._interval = interval_ns
         self._slots: dict[int, Floats] = {}  # number of the bar since the epoch -> sums
-        self._carry = np.zeros((self._count, 5))
+        self._last_quotes = np.zeros((self._count, 2))
         self._standing = np.full((self._count, 2), np.nan)  # mark and rate at the last close
         self._floor = -(2**62)  # bars before this one are finished
         self.late = 0  # events that came after their bar was finished
@@ -163,7 +159,7 @@ class BarSums:
             sums = self._slots.get(number)
             if sums is None:
                 sums = self._slots[number] = np.zeros((self._count, _FIELDS))
-                sums[:, _MARK:] = np.nan
+                sums[:, [_MARK, _RATE]] = np.nan
             adder(sums, code[rows], rows, table)
 
     def codes(self, table: pa.Table) -> Ints:
@@ -174,11 +170,13 @@ class BarSums:
     def _trades(self, sums: Floats, code: Ints, rows: Ints, table: pa.Table) -> None:
         buy = np.asarray(table["buy"].to_numpy())[rows]
         price, size = floats(table, "price")[rows], floats(table, "size")[rows]
-        _add_trades(sums, self._carry, code, price, size, buy)
+        _add_trades(sums, code, price, size, buy)
 
     def _quotes(self, sums: Floats, code: Ints, rows: Ints, table: pa.Table) -> None:
         names = ("bid", "bid_size", "ask", "ask_size")
-        _add_quotes(sums, self._carry, code, *(floats(table, name)[rows] for name in names))
+        bid, bid_size, ask, ask_size = (floats(table, name)[rows] for name in names)
+        _add_quotes(sums, code, bid, bid_size, ask, ask_size)
+        self._last_quotes[code, 0], self._last_quotes[code, 1] = bid, ask  # the last row wins
 
     def _books(self, sums: Floats, code: Ints, rows: Ints, table: pa.Table) -> None:
         names = ("bid_prices", "bid_sizes", "ask_prices", "ask_sizes")
@@ -234,8 +232,8 @@ class BarSums:
             self._stand(self._slots.pop(old))
 
     def _stand(self, sums: Floats) -> None:
-        seen = np.isfinite(sums[:, _MARK:])
-        self._standing[seen] = sums[:, _MARK:][seen]
+        newer = sums[:, [_MARK, _RATE]]
+        self._standing = np.where(np.isfinite(newer), newer, self._standing)
 
     def forming(self) -> list[tuple[int, int, float, float, float, float, float]]:
         """Newest open bar by trades: (symbol, open ns, open, high, low, close, volume)."""
@@ -246,6 +244,11 @@ class BarSums:
                 prices = sums[n, _OPEN : _VOLUME + 1].tolist()
                 newest[n] = (n, number * self._interval, *prices)
         return list(newest.values())
+
+    def closes(self, end_ns: int) -> list[int]:
+        """Close times of unfinished bars that have events, up to `end_ns`."""
+        times = ((slot + 1) * self._interval for slot in self._slots)
+        return sorted(time for time in times if time <= end_ns)
 
     def trade_bar(self, close_ns: int) -> Floats:
         """[N, 6] open, high, low, close, volume, trades of a bar by its trades; NaN without."""
@@ -259,7 +262,7 @@ class BarSums:
 
     def quotes(self) -> Floats:
         """Last bid and ask of each symbol, [N, 2]; 0 where none was seen."""
-        return self._carry[:, (_BID, _ASK)].copy()
+        return self._last_quotes.copy()
 
     def marks(self) -> Floats:
         """Newest mark price of each symbol, [N]; NaN where none was seen."""
