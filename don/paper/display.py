@@ -17,8 +17,8 @@ from don.paper.kernels import (
     TAIL,
     TOTAL,
     Store,
-    add,
     level_of,
+    queue_house,
     shrink,
 )
 
@@ -65,14 +65,7 @@ def raise_house(s, side, price, size):  # type: ignore[no-untyped-def]
     missing = size - (s.levels[level, HOUSE] if level >= 0 else 0)
     if missing <= 0:
         return False
-    if level >= 0:
-        tail = s.levels[level, TAIL]
-        if s.orders[tail, ID] == HOUSE_ID:
-            s.orders[tail, SIZE] += missing
-            s.levels[level, TOTAL] += missing
-            s.levels[level, HOUSE] += missing
-            return True
-    add(s, HOUSE_ID, side, price, missing)
+    queue_house(s, level, side, price, missing)
     return True
 
 

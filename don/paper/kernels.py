@@ -233,6 +233,19 @@ def shrink(s, node, size):  # type: ignore[no-untyped-def]
         s.meta[FREE_LEVEL] = level
 
 
+@njit(cache=True)
+def queue_house(s, level, side, price, size):  # type: ignore[no-untyped-def]
+    """Add to the house at the back of a level's queue; `level` is -1 where there is none yet."""
+    if level >= 0:
+        tail = s.levels[level, TAIL]
+        if s.orders[tail, ID] == HOUSE_ID:
+            s.orders[tail, SIZE] += size
+            s.levels[level, TOTAL] += size
+            s.levels[level, HOUSE] += size
+            return
+    add(s, HOUSE_ID, side, price, size)
+
+
 # ---- matching ------------------------------------------------------------------------------------
 
 
@@ -282,8 +295,9 @@ def take(s, side, limit, size, stop, fills, base):  # type: ignore[no-untyped-de
 def sweep(s, side, price, size, fills):  # type: ignore[no-untyped-def]
     """A trade of the tape as an outside aggressor: up to the first fill of a user's order.
 
-    Users' orders at better prices come first, whatever the house shows there (the tape says what
-    happens to it); then the queue at the print's own price, the house included.
+    Users' orders at better prices come first, whatever the house shows there; then the queue at the
+    print's own price. What the print takes of the house moves to the back of the queue instead of
+    going away: how much the tape displays is for its next book update to say.
 
     Returns:
         (rows written to `fills`, 0 or 1, size left).
@@ -292,12 +306,24 @@ def sweep(s, side, price, size, fills):  # type: ignore[no-untyped-def]
     key = price if other == BID else -price
     left = size
     i = s.meta[other] - 1
-    while i >= 0 and s.ladder[other, i, 0] > key:
+    while i >= 0 and s.ladder[other, i, 0] >= key:
         level = s.ladder[other, i, 1]
         if s.levels[level, TOTAL] > s.levels[level, HOUSE]:
+            own = s.ladder[other, i, 0] == key
+            passed = 0
             node = s.levels[level, HEAD]
-            while s.orders[node, ID] == HOUSE_ID:
-                node = s.orders[node, NEXT]
+            while s.orders[node, ID] == HOUSE_ID and left > 0:
+                after = s.orders[node, NEXT]
+                if own:
+                    amount = min(left, s.orders[node, SIZE])
+                    left -= amount
+                    passed += amount
+                    shrink(s, node, amount)
+                node = after
+            if passed > 0:
+                queue_house(s, level, other, abs(key), passed)
+            if left == 0:
+                return 0, 0
             amount = min(left, s.orders[node, SIZE])
             fills[0, 0] = s.orders[node, ID]
             fills[0, 1] = abs(s.ladder[other, i, 0])
@@ -305,22 +331,6 @@ def sweep(s, side, price, size, fills):  # type: ignore[no-untyped-def]
             shrink(s, node, amount)
             return 1, left - amount
         i -= 1
-    if i < 0 or s.ladder[other, i, 0] != key:
-        return 0, 0
-    level = s.ladder[other, i, 1]
-    node = s.levels[level, HEAD]
-    while left > 0 and node >= 0:
-        after = s.orders[node, NEXT]
-        ident = s.orders[node, ID]
-        amount = min(left, s.orders[node, SIZE])
-        left -= amount
-        shrink(s, node, amount)
-        if ident != HOUSE_ID:
-            fills[0, 0] = ident
-            fills[0, 1] = price
-            fills[0, 2] = amount
-            return 1, left
-        node = after
     return 0, 0
 
 

@@ -89,10 +89,11 @@ class Book:
     def sweep(self, side: int, price: int, size: int) -> tuple[list[Fill], int]:
         """Let a print of the tape fill better-priced users' orders, then its level's queue.
 
+        What the house has ahead of users in that queue lets them advance, but stays displayed.
         Same protocol as `take`; fills are of users' orders only.
         """
+        self._reserve(1)
         n, left = kernels.sweep(self._store, side, price, size, self._fills)
-        self._touched.add((1 - side, price))
         return self._read(n, 1 - side), int(left)
 
     def fillable(self, side: int, limit: int, *, house_only: bool = False) -> int:

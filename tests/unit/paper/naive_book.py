@@ -41,8 +41,11 @@ class NaiveBook:
         return fills, size
 
     def sweep(self, side, price, size):
-        """A print of the tape: users first at better prices, then everyone in line at its price."""
-        fills = []
+        """A print of the tape: users first at better prices, then everyone in line at its price.
+
+        What it takes of the house goes back to the end of the line.
+        """
+        fills, passed = [], 0
         for order in self.in_line(1 - side):
             if size == 0 or self.better(1 - side, price, order[2]):
                 break
@@ -53,7 +56,11 @@ class NaiveBook:
             size -= amount
             if order[0]:
                 fills.append((order[0], order[2], amount))
+            else:
+                passed += amount
         self.sweep_out()
+        if passed:
+            self.add(0, 1 - side, price, passed)
         return fills
 
     def house(self, side, price):

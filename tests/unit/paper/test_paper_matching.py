@@ -166,11 +166,12 @@ def test_a_print_fills_only_behind_the_house_and_better_prices_at_once():
     book.add(1, BID, 100, 3)
     book.add(2, BID, 101, 2)
     assert book.sweep(ASK, 101, 4) == ([], 0)  # all four of the house's lots were ahead
+    assert book.queue(BID, 101) == [(2, 2), (0, 4)]  # passed, but still displayed
     assert book.sweep(ASK, 100, 6) == ([(2, 101, 2)], 4)  # strictly better: at its own price
     assert book.sweep(ASK, 100, 4) == ([], 0)
-    assert book.queue(BID, 100) == [(0, 6), (1, 3)]
+    assert book.queue(BID, 100) == [(0, 6), (1, 3), (0, 4)]
     assert book.sweep(ASK, 100, 8) == ([(1, 100, 2)], 0)
-    assert book.queue(BID, 100) == [(1, 1)]
+    assert book.queue(BID, 100) == [(1, 1), (0, 10)]
 
 
 def test_a_displayed_level_that_crosses_users_is_handed_out():
