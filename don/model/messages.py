@@ -53,6 +53,7 @@ class SessionStart:
         str  # JSON of the carried state (ledger, open orders, halt); "" at the account's beginning
     )
     ts_recv: int
+    feature_config: str = ""  # JSON; how the recorded market data become snapshots again
     features: tuple[str, ...] = ()  # names in the set, to check the policy; () leaves it to later
 
 

@@ -25,6 +25,7 @@ from pydantic import Field, ValidationError
 
 from don.clock import NS_PER_S, Clock, SystemClock, parse_iso
 from don.errors import DonError, UsageError
+from don.log import configure_actor
 from don.model.section import Section
 from don.paper.config import PaperConfig
 from don.paper.sample.make_sample import SAMPLE
@@ -44,7 +45,7 @@ _log = structlog.get_logger(__name__)
 class PaperServerConfig(Section):
     """How the paper exchange runs."""
 
-    state_dir: Path  # its own folder: database, keys, certificate
+    state_dir: Path | None = None  # its own folder: database, keys, certificate; must be given
     tape: Path | None = None  # Parquet of bars; None: the sample that ships with Don
     funding: Path | None = None  # Parquet of funding payments; None: beside the tape, if there
     symbols: tuple[str, ...] = ()  # as BTC-USDT-PERP or BTCUSDT; empty: all of the tape
@@ -57,6 +58,8 @@ class PaperServerConfig(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=0, ge=0, le=65_535)  # REST; 0: any free one
     stream_port: int = Field(default=0, ge=0, le=65_535)  # TLS WebSocket; 0: any free one
+    end_with_parent: bool = False  # stop when standard input ends
+    log_home: Path | None = None  # write the log into this state folder; None: to stderr
     reset: bool = False  # begin anew: forget accounts, orders and the place on the tape
     limits: LimitsConfig = LimitsConfig()
     streams: StreamConfig = StreamConfig()
@@ -91,6 +94,8 @@ async def serve(
     """
     clock = clock or SystemClock()
     stop = stop or asyncio.Event()
+    if config.state_dir is None:
+        raise UsageError("state_dir must name the folder of the exchange's own books")
     folder = _folder(config.state_dir)
     tape = _open_tape(config)
     if config.reset:
@@ -241,14 +246,25 @@ def run(config: PaperServerConfig) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        if config.end_with_parent:
+            loop.add_reader(sys.stdin.fileno(), _stop_at_end_of_input, stop)
         await serve(config, on_ready=_announce, stop=stop)
 
     try:
+        if config.log_home is not None:
+            configure_actor(config.log_home, actor="exchange")
         asyncio.run(main())
     except DonError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _stop_at_end_of_input(stop: asyncio.Event) -> None:
+    """The other end of standard input is the parent: when it is gone, nobody looks after us."""
+    if not os.read(sys.stdin.fileno(), 4096):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        stop.set()
 
 
 def _announce(ready: Ready) -> None:

@@ -189,6 +189,16 @@ class Journal:
             )
         )
 
+    def known(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that are in the journal, of whatever session."""
+        with self._db.connection() as connection:
+            rows = connection.execute(
+                "SELECT key FROM journal WHERE account = %s AND key = ANY(%s)",
+                (self._account, list(keys)),
+                prepare=True,
+            ).fetchall()
+        return {row[0] for row in rows}
+
     def last_session(self, *, before: str | None = None) -> str | None:
         """The session of the newest entry, or of the newest one older than session `before`."""
         with self._db.connection() as connection:

@@ -81,7 +81,7 @@ def test_features_that_policies_need_exist(name: str) -> None:
 
 
 def test_wrong_policies_and_sets_are_clear_errors() -> None:
-    with pytest.raises(ConfigError, match="policy must be one of hold, .* was 'nope'"):
+    with pytest.raises(ConfigError, match=r"policy must be one of hold, .* was 'nope'"):
         make_policy("nope", PoliciesConfig())
     with pytest.raises(ConfigError, match="needs the features return_48; the feature set has"):
         check_features(make_policy("momentum", PoliciesConfig()), ["return_12"])

@@ -1,0 +1,38 @@
+# `make run` and `make test` set everything up by themselves: they need Python 3.11, make and a package registry.
+PYTHON ?= python3.11
+PYTHON := $(shell command -v $(PYTHON) || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: run test lint bench fault ui clean
+
+run: $(STAMP)
+	exec $(BIN)/don up
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+fault: $(STAMP)
+	$(BIN)/python -m pytest -m fault
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/don bench
+
+ui:
+	cd serve/ui && npm ci --no-audit --no-fund && npm run build
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Don needs Python 3.11, this is " + sys.version.split()[0] + ": set PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,110 @@
+"""The feature-cache actor: market batches in, recorded first; feature snapshots out, in order."""
+
+import asyncio
+import os
+from collections import deque
+from typing import Any
+
+from actors.delivery import deliver, run_or_die
+from actors.feed import HISTORY
+from actors.runtime import Probe, find
+from actors.spec import SessionSpec
+from don.features.cache import FeatureCache
+from don.log import configure_actor, get_logger
+from don.model.messages import FeatureSnapshot, History
+from don.model.schema import MarketBatch
+from don.storage.database import Database
+from don.storage.recorder import MarketRecorder
+
+OUTBOX = 1024  # snapshots not yet acknowledged by the desk; policy when full: block the feed
+VIEW_EVERY_S = 0.1
+
+
+class FeatureCacheActor:
+    """Record, then apply, then push. First start and recovery are one path: apply what is recorded.
+
+    Snapshots are a pure function of the recorded batches, so after a death the same ones come out
+    again; the desk says which it has, and the rest are sent.
+    """
+
+    def __init__(self, spec: SessionSpec) -> None:
+        configure_actor(spec.home, actor="cache", session=spec.session)
+        self._spec = spec
+        self._db = Database(spec.database_url)
+        self._recorder = MarketRecorder(self._db, spec.session, spec.interval_ns)
+        self._cache = FeatureCache(spec.config.features, spec.symbols, spec.session)
+        self._outbox: deque[History | FeatureSnapshot] = deque()
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        batches = 0
+        for batch in self._recorder.read():
+            self._apply(batch, record_bars=False)
+            batches += 1
+        if batches:
+            get_logger("don.cache").info("cache rebuilt from the recording", batches=batches)
+        self._sender = run_or_die(self._push(), "cache sender")
+        self._viewer = run_or_die(self._publish(), "cache view")
+
+    async def ping(self) -> Probe:
+        """Who answers, and whether history has warmed the features up."""
+        warm, waiting = self._cache.warm, len(self._outbox)
+        detail = f"{waiting} snapshots wait for the desk" if waiting > 1 else ""
+        return Probe(pid=os.getpid(), state="live" if warm else "starting", detail=detail)
+
+    async def on_batch(self, batch: MarketBatch) -> None:
+        """Take in one batch, once by (source, seq); returns when it is recorded and applied.
+
+        The feed waits for each answer before it sends the next, so batches come in order.
+        """
+        await self._room.wait()
+        # A bar close leads to decisions: it must be durable before them. The write-ahead log is
+        # sequential, so what was recorded before becomes durable with it.
+        durable = "bars" in batch.tables
+        if await asyncio.to_thread(self._recorder.record, batch, durable):
+            self._apply(batch, record_bars=True)
+
+    def _apply(self, batch: MarketBatch, *, record_bars: bool) -> None:
+        if batch.source == HISTORY:
+            if not self._cache.warm:
+                self._cache.warm_up(batch.tables["bars"])
+                self._outbox.append(self._cache.history())
+        else:
+            self._outbox.extend(self._cache.on_batch(batch))
+            closed = self._cache.closed_bars()
+            if record_bars and closed.num_rows:
+                self._recorder.record_bars(closed)
+        if len(self._outbox) >= OUTBOX:
+            self._room.clear()
+        if self._outbox:
+            self._news.set()
+
+    async def _push(self) -> None:
+        async def known() -> int:
+            return await find("desk").snapshot_version.remote()
+
+        have = await deliver(known, "ask the desk for its last snapshot")
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._outbox:
+                message = self._outbox[0]
+                if not (isinstance(message, FeatureSnapshot) and message.version <= have):
+                    await self._send(message)
+                self._outbox.popleft()
+                self._room.set()
+
+    async def _send(self, message: History | FeatureSnapshot) -> None:
+        async def call() -> Any:
+            return await find("desk").take.remote(message)
+
+        await deliver(call, "snapshot to desk")
+
+    async def _publish(self) -> None:
+        while True:
+            await asyncio.sleep(VIEW_EVERY_S)
+            if self._cache.warm:
+                await deliver(self._put_view, "market view to board")
+
+    async def _put_view(self) -> None:
+        await find("board").put.remote("market", self._cache.view())

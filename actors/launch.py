@@ -1,0 +1,372 @@
+"""`don up`, as an object: start every part in order, watch over them, stop in order.
+
+The driver owns the processes (database, paper exchange, Ray) and spawns the actors; it takes no part
+in trading. Whatever fails while starting, nothing is left behind half-started.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import ray
+from ray.actor import ActorHandle
+
+from actors import runtime
+from actors.board import Board
+from actors.cache import FeatureCacheActor
+from actors.closing import close_session
+from actors.desk import Desk
+from actors.exchange_process import ExchangeProcess
+from actors.execution import Execution
+from actors.feed import ExchangeFeed
+from actors.optimizer import PortfolioOptimizerActor
+from actors.runtime import Probe, Progress, spawn
+from actors.spec import SessionSpec
+from actors.supervisor import Part, Supervisor
+from don.clock import NS_PER_MS, NS_PER_S, Clock, SystemClock, interval_ns
+from don.config import DonConfig
+from don.errors import ConfigError, DependencyError
+from don.exchanges.ccxt_binance import BinanceGateway
+from don.exchanges.ccxt_client import GatewayConfig
+from don.features.sets import FeatureSet
+from don.log import get_logger, set_session
+from don.model.instrument import Instrument
+from don.model.messages import SessionStart
+from don.paper.main import Ready
+from don.paper.server.identity import load_api_keys
+from don.security.secrets import Secret
+from don.storage.database import Database
+from don.storage.embedded import EmbeddedPostgres
+from don.storage.sessions import interrupt_sessions
+
+READY_TIMEOUT_S = 90
+
+
+class Launch:
+    """One session, from nothing to trading and back."""
+
+    def __init__(
+        self,
+        home: Path,
+        config: DonConfig,
+        *,
+        external: Secret | None,
+        progress: Progress,
+        clock: Clock | None = None,
+    ) -> None:
+        self._home = home
+        self._config = config
+        self._external = external
+        self._progress = progress
+        self._clock = clock or SystemClock()
+        self._log = get_logger("don.launch")
+        self._undo = contextlib.ExitStack()
+        self._postgres = EmbeddedPostgres(home)
+        self._actors: dict[str, ActorHandle] = {}
+        self.session = _session_id(self._clock.now_ns())
+        self.spec: SessionSpec | None = None
+        self.supervisor = Supervisor(self._clock, self._show)
+
+    # ---- start ----------------------------------------------------------------------------------
+
+    def start(self) -> SessionSpec:
+        """Start everything but the HTTP side; returns when orders may flow.
+
+        Raises:
+            DonError: with what is wrong; by then everything started is stopped again.
+        """
+        try:
+            return self._start()
+        except BaseException:
+            self._undo.close()
+            raise
+
+    def _start(self) -> SessionSpec:
+        set_session(self.session)
+        with ThreadPoolExecutor(2, thread_name_prefix="start") as pool:
+            database = pool.submit(self._start_database)
+            exchange = pool.submit(self._start_exchange)
+            try:
+                with self._step("ray"):
+                    runtime.start_ray(ray_folder(self._home))
+            finally:
+                # Register what came up before any failure is raised, so that it is undone.
+                failures = [f.exception() for f in (database, exchange)]
+                self._undo.callback(self._stop_ray)
+        for failure in failures:
+            if failure is not None:
+                raise failure
+        url, (process, ready) = database.result(), exchange.result()
+        with self._step("instruments"):
+            gateway = self._gateway_config(ready)
+            instruments = asyncio.run(_instruments(gateway, self._clock))
+        spec = self._spec(url, ready, gateway, instruments)
+        with Database(url) as db:
+            interrupt_sessions(db, spec.account, ts_end=self._clock.now_ns())
+        self.spec = spec
+        self._spawn(spec, self._first_entry(spec, instruments))
+        self._watch(process)
+        self._await_ready()
+        self._show_session(spec, instruments, ready)
+        return spec
+
+    def _start_database(self) -> Secret:
+        with self._step("database"):
+            if self._external is not None:
+                url = self._external
+            else:
+                url = Secret(self._postgres.start())
+                self._undo.callback(self._postgres.stop)
+            with Database(url) as db:
+                db.wait(10.0)
+                db.migrate()
+            return url
+
+    def _start_exchange(self) -> tuple[ExchangeProcess, Ready]:
+        with self._step("exchange"):
+            paper = self._config.paper.model_copy(
+                update={
+                    "state_dir": self._config.paper.state_dir or self._home / "exchange",
+                    "log_home": self._home,
+                    "symbols": self._config.symbols or self._config.paper.symbols,
+                }
+            )
+            process = ExchangeProcess(paper, self._home / "logs" / "exchange.stderr.log")
+            self._undo.callback(process.stop)
+            return process, process.start()
+
+    def _gateway_config(self, ready: Ready) -> GatewayConfig:
+        keys = {key.account: key for key in load_api_keys(Path(ready.state_dir))}
+        if self._config.account not in keys:
+            raise ConfigError(
+                f"account must be one of the exchange's ({', '.join(keys)}), "
+                f"was {self._config.account!r}"
+            )
+        key = keys[self._config.account]
+        return GatewayConfig(
+            rest_url=ready.rest_url,
+            ws_url=ready.stream_url,
+            ca_file=Path(ready.certificate),
+            api_key=Secret(key.key),
+            api_secret=Secret(key.secret),
+        )
+
+    def _spec(
+        self, url: Secret, ready: Ready, gateway: GatewayConfig, instruments: list[Instrument]
+    ) -> SessionSpec:
+        listed = {i.exchange_symbol: i.symbol for i in instruments}
+        symbols = self._config.symbols or tuple(listed[name] for name in ready.symbols)
+        feed = self._config.feed.model_copy(
+            update={
+                "symbols": symbols,
+                "interval": ready.interval,
+                "rest_url": ready.rest_url,
+                "ws_url": ready.stream_url,
+                "ca_file": Path(ready.certificate),
+            }
+        )
+        features = self._config.features.model_copy(update={"interval": ready.interval})
+        return SessionSpec(
+            home=self._home,
+            database_url=url,
+            session=self.session,
+            account=self._config.account,
+            symbols=symbols,
+            interval_ns=interval_ns(ready.interval),
+            config=self._config.model_copy(update={"features": features}),
+            gateway=gateway.model_copy(update={"symbols": symbols}),
+            feed=feed,
+        )
+
+    def _first_entry(self, spec: SessionSpec, instruments: list[Instrument]) -> SessionStart:
+        features = FeatureSet(self._config.features.names)
+        return SessionStart(
+            key=f"start:{spec.session}",
+            session=spec.session,
+            account=spec.account,
+            policy=self._config.policy,
+            symbols=spec.symbols,
+            instruments=tuple(i for i in instruments if i.symbol in spec.symbols),
+            interval_ns=spec.interval_ns,
+            feature_set=features.hash,
+            features=tuple(features.names),
+            feature_config=spec.config.features.model_dump_json(),
+            config=self._config.engine.model_dump_json(),
+            state="",
+            ts_recv=self._clock.now_ns(),
+        )
+
+    def _spawn(self, spec: SessionSpec, first: SessionStart) -> None:
+        self._actors = {
+            "board": spawn("board", Board),
+            "desk": spawn("desk", Desk, spec, first),
+            "optimizer": spawn("optimizer", PortfolioOptimizerActor, spec),
+            "execution": spawn("execution", Execution, spec),
+            "cache": spawn("cache", FeatureCacheActor, spec),
+            "feed": spawn("feed", ExchangeFeed, spec),
+        }
+
+    def _watch(self, process: ExchangeProcess) -> None:
+        if self._external is None:
+            self.supervisor.watch(
+                Part(name="database", probe=self._probe_database, revive=self._revive_database)
+            )
+        self.supervisor.watch(
+            Part(
+                name="exchange",
+                probe=lambda: Probe(pid=process.pid),
+                revive=process.revive,
+            )
+        )
+        for name, handle in self._actors.items():
+            if name != "board":
+                self.supervisor.watch(actor_part(name, handle))
+        self.supervisor.start()
+        self._undo.callback(self.supervisor.stop)
+
+    def _probe_database(self) -> Probe:
+        pid = self._postgres.pid
+        if pid is None:
+            raise DependencyError("the embedded database is not running")
+        return Probe(pid=pid)
+
+    def _revive_database(self) -> None:
+        self._postgres.start()
+
+    def _await_ready(self) -> None:
+        """Every actor answers, the account is reconciled, market data flow."""
+        waiting = dict(self._actors)
+        del waiting["board"]
+        end = self._clock.monotonic_ns() + READY_TIMEOUT_S * NS_PER_S
+        pause = threading.Event()
+        with contextlib.ExitStack() as steps:
+            for name in waiting:
+                steps.enter_context(self._step(name, quiet=True))
+            while waiting:
+                for name, handle in list(waiting.items()):
+                    with contextlib.suppress(ray.exceptions.RayError):
+                        left = max(1.0, (end - self._clock.monotonic_ns()) / NS_PER_S)
+                        if ray.get(handle.ping.remote(), timeout=left).state == "live":
+                            del waiting[name]
+                            self._progress(name, "ready", 0.0)
+                if waiting and self._clock.monotonic_ns() > end:
+                    raise DependencyError(
+                        f"not ready within {READY_TIMEOUT_S} s: {', '.join(waiting)}; "
+                        f"see `don logs --actor {next(iter(waiting))}`"
+                    )
+                pause.wait(0.1)
+
+    # ---- while it runs, and its end -------------------------------------------------------------
+
+    def wait(self, stop: threading.Event, duration_s: float | None) -> bool:
+        """Let it trade until told to stop; True if the duration was up."""
+        return not stop.wait(duration_s)
+
+    def stop(self) -> dict[str, object]:
+        """Close the session: no more decisions, resting orders cancelled, books compared.
+
+        Returns:
+            The summary, as `don up --json` prints it. Everything is stopped afterwards.
+        """
+        try:
+            assert self.spec is not None
+            return close_session(
+                self.spec, self._actors, self.supervisor, self._clock, self._progress
+            )
+        finally:
+            self._undo.close()
+
+    def at_exit(self, undo: Callable[[], None]) -> None:
+        """Register what must be stopped before the actors are."""
+        self._undo.callback(undo)
+
+    # ---- helpers --------------------------------------------------------------------------------
+
+    def _stop_ray(self) -> None:
+        with self._step("stopping actors"):
+            ray.shutdown()
+
+    def _show(self, key: str, view: dict[str, object]) -> None:
+        if "board" in self._actors:
+            self._actors["board"].put.remote(key, view)
+
+    def _show_session(self, spec: SessionSpec, instruments: list[Instrument], ready: Ready) -> None:
+        names = ("symbol", "exchange", "exchange_symbol", "base", "quote", "max_leverage")
+        exact = ("tick_size", "lot_size", "min_size", "max_size", "min_notional")
+        rows = [
+            {name: getattr(i, name) for name in names}
+            | {name: str(getattr(i, name)) for name in (*exact, "maker_fee", "taker_fee")}
+            for i in instruments
+            if i.symbol in spec.symbols
+        ]
+        self._show(
+            "session",
+            {
+                "session": spec.session,
+                "account": spec.account,
+                "policy": spec.config.policy,
+                "exchange": spec.feed.exchange,
+                "mode": "paper",
+                "symbols": list(spec.symbols),
+                "interval_ns": spec.interval_ns,
+                "ts_start": self._clock.now_ns(),
+                "instruments": rows,
+            },
+        )
+
+    @contextlib.contextmanager
+    def _step(self, part: str, *, quiet: bool = False) -> Iterator[None]:
+        started = self._clock.monotonic_ns()
+        self._progress(part, "starting", 0.0)
+        try:
+            yield
+        except BaseException:
+            self._progress(part, "failed", (self._clock.monotonic_ns() - started) / NS_PER_S)
+            raise
+        seconds = (self._clock.monotonic_ns() - started) / NS_PER_S
+        self._log.info("started", part=part, seconds=round(seconds, 2))
+        if not quiet:
+            self._progress(part, "ready", seconds)
+
+
+def actor_part(name: str, handle: ActorHandle) -> Part:
+    """How the supervisor looks after an actor: Ray restarts the dead, we end what hangs."""
+
+    def probe() -> Probe:
+        answer: Probe = ray.get(handle.ping.remote(), timeout=10)
+        return answer
+
+    return Part(name=name, probe=probe, revive=lambda: None, end=lambda: _end(handle))
+
+
+def _end(handle: ActorHandle) -> None:
+    ray.kill(handle, no_restart=False)
+
+
+def ray_folder(home: Path) -> Path:
+    """Where Ray keeps its sockets: short whatever the state folder is, one for each state folder."""
+    digest = hashlib.sha256(str(home).encode()).hexdigest()[:8]
+    return Path(tempfile.gettempdir()) / f"don-{os.getuid()}-{digest}"
+
+
+async def _instruments(config: GatewayConfig, clock: Clock) -> list[Instrument]:
+    gateway = BinanceGateway(config, clock)
+    try:
+        return await gateway.instruments()
+    finally:
+        await gateway.close()
+
+
+def _session_id(now_ns: int) -> str:
+    """Nine characters of base 36 that sort by time: unique for one account, short in order ids."""
+    digits, rest = "", now_ns // NS_PER_MS
+    while rest:
+        rest, digit = divmod(rest, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return digits.rjust(9, "0")

@@ -1,0 +1,91 @@
+"""Where remoteness is added: the local cluster, and the names, options and handles of Don's actors."""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+
+from don.errors import DependencyError
+
+NAMESPACE = "don"
+Progress = Callable[[str, str, float], None]  # part, state, seconds that it took
+
+# Every resource is stated. Actors restart for ever and rebuild themselves from the database; calls
+# are never retried by Ray, because their order matters: senders repeat what was not acknowledged.
+_ALWAYS: dict[str, Any] = {"lifetime": "detached", "max_restarts": -1, "max_task_retries": 0}
+OPTIONS: dict[str, dict[str, Any]] = {
+    # many readers wait on the board at once
+    "board": {**_ALWAYS, "num_cpus": 0.05, "max_concurrency": 1000, "max_pending_calls": 10_000},
+    "feed": {**_ALWAYS, "num_cpus": 0.3, "max_concurrency": 16, "max_pending_calls": 1000},
+    "cache": {**_ALWAYS, "num_cpus": 0.3, "max_concurrency": 16, "max_pending_calls": 1000},
+    # sync: one message at a time, in the order of arrival
+    "desk": {**_ALWAYS, "num_cpus": 0.3, "max_pending_calls": 1000},
+    "optimizer": {**_ALWAYS, "num_cpus": 0.3, "max_pending_calls": 16},
+    "execution": {**_ALWAYS, "num_cpus": 0.3, "max_concurrency": 64, "max_pending_calls": 1000},
+}
+
+
+def start_ray(temp_dir: Path) -> None:
+    """Start this process's own local cluster, bound to loopback.
+
+    Token authentication comes from `actors.environment.prepare`, which must have run before.
+
+    Args:
+        temp_dir: where Ray keeps sockets and logs; must be short, socket paths are limited.
+
+    Raises:
+        DependencyError: if the cluster does not come up.
+    """
+    try:
+        ray.init(
+            address="local",
+            namespace=NAMESPACE,
+            include_dashboard=False,
+            num_cpus=max(4, os.cpu_count() or 1),
+            object_store_memory=256 * 2**20,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=str(temp_dir),
+            _node_ip_address="127.0.0.1",
+        )
+    except (RuntimeError, OSError, ConnectionError) as error:
+        raise DependencyError(f"Ray did not start: {error}") from error
+
+
+def actor_name(role: str, key: str = "") -> str:
+    """The cluster-wide name of an actor, e.g. `feed:BINANCE_FUTURES`."""
+    return f"{role}:{key}" if key else role
+
+
+def spawn(role: str, cls: type, *args: Any, key: str = "") -> ActorHandle:
+    """The handle of the actor `role:key`, created if it is not there."""
+    options = {**OPTIONS[role], "name": actor_name(role, key), "namespace": NAMESPACE}
+    return ray.remote(cls).options(get_if_exists=True, **options).remote(*args)
+
+
+def find(role: str, key: str = "") -> ActorHandle:
+    """The handle of a running actor.
+
+    Raises:
+        DependencyError: if there is none of that name.
+    """
+    name = actor_name(role, key)
+    try:
+        return ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError as error:
+        raise DependencyError(f"actor {name} is not running") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Answer of an actor to `ping`: who answers and how it is."""
+
+    pid: int
+    state: str = "live"  # live | starting | stale, as the board's health views say it
+    detail: str = ""
+    streams: tuple[dict[str, Any], ...] = ()  # rows of `serve.schemas.StreamHealth`

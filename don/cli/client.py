@@ -1,0 +1,100 @@
+"""A small client of Don's own HTTP interface, for commands that speak to a running Don."""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from don.errors import ConfigError, DependencyError, DonError, UsageError
+from don.security.secrets import read_secret
+
+TIMEOUT_S = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """What `don up` wrote about itself into the state folder."""
+
+    pid: int
+    session: str
+    url: str  # of the API, "http://127.0.0.1:8800"; empty while it is not up
+
+
+def run_file(home: Path) -> Path:
+    """Where a running Don says who it is."""
+    return home / "run.json"
+
+
+def running(home: Path) -> Running | None:
+    """The Don that runs on this state folder, None if there is none."""
+    try:
+        told = json.loads(run_file(home).read_text())
+        found = Running(pid=int(told["pid"]), session=told["session"], url=told["url"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+    try:
+        os.kill(found.pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return found
+    return found
+
+
+def need_running(home: Path) -> Running:
+    """As `running`, but there must be one.
+
+    Raises:
+        DependencyError: if no Don runs on this state folder, or its interface is not up yet.
+    """
+    found = running(home)
+    if found is None:
+        raise DependencyError(f"no Don runs on {home}: start it with `don up`")
+    if not found.url:
+        raise DependencyError(f"the Don on {home} (process {found.pid}) is still starting")
+    return found
+
+
+def get(home: Path, path: str) -> Any:
+    """The JSON answer to a read."""
+    return _call(urllib.request.Request(need_running(home).url + path))
+
+
+def post(home: Path, path: str, body: dict[str, Any]) -> Any:
+    """The JSON answer to a command; signed with the token of the state folder.
+
+    Raises:
+        ConfigError: if the token cannot be read.
+    """
+    request = urllib.request.Request(
+        need_running(home).url + path, data=json.dumps(body).encode(), method="POST"
+    )
+    request.add_header("Content-Type", "application/json")
+    request.add_header("Authorization", f"Bearer {read_secret(home / 'token').reveal()}")
+    return _call(request)
+
+
+def _call(request: urllib.request.Request) -> Any:
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            return json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        detail = _detail(error)
+        if error.code in (401, 403):
+            raise ConfigError(f"Don refused the token: {detail}") from error
+        if error.code < 500:
+            raise UsageError(f"Don refused the request: {detail}") from error
+        raise DonError(f"Don failed ({error.code}): {detail}") from error
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise DependencyError(f"Don does not answer at {request.full_url}: {error}") from error
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    try:
+        body = json.loads(error.read())
+        return str(body.get("detail") or body)
+    except ValueError:
+        return error.reason

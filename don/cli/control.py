@@ -1,0 +1,95 @@
+"""`don down|status|halt|resume`: commands to a Don that runs."""
+
+import os
+import signal
+import time
+from typing import Any
+
+import typer
+
+from don.cli import client
+from don.cli.output import out, print_json, print_pairs, table
+from don.home import home_dir
+from don.errors import DependencyError
+from don.storage.embedded import EmbeddedPostgres
+
+JSON = typer.Option(False, "--json", help="Print one JSON document and nothing else.")
+REASON = typer.Option("", "--reason", help="Why; kept in the journal.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(down)
+    app.command()(status)
+    app.command()(halt)
+    app.command()(resume)
+
+
+def down(
+    timeout: float = typer.Option(60.0, help="Seconds to wait for the clean stop."),
+    as_json: bool = JSON,
+) -> None:
+    """Stop a running Don cleanly: open orders are cancelled, positions stay, books are closed."""
+    home = home_dir()
+    found = client.running(home)
+    if found is None:
+        leftover = EmbeddedPostgres(home)
+        was = leftover.alive() if home.exists() else False
+        if was:
+            leftover.stop()
+        report = {"stopped": False, "database_stopped": was}
+        print_json(report) if as_json else out.print(
+            "no Don runs; stopped its leftover database" if was else "no Don runs"
+        )
+        return
+    os.kill(found.pid, signal.SIGTERM)
+    end = time.monotonic() + timeout
+    while client.running(home) is not None:
+        if time.monotonic() > end:
+            raise DependencyError(f"process {found.pid} did not stop within {timeout:g} s")
+        time.sleep(0.2)
+    if as_json:
+        print_json({"stopped": True, "session": found.session})
+    else:
+        out.print(f"stopped session {found.session}")
+
+
+def status(as_json: bool = JSON) -> None:
+    """Show session, equity, positions and the health of every part."""
+    view = client.get(home_dir(), "/v1/status")
+    if as_json:
+        print_json(view)
+        return
+    _print_status(view)
+
+
+def halt(reason: str = REASON, as_json: bool = JSON) -> None:
+    """Kill switch: cancel every order, flatten every position, refuse orders until `don resume`."""
+    _command("halt", reason, as_json)
+
+
+def resume(reason: str = REASON, as_json: bool = JSON) -> None:
+    """Trade again after a halt."""
+    _command("resume", reason, as_json)
+
+
+def _command(kind: str, reason: str, as_json: bool) -> None:
+    answer = client.post(home_dir(), f"/v1/commands/{kind}", {"reason": reason})
+    if as_json:
+        print_json(answer)
+    else:
+        out.print(f"{kind}: taken into the journal")
+
+
+def _print_status(view: dict[str, Any]) -> None:
+    desk = view.get("desk") or {}
+    print_pairs({key: view[key] for key in ("session", "policy", "state") if key in view})
+    shown = ("equity", "balance", "unrealized", "pnl", "fees", "funding", "halted", "reconciled")
+    print_pairs({key: desk[key] for key in shown if key in desk})
+    positions = desk.get("positions") or []
+    columns = ("symbol", "size#", "entry_price#", "mark#", "unrealized#", "weight#")
+    rows = [[row.get(column.rstrip("#")) for column in columns] for row in positions]
+    out.print(table(columns, rows, "positions"))
+    parts = view.get("health") or {}
+    rows = [[name, part.get("state"), part.get("detail", "")] for name, part in parts.items()]
+    out.print(table(("part", "state", "detail"), rows, "health"))

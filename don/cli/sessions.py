@@ -1,0 +1,104 @@
+"""`don sessions` and `don session replay ID`: what ran, and whether it can be re-run exactly."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import typer
+
+from don.cli.output import out, print_json, print_pairs, table
+from don.clock import iso
+from don.home import home_dir
+from don.errors import UsageError
+from don.storage.database import Database, external_url
+from don.storage.embedded import EmbeddedPostgres
+
+DIFFERENT = 3
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's commands."""
+    app.command()(sessions)
+    group = typer.Typer(help="One session.", no_args_is_help=True)
+    group.command()(replay)
+    app.add_typer(group, name="session")
+
+
+@contextmanager
+def database() -> Iterator[Database]:
+    """The state folder's database; an embedded one that was not running is stopped afterwards."""
+    url = external_url(os.environ)
+    if url is not None:
+        with Database(url) as db:
+            yield db
+        return
+    home = home_dir()
+    if not (home / "postgres").exists():
+        raise UsageError(f"no sessions in {home}: run `don up` first, or set DON_HOME")
+    server = EmbeddedPostgres(home)
+    ran = server.alive()
+    try:
+        with Database(server.start()) as db:
+            db.migrate()
+            yield db
+    finally:
+        if not ran:
+            server.stop()
+
+
+def sessions(
+    limit: int = typer.Option(20, min=1, help="Most sessions shown, newest first."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """List the sessions of the state folder."""
+    from don.storage.queries import Queries
+
+    with database() as db:
+        rows = Queries(db).sessions(limit)
+    if as_json:
+        print_json(
+            [
+                {
+                    "session": row.session, "account": row.account, "policy": row.policy,
+                    "symbols": row.symbols, "status": row.status, "start": iso(row.ts_start),
+                    "end": iso(row.ts_end) if row.ts_end else None, "summary": row.summary,
+                }
+                for row in rows
+            ]
+        )  # fmt: skip
+        return
+    columns = ("session", "account", "policy", "start", "status", "decisions#", "fills#", "pnl#")
+    lines = []
+    for row in rows:
+        told = row.summary or {}
+        figures = [told.get(name) for name in ("decisions", "fills", "pnl")]
+        lines.append(
+            [row.session, row.account, row.policy, iso(row.ts_start), row.status, *figures]
+        )
+    out.print(table(columns, lines))
+
+
+def replay(
+    session: str = typer.Argument(..., help="Its id, see `don sessions`."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Re-run a session on its recorded inputs and report the first difference, or that there is none.
+
+    Checked: the journal's hash chain; every decision and order of the engine, byte for byte; every
+    target of the optimizer; every feature snapshot from the recorded market data, bit for bit.
+    """
+    from don.replay import replay_session
+    from don.storage.queries import Queries
+
+    with database() as db:
+        found = Queries(db).session(session)
+        if found is None:
+            raise UsageError(f"session {session!r} is not known: see `don sessions`")
+        result = replay_session(db, found)
+    if as_json:
+        print_json({**asdict(result), "identical": result.identical})
+    else:
+        print_pairs({**asdict(result), "identical": result.identical})
+    if not result.identical:
+        raise typer.Exit(DIFFERENT)

@@ -1,0 +1,107 @@
+"""The recording: exact, in order, once, and whole after the server was killed."""
+
+import os
+import signal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from support.market import random_batch, random_table
+from support.wire import Wire
+
+from don.errors import DataError
+from don.model.schema import MarketBatch
+from don.storage.arrow import pack, unpack
+from don.storage.database import Database
+from don.storage.embedded import EmbeddedPostgres
+from don.storage.queries import Queries
+from don.storage.recorder import MarketRecorder
+
+pytestmark = pytest.mark.postgres
+MINUTE = 60_000_000_000
+
+
+def bits(batch: MarketBatch) -> tuple[str, int, bytes]:
+    """Equal for batches that are equal to the bit, NaN included."""
+    return batch.source, batch.seq, pack(batch.tables)
+
+
+def test_batches_come_back_exactly_in_the_order_of_recording(database: Database) -> None:
+    recorder = MarketRecorder(database, "s1", MINUTE)
+    MarketRecorder(database, "s2", MINUTE).record(random_batch(1), sync=False)
+    empty = MarketBatch(source="TEST:1", seq=999, tables={})
+    sent = [random_batch(seq, rows=seq % 7, source=f"TEST:{seq % 3}") for seq in range(150)]
+    sent.append(empty)
+    for batch in sent:
+        assert recorder.record(batch, sync=batch.seq % 10 == 0)
+    assert [bits(batch) for batch in recorder.read()] == [bits(batch) for batch in sent]
+    gaps = sum(
+        batch.tables["status"]["state"].to_pylist().count("gap")
+        for batch in sent
+        if "status" in batch.tables
+    )
+    assert Queries(database).gaps("s1") == gaps > 0
+    recorder.close()
+
+
+def test_repeats_are_told_from_news(database: Database) -> None:
+    recorder = MarketRecorder(database, "s1", MINUTE)
+    assert recorder.record(random_batch(1), sync=False)
+    assert not recorder.record(random_batch(1), sync=True)
+    again = MarketRecorder(database, "s1", MINUTE)
+    assert not again.record(random_batch(1), sync=False)
+    assert again.record(random_batch(1, source="TEST:2"), sync=False)
+    assert len(list(again.read())) == 2
+
+
+def test_lost_answer_is_no_repeat(wire: Wire, database: Database) -> None:
+    reader = MarketRecorder(database, "s1", MINUTE)
+    with Database(wire.url) as cut:
+        recorder = MarketRecorder(cut, "s1", MINUTE)
+        recorder.record(random_batch(1), sync=False)
+        wire.arm(b"TEST:2", "answer", lambda: len(list(reader.read())) == 2)
+        assert recorder.record(random_batch(2, source="TEST:2"), sync=False)
+        assert wire.cuts == 1
+        assert not recorder.record(random_batch(2, source="TEST:2"), sync=False)
+    assert [batch.seq for batch in reader.read()] == [1, 2]
+
+
+def test_server_killed_while_recording_leaves_no_hole(mortal: EmbeddedPostgres) -> None:
+    with Database(mortal.url) as database:
+        database.migrate()
+        recorder = MarketRecorder(database, "crash", MINUTE)
+        for seq in range(1, 301):
+            assert recorder.record(random_batch(seq, rows=3), sync=seq == 50)
+            if seq % 100 == 0:
+                pid = mortal.pid
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+                mortal.start()
+        assert [batch.seq for batch in recorder.read()] == list(range(1, 301))
+        recorder.close()
+
+
+def test_bars_come_back_with_all_their_columns(database: Database) -> None:
+    recorder = MarketRecorder(database, "s1", MINUTE)
+    rng = np.random.default_rng(1)
+    table = random_table("bars", 6, rng)
+    times = pa.array([2 * MINUTE] * 3 + [MINUTE] * 3)
+    symbols = pa.array(["A-USDT-PERP", "B-USDT-PERP", "C-USDT-PERP"] * 2)
+    table = table.set_column(1, "ts_event", times).set_column(0, "symbol", symbols)
+    table = table.append_column("imbalance", pa.array([0.5, np.nan, -1.0, 0.0, 0.25, 1e-300]))
+    recorder.record_bars(table)
+    recorder.record_bars(table)
+    recorder.record_bars(table.slice(0, 0))
+    expected = pa.concat_tables([table.slice(3), table.slice(0, 3)])
+    assert pack({"bars": recorder.read_bars()}) == pack({"bars": expected})
+    rows = Queries(database).bars("A-USDT-PERP", MINUTE, session="s1")
+    assert [row.ts_event for row in rows] == [MINUTE, 2 * MINUTE]
+    assert [row.close for row in rows] == [table["close"][3].as_py(), table["close"][0].as_py()]
+    assert recorder.read_bars("other").num_rows == 0
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0" * 8, b"\xff" * 20, None])
+def test_damaged_block_is_named(damage: bytes | None) -> None:
+    data = pack({"trades": random_table("trades", 5, np.random.default_rng(0))})
+    with pytest.raises(DataError, match="recorded block"):
+        unpack(data[:-5] if damage is None else damage)
