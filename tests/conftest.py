@@ -35,6 +35,9 @@ def postgres() -> Iterator[EmbeddedPostgres]:
     home = short_folder()
     server = EmbeddedPostgres(home)
     server.start()
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # nobody pulls this one's plug
+        connection.execute("SELECT pg_reload_conf()")
     yield server
     server.stop()
     shutil.rmtree(home)

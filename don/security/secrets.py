@@ -8,6 +8,7 @@ import hmac
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -83,16 +84,9 @@ def write_secret(path: Path, secret: Secret) -> None:
     Raises:
         ConfigError: if the folder cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft.unlink(missing_ok=True)
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(secret.reveal() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        _draft(path, secret).replace(path)
     except OSError as error:
         raise ConfigError(f"cannot store a secret in {path}: {error.strerror}") from error
 
@@ -128,12 +122,25 @@ def ensure_token(path: Path) -> tuple[Secret, bool]:
     if path.exists():
         return read_secret(path), False
     token = new_token()
-    mine = path.with_name(f".{path.name}.new.{os.getpid()}")
-    write_secret(mine, token)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mine = _draft(path, token)
+    except OSError as error:
+        raise ConfigError(f"cannot store a secret in {path}: {error.strerror}") from error
     try:
         os.link(mine, path)
     except FileExistsError:
         return read_secret(path), False
     finally:
-        mine.unlink(missing_ok=True)
+        mine.unlink()
     return token, True
+
+
+def _draft(path: Path, secret: Secret) -> Path:
+    """A new private file beside `path` that holds the secret and is on disk."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made 0600
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(secret.reveal() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return Path(name)

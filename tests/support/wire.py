@@ -34,6 +34,9 @@ class Wire:
         self._lose, self._happened, self._marker = lose, happened, marker
 
     def close(self) -> None:
+        """Take no more connections."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for one
         self._listener.close()
 
     def _accept(self) -> None:

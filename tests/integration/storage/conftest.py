@@ -11,7 +11,7 @@ from support.wire import Wire
 from don.storage.embedded import EmbeddedPostgres
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def mortal() -> Iterator[EmbeddedPostgres]:
     """An embedded server that a test may kill; every test finds it running."""
     home = Path(tempfile.mkdtemp(prefix="don-", dir="/tmp"))

@@ -236,10 +236,10 @@ def test_projecting_the_journal_again_changes_nothing(book: Book, database: Data
     book.put(Equity(ts_event=1, equity=Decimal(1), balance=Decimal(1), unrealized=Decimal(0)))
     tables = ("session", "orders", "fills", "equity", "decisions", "denials")
 
-    def everything() -> list[object]:
+    def everything() -> list[str]:
         with database.connection() as connection:
             return [
-                connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
+                repr(connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall())
                 for table in tables
             ]
 

@@ -1,0 +1,65 @@
+"""How a session ends in the database; its beginning is journalled. Does I/O."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from don.errors import UsageError
+from don.storage.database import Database
+
+ENDINGS = ("ended", "interrupted", "failed")
+
+
+def end_session(
+    db: Database, session: str, *, ts_end: int, status: str, summary: Mapping[str, Any]
+) -> bool:
+    """Write a session's end once.
+
+    Args:
+        db: the database.
+        session: which one.
+        ts_end: wall time, ns.
+        status: one of `ENDINGS`.
+        summary: plain JSON values; what `don up` prints at the end.
+
+    Returns:
+        False if the session had ended before (then nothing changes) or never began.
+
+    Raises:
+        UsageError: if the status is not allowed.
+        DatabaseError: if the database is away.
+    """
+    if status not in ENDINGS:
+        raise UsageError(f"session status must be one of {', '.join(ENDINGS)}, was {status!r}")
+    with db.connection() as connection:
+        done = connection.execute(
+            "UPDATE session SET ts_end = %s, status = %s, summary = %s "
+            "WHERE id = %s AND status = 'running'",
+            (ts_end, status, Jsonb(dict(summary)), session),
+        )
+    return done.rowcount == 1
+
+
+def interrupt_sessions(db: Database, account: str, *, ts_end: int, keep: str = "") -> list[str]:
+    """Close what died without a word: sessions of the account that still claim to run.
+
+    Args:
+        db: the database.
+        account: whose.
+        ts_end: wall time, ns.
+        keep: a session that does run.
+
+    Returns:
+        Their ids.
+
+    Raises:
+        DatabaseError: if the database is away.
+    """
+    with db.connection() as connection:
+        rows = connection.execute(
+            "UPDATE session SET ts_end = %s, status = 'interrupted' "
+            "WHERE account = %s AND status = 'running' AND id <> %s RETURNING id",
+            (ts_end, account, keep),
+        ).fetchall()
+    return sorted(row[0] for row in rows)
