@@ -85,7 +85,7 @@ def test_values_read_well() -> None:
         "w": np.array([0.5]),
         3: {"k": Secret("a")},
     }
-    assert plain(event) == {"size": "0.010", "side": "buy", "w": [1.0], "3": {"k": "***"}}
+    assert plain(event) == {"size": "0.010", "side": "buy", "w": [0.5], "3": {"k": "***"}}
 
 
 def test_too_much_is_cut_and_says_so() -> None:
