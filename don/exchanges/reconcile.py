@@ -87,21 +87,18 @@ class Tracker:
         self._finished: OrderedDict[str, Tracked] = OrderedDict()
         self._keys: OrderedDict[str, None] = OrderedDict()
 
-    def adopt(self, known: KnownOrder) -> Tracked:
-        """Take over an order from the journal."""
-        tracked = self._orders.get(known.client_order_id)
-        if tracked is None:
-            tracked = self._finished.get(known.client_order_id)
-        if tracked is None:
-            tracked = Tracked(
-                client_order_id=known.client_order_id,
-                symbol=known.symbol,
-                ts_event=known.ts_event,
-                acknowledged=known.acknowledged,
-                filled=known.filled,
-            )
-            self._orders[known.client_order_id] = tracked
-        return tracked
+    def adopt(self, known: KnownOrder) -> bool:
+        """Take over an order from the journal; False if it is not new."""
+        if self.find(known.client_order_id) is not None:
+            return False
+        self._orders[known.client_order_id] = Tracked(
+            client_order_id=known.client_order_id,
+            symbol=known.symbol,
+            ts_event=known.ts_event,
+            acknowledged=known.acknowledged,
+            filled=known.filled,
+        )
+        return True
 
     def begin(self, order: Order) -> Tracked | None:
         """Take on a new order; None if this id was seen before."""

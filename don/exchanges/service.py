@@ -122,11 +122,11 @@ class ExecutionService:
         """Take over from the journal, connect, and catch up. Returns when reports are up to date.
 
         Orders of `known` whose fate is open are then being asked for; what becomes of them comes as
-        reports. Calling it again (after the desk restarted) adopts what is new and reconciles anew.
+        reports. Calling it again (after the desk restarted) adopts and looks up what is new.
         """
-        await self._until_done("instruments", self._load)
-        for order in known.orders:
-            self._reporter.tracker.adopt(order)
+        if not self._symbols:
+            await self._until_done("instruments", self._load)
+        adopted = [order for order in known.orders if self._reporter.tracker.adopt(order)]
         self._poller.adopt(known)
         if not self._running:
             self._running = True
@@ -140,9 +140,10 @@ class ExecutionService:
             ):
                 self._watchers.append(self._tasks.spawn(work, name))
             await self._caught_up.wait()
-        else:
+            self._account_due.set()
+        elif adopted:
             await self._until_done("catch-up", self._poller.catch_up)
-        self._account_due.set()
+            self._account_due.set()
 
     async def submit(self, orders: Sequence[Order]) -> None:
         """Send orders; returns when they are queued. What becomes of them comes as reports.
