@@ -33,6 +33,7 @@ class Account:
         self.wallet = ZERO
         self._config = config
         self._positions = {symbol: Position(symbol=symbol) for symbol in instruments}
+        self._held: dict[str, None] = {}  # symbols with a position
         self._leverage = {
             symbol: min(config.default_leverage, instrument.max_leverage)
             for symbol, instrument in instruments.items()
@@ -48,11 +49,18 @@ class Account:
     ) -> Decimal:
         """Book a fill; the profit that it realised, before the fee."""
         position, realized = apply_fill(self._positions[symbol], side, price, size)
-        self._positions[symbol] = position
+        self._hold(position)
         self._realized[symbol] += realized
         self._updated[symbol] = ts
         self.wallet += realized - fee
         return realized
+
+    def _hold(self, position: Position) -> None:
+        self._positions[position.symbol] = position
+        if position.size:
+            self._held[position.symbol] = None
+        else:
+            self._held.pop(position.symbol, None)
 
     def credit(self, amount: Decimal) -> None:
         """Add to the wallet, or take from it."""
@@ -84,7 +92,7 @@ class Account:
 
     def held(self) -> list[str]:
         """Symbols with a position, by name."""
-        return sorted(s for s, position in self._positions.items() if position.size)
+        return sorted(self._held)
 
     def closable(self, symbol: str, side: Side) -> Decimal:
         """How much an order of a side could reduce the position by."""
@@ -195,7 +203,7 @@ class Account:
     def load(self, row: PositionRow) -> None:
         """Take a stored position back."""
         symbol = row.symbol
-        self._positions[symbol] = Position(symbol=symbol, size=row.size, cost=row.cost)
+        self._hold(Position(symbol=symbol, size=row.size, cost=row.cost))
         self._leverage[symbol] = row.leverage
         self._realized[symbol] = row.realized
         self._updated[symbol] = row.ts_updated

@@ -147,6 +147,15 @@ def top_levels(s, side, limit, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def sizes(s, rows):  # type: ignore[no-untyped-def]
+    """Fill the third column of rows (side, price, total size), 0 where there is no level."""
+    for k in range(len(rows)):
+        key = rows[k, 1] if rows[k, 0] == BID else -rows[k, 1]
+        level = level_of(s, rows[k, 0], key)
+        rows[k, 2] = s.levels[level, TOTAL] if level >= 0 else 0
+
+
+@njit(cache=True)
 def queue(s, side, price, out):  # type: ignore[no-untyped-def]
     """A level's queue into `out` rows (order id, size), first in line first; returns how many."""
     level = level_of(s, side, price if side == BID else -price)

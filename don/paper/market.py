@@ -107,9 +107,10 @@ class Market:
     def publish(self, ts: int) -> list[Event]:
         """The depth diff of all changes since the last one, and the best prices if they changed."""
         touched = self.book.take_touched()
+        if not touched:
+            return []
         sides: tuple[list[tuple[int, int]], ...] = ([], [])
-        for side, price in touched:
-            size = self.book.size_at(side, price)
+        for side, price, size in touched:
             if size == self._shown.get((side, price), 0):
                 continue
             sides[side].append((price, size))
@@ -203,8 +204,8 @@ class Market:
             whole: the book was stored too; else it differs from what was last published, and ids
                 leap so that no reader can mistake one for the other.
         """
-        for side, price in self.book.take_touched():
-            if size := self.book.size_at(side, price):
+        for side, price, size in self.book.take_touched():
+            if size:
                 self._shown[side, price] = size
         self._ticker = self._best()
         if not whole:

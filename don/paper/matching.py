@@ -160,18 +160,23 @@ class Book:
         most = int(self._store.meta[side])
         out: Ints = np.empty((most if limit is None else min(limit, most), 3), np.int64)
         n = display.top_levels(self._store, side, len(out), out)
-        return [(int(p), int(size), int(house)) for p, size, house in out[:n]]
+        return [(price, size, house) for price, size, house in out[:n].tolist()]
 
     def queue(self, side: int, price: int) -> list[tuple[int, int]]:
         """(order id, size) at a price, first in line first; the house has id 0."""
         out: Ints = np.empty((int(self._store.meta[kernels.USED]), 2), np.int64)
         n = display.queue(self._store, side, price, out)
-        return [(int(ident), int(size)) for ident, size in out[:n]]
+        return [(ident, size) for ident, size in out[:n].tolist()]
 
-    def take_touched(self) -> set[tuple[int, int]]:
-        """(side, price) of the levels that may have changed since the last call."""
-        touched, self._touched = self._touched, set()
-        return touched
+    def take_touched(self) -> list[tuple[int, int, int]]:
+        """(side, price, size) of the levels that may have changed since the last call."""
+        if not self._touched:
+            return []
+        rows: Ints = np.zeros((len(self._touched), 3), np.int64)
+        rows[:, :2] = list(self._touched)
+        self._touched.clear()
+        display.sizes(self._store, rows)
+        return [(side, price, size) for side, price, size in rows.tolist()]
 
     # ---- inside ----------------------------------------------------------------------------------
 
@@ -180,12 +185,14 @@ class Book:
             self._store = kernels.grow_store(self._store)
 
     def _read(self, n: int, side: int) -> list[Fill]:
-        fills = [Fill(int(i), int(p), int(z)) for i, p, z in self._fills[:n]]
+        if n == 0:
+            return []
+        fills = [Fill(*row) for row in self._fills[:n].tolist()]
         self._touched.update((side, fill.price) for fill in fills)
         return fills
 
     def _note(self, touched: Ints, n: int) -> None:
-        self._touched.update((int(side), int(price)) for side, price in touched[:n])
+        self._touched.update([(side, price) for side, price in touched[:n].tolist()])
 
 
 class Displayed:
