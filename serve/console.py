@@ -15,18 +15,12 @@ from fastapi import FastAPI
 
 from serve.settings import ServeConfig
 
-# Nothing but this server may be asked for anything, whatever a component would like to fetch.
-CONTENT_POLICY = (
-    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'self' 'unsafe-inline'; connect-src 'self' data: blob:; "
-    "frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
-)
 _CSS = """
 html, body, gradio-app { background: #0b0e11 !important; overflow-x: hidden; }
 .gradio-container { background: #0b0e11 !important; }
 .gradio-container, .gradio-container main { max-width: 100% !important; margin: 0 !important; }
-.gradio-container, .gradio-container :is(main, .wrap, .column) { padding: 0 !important; }
-.gradio-container main { gap: 0 !important; }
+.gradio-container, .gradio-container :is(.main, main, .wrap, .column) { padding: 0 !important; }
+.gradio-container :is(main, .column) { gap: 0 !important; }
 footer { display: none !important; }
 #don, #don > div { padding: 0 !important; border: 0 !important; margin: 0 !important; }
 """

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -235,15 +235,31 @@ class QuoteView(View):
     ask: float
 
 
+def _whole(rows: Any) -> Any:
+    """Without the symbols that have no such row yet: their numbers are not finite."""
+    if not isinstance(rows, Mapping):
+        return rows
+    return {symbol: row for symbol, row in rows.items() if _finite(row)}
+
+
+def _finite(row: Any) -> bool:
+    values = row.values() if isinstance(row, Mapping) else (row,)
+    return all(math.isfinite(value) for value in values if isinstance(value, float))
+
+
+R = TypeVar("R")
+BySymbol = Annotated[dict[str, R], BeforeValidator(_whole)]
+
+
 class MarketView(View):
-    """Forming bars and last quotes, all symbols."""
+    """Forming bars and last quotes; a symbol that has none yet is absent."""
 
     ts_event: Time = 0  # exchange time of the newest event
     interval_ns: int = 0
-    bars: dict[str, BarView] = Field(default_factory=dict)  # forming
-    closed: dict[str, BarView] = Field(default_factory=dict)  # the last closed one
-    quotes: dict[str, QuoteView] = Field(default_factory=dict)
-    marks: dict[str, float] = Field(default_factory=dict)
+    bars: BySymbol[BarView] = Field(default_factory=dict)  # forming
+    closed: BySymbol[BarView] = Field(default_factory=dict)  # the last closed one
+    quotes: BySymbol[QuoteView] = Field(default_factory=dict)
+    marks: BySymbol[float] = Field(default_factory=dict)
     stale: tuple[str, ...] = ()
 
 

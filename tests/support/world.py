@@ -99,7 +99,10 @@ class World:
     async def _decide(self) -> None:
         number = len(self.decision_rows) + 1
         trend = {s: self._trend(s) for s in self.symbols}
-        weights = {s: 0.0 if self.halted else max(-0.3, min(0.3, 9 * t)) for s, t in trend.items()}
+        weights = {
+            s: 0.0 if self.halted else round(max(-0.35, min(0.35, 3.5 * t)), 4)
+            for s, t in trend.items()
+        }
         ids: list[str] = []
         fills: list[dict[str, Any]] = []
         denials: list[dict[str, str]] = []
@@ -110,12 +113,14 @@ class World:
             goal = Decimal(weight) * self.worth() / mark
             step = Decimal(1).scaleb(-DIGITS[base][1])
             size = ((goal - self.held[symbol].size) / step).to_integral_value() * step
-            if not size or (abs(size * mark) < 150 and not self.halted):
+            if not size or (abs(size * mark) < 220 and not self.halted):
                 continue
             side = Side.BUY if size > 0 else Side.SELL
             own = f"don-{SESSION}-{number}-{len(ids)}"
-            if abs(size * mark) > 2_500 and not self.halted:
-                detail = f"order notional {abs(size * mark):.2f} is above the limit 2500"
+            if abs(size * mark) > 1_500 and not self.halted:
+                size = (size / abs(size) * 1_500 / mark / step).to_integral_value() * step
+            if self.rng.random() < 0.01 and not self.halted:
+                detail = f"order notional {abs(size * mark):.2f} is above the limit 1500"
                 denials.append({"code": "ORDER_NOTIONAL", "symbol": symbol, "detail": detail})
                 continue
             ids.append(own)
@@ -147,7 +152,7 @@ class World:
         if self.halted:
             return ["halted by command: flatten and wait"]
         best = max(trend, key=lambda s: abs(trend[s]))
-        reasons = [f"strongest trend {best} {trend[best]:+.4f} over 12 bars"]
+        reasons = [f"strongest trend {best} {trend[best]:+.4f} over 48 bars"]
         if number % 23 == 0:
             reasons.append("solver: no solution in 50 ms, last target kept inside the limits")
         if not ids:
@@ -285,7 +290,7 @@ class World:
 
     def _trend(self, symbol: str) -> float:
         bars = self.bars_by[symbol]
-        return math.log(bars[self.at - 1]["close"] / bars[max(0, self.at - 13)]["close"])
+        return math.log(bars[self.at - 1]["close"] / bars[max(0, self.at - 49)]["close"])
 
     def _decimal(self, symbol: str, price: float) -> Decimal:
         digits = DIGITS[symbol.split("-")[0]][0]

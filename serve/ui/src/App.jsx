@@ -3,6 +3,7 @@ import React, { useCallback, useEffect, useMemo, useState } from "react";
 import { CommandDialog } from "./Command.jsx";
 import { EquityChart } from "./EquityChart.jsx";
 import { PriceChart } from "./PriceChart.jsx";
+import { Session } from "./Session.jsx";
 import { Decisions, Health } from "./Side.jsx";
 import { Fills, Orders, Positions } from "./Tables.jsx";
 import { TopBar, useNow, verdict } from "./TopBar.jsx";
@@ -59,7 +60,10 @@ export function App({ store, base }) {
         {missing.length > 0 && <p className="banner amber">History is incomplete: {missing[0]}.</p>}
       </div>
       <main>
-        <Watch store={store} base={base} symbols={symbols} chosen={chosen} choose={choose} digits={digits} />
+        <div className="left-column">
+          <Watch store={store} base={base} symbols={symbols} chosen={chosen} choose={choose} digits={digits} />
+          <Session store={store} />
+        </div>
         <div className="charts">
           <PriceChart store={store} base={base} symbol={chosen} digits={chosen ? digits(chosen) : 2} />
           <EquityChart store={store} />

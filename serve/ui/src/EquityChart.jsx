@@ -29,7 +29,7 @@ export function drawdowns(points) {
   return { curve, now: curve.length ? curve[curve.length - 1].value : null, worst: curve.length ? worst : null };
 }
 
-export function EquityChart({ store }) {
+export const EquityChart = React.memo(function EquityChart({ store }) {
   const box = useRef(null);
   const ns = useStore(store, (s) => s.session?.interval_ns ?? 0);
 
@@ -51,10 +51,14 @@ export function EquityChart({ store }) {
       bottomFillColor2: "rgba(239,83,80,.22)",
       lineWidth: 2,
     };
-    const equity = chart.addSeries(BaselineSeries, line);
+    const equity = chart.addSeries(BaselineSeries, {
+      ...line,
+      priceFormat: { type: "custom", minMove: 0.01, formatter: (price) => number(price, 0) },
+    });
     equity.priceScale().applyOptions({ scaleMargins: { top: 0.08, bottom: 0.3 } });
     const under = chart.addSeries(BaselineSeries, {
       ...line,
+      topLineColor: "transparent",
       baseValue: { type: "price", price: 0 },
       lineWidth: 1,
       priceScaleId: "drawdown",
@@ -67,14 +71,13 @@ export function EquityChart({ store }) {
     const draw = () => {
       const { equity: points } = store.get();
       if (points === seen) return;
-      const grown = seen !== undefined;
       seen = points;
       const data = perBar(points, ns / 1e9);
       if (data.length) equity.applyOptions({ baseValue: { type: "price", price: data[0].value } });
       equity.setData(data);
       under.setData(drawdowns(data).curve);
       box.current.dataset.points = data.length;
-      if (grown || data.length) chart.timeScale().fitContent();
+      chart.timeScale().fitContent();
     };
     draw();
     const unsubscribe = store.subscribe(draw);
@@ -90,7 +93,7 @@ export function EquityChart({ store }) {
       <div className="canvas" ref={box} data-testid="equity" />
     </section>
   );
-}
+});
 
 function Legend({ store }) {
   const points = useStore(store, (s) => s.equity);

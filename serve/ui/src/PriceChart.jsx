@@ -2,13 +2,13 @@
 import React, { useEffect, useRef, useState } from "react";
 import { bars as fetchBars } from "./api.js";
 import { Candles, describeFill } from "./candles.js";
-import { base as baseOf, compact, interval, moment, number, signed, signedPercent, tone } from "./format.js";
+import { compact, interval, moment, number, signedPercent, tone } from "./format.js";
 import { useStore } from "./store.js";
 
 const HISTORY = 500;
 const AGAIN_MS = 2000;
 
-export function PriceChart({ store, base, symbol, digits }) {
+export const PriceChart = React.memo(function PriceChart({ store, base, symbol, digits }) {
   const box = useRef(null);
   const [hover, setHover] = useState(null);
   const [problem, setProblem] = useState("");
@@ -79,7 +79,7 @@ export function PriceChart({ store, base, symbol, digits }) {
       {problem && <p className="notice">Bars cannot be read: {problem}. Trying again.</p>}
     </section>
   );
-}
+});
 
 function Legend({ store, symbol, digits, ns, hover }) {
   const live = useStore(store, (s) => s.market?.bars?.[symbol]);

@@ -4,9 +4,9 @@ import { base, moment, signedPercent, span } from "./format.js";
 import { ms, useStore } from "./store.js";
 
 const SHOWN = 60;
-const GOOD = new Set(["optimal", "direct", "filled", "done"]);
+const tagOf = (status) => (status.startsWith("halt") ? "red" : status === "fallback" ? "amber" : "");
 
-export function Decisions({ store }) {
+export const Decisions = React.memo(function Decisions({ store }) {
   const decisions = useStore(store, (s) => s.decisions);
   const counts = useStore(store, (s) => s.desk?.counts);
   const rows = useMemo(() => decisions.slice(-SHOWN).reverse(), [decisions]);
@@ -25,7 +25,7 @@ export function Decisions({ store }) {
       </ol>
     </section>
   );
-}
+});
 
 const Decision = React.memo(function Decision({ row }) {
   const weights = Object.entries(row.weights).filter(([, weight]) => weight !== null && weight !== undefined);
@@ -34,7 +34,7 @@ const Decision = React.memo(function Decision({ row }) {
       <p className="head">
         <b>#{row.decision}</b>
         <span className="dim">{moment(ms(row.ts_event))}</span>
-        <span className={`tag ${GOOD.has(row.status) ? "" : "amber"}`}>{row.status}</span>
+        <span className={`tag ${tagOf(row.status)}`}>{row.status}</span>
         <span className="right dim">
           {row.orders.length} {row.orders.length === 1 ? "order" : "orders"}
         </span>
@@ -55,18 +55,25 @@ const Decision = React.memo(function Decision({ row }) {
           {reason}
         </p>
       ))}
-      {row.denials.map((denial) => (
-        <p key={denial.code + denial.symbol} className="denial">
-          <b>{denial.code}</b> {denial.symbol && base(denial.symbol)} {denial.detail}
+      {byCode(row.denials).map(([code, denials]) => (
+        <p key={code} className="denial" title={denials.map((d) => `${d.symbol} ${d.detail}`).join("\n")}>
+          <b>{code}</b> {denials.map((d) => d.symbol && base(d.symbol)).join(", ")}
+          {denials.length === 1 && ` ${denials[0].detail}`}
         </p>
       ))}
     </li>
   );
 });
 
+function byCode(denials) {
+  const groups = new Map();
+  for (const denial of denials) groups.set(denial.code, [...(groups.get(denial.code) ?? []), denial]);
+  return [...groups];
+}
+
 const RANK = { down: 0, stale: 1, starting: 2, live: 3 };
 
-export function Health({ store }) {
+export const Health = React.memo(function Health({ store }) {
   const parts = useStore(store, (s) => s.health);
   const [open, setOpen] = useState("");
   const sorted = useMemo(
@@ -96,7 +103,7 @@ export function Health({ store }) {
       </ul>
     </section>
   );
-}
+});
 
 function Part({ part, open, toggle }) {
   const ill = part.streams.filter((stream) => stream.state !== "live").length;

@@ -32,7 +32,7 @@ function Table({ label, count, columns, rows, empty, className, note }) {
   );
 }
 
-export function Positions({ store, symbols, digits, choose }) {
+export const Positions = React.memo(function Positions({ store, symbols, digits, choose }) {
   const desk = useStore(store, (s) => s.desk);
   const bySymbol = useMemo(() => new Map((desk?.positions ?? []).map((row) => [row.symbol, row])), [desk]);
   const gross = (desk?.positions ?? []).reduce((sum, row) => sum + Math.abs(row.weight ?? 0), 0);
@@ -46,10 +46,10 @@ export function Positions({ store, symbols, digits, choose }) {
         <td className={way}>{base(symbol)}</td>
         <td>{row ? size(row.size) : "0"}</td>
         <td>{row ? number(row.entry_price, digits(symbol)) : "\u2013"}</td>
-        <td>{row ? number(row.mark, digits(symbol)) : "\u2013"}</td>
+        <td className="mid">{row ? number(row.mark, digits(symbol)) : "\u2013"}</td>
         <td className="wide">{row ? number(row.notional, 0) : "0"}</td>
         <td>{signedPercent(row?.weight ?? 0, 1)}</td>
-        <td className="dim">{signedPercent(targets[symbol] ?? 0, 1)}</td>
+        <td className="dim mid">{signedPercent(targets[symbol] ?? 0, 1)}</td>
         <td className={tone(row?.unrealized)}>{row ? signed(row.unrealized) : "\u2013"}</td>
       </tr>
     );
@@ -64,19 +64,19 @@ export function Positions({ store, symbols, digits, choose }) {
         ["Symbol", "left"],
         ["Size"],
         ["Entry"],
-        ["Mark"],
+        ["Mark", "mid"],
         ["Value", "wide"],
         ["Weight"],
-        ["Target"],
+        ["Target", "mid"],
         ["Unrealised"],
       ]}
       rows={rows}
       empty={desk ? "Flat." : "Waiting for the desk."}
     />
   );
-}
+});
 
-export function Orders({ store, digits, choose }) {
+export const Orders = React.memo(function Orders({ store, digits, choose }) {
   const orders = useStore(store, (s) => s.desk?.open_orders);
   const rows = (orders ?? []).map((row) => (
     <tr key={row.client_order_id} title={row.client_order_id} onClick={() => choose(row.symbol)}>
@@ -98,9 +98,9 @@ export function Orders({ store, digits, choose }) {
       empty="None."
     />
   );
-}
+});
 
-export function Fills({ store, digits, choose }) {
+export const Fills = React.memo(function Fills({ store, digits, choose }) {
   const fills = useStore(store, (s) => s.fills);
   const total = useStore(store, (s) => s.desk?.counts.fills);
   const rows = useMemo(
@@ -115,7 +115,7 @@ export function Fills({ store, digits, choose }) {
             <td className={`left ${row.side}`}>{row.side}</td>
             <td>{size(row.size)}</td>
             <td>{number(row.price, digits(row.symbol))}</td>
-            <td className="dim">{number(row.fee, 2)}</td>
+            <td className="dim mid">{number(row.fee, 2)}</td>
             <td className={tone(row.realized_pnl)}>
               {Number(row.realized_pnl ?? 0) ? signed(row.realized_pnl) : "\u2013"}
             </td>
@@ -128,9 +128,9 @@ export function Fills({ store, digits, choose }) {
       className="fills"
       label="Fills"
       count={total ?? rows.length}
-      columns={[["Time", "left"], ["Symbol", "left"], ["Side", "left"], ["Size"], ["Price"], ["Fee"], ["Realised"]]}
+      columns={[["Time", "left"], ["Symbol", "left"], ["Side", "left"], ["Size"], ["Price"], ["Fee", "mid"], ["Realised"]]}
       rows={rows}
       empty="None yet."
     />
   );
-}
+});

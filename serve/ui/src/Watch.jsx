@@ -9,7 +9,7 @@ const DAY_NS = 86_400e9;
 const MAX_POINTS = 96;
 const EVERY_MS = 15_000;
 
-export function Watch({ store, base, symbols, chosen, choose, digits }) {
+export const Watch = React.memo(function Watch({ store, base, symbols, chosen, choose, digits }) {
   const ns = useStore(store, (s) => s.session?.interval_ns ?? 0);
   const [past, setPast] = useState({});
 
@@ -56,7 +56,7 @@ export function Watch({ store, base, symbols, chosen, choose, digits }) {
       </div>
     </nav>
   );
-}
+});
 
 function pastLabel(past, ns) {
   const bars = Object.values(past)[0];

@@ -59,7 +59,11 @@ export class Candles {
   load(bars, stepSeconds, digits) {
     this.step = stepSeconds;
     this.series.applyOptions({
-      priceFormat: { type: "price", precision: digits, minMove: 10 ** -digits },
+      priceFormat: {
+        type: "custom",
+        minMove: 10 ** -digits,
+        formatter: (price) => number(price, digits),
+      },
     });
     const data = bars.map(candle);
     this.series.setData(data);

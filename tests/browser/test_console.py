@@ -1,0 +1,104 @@
+"""The console in a browser: live candles, our own fills, the halt, honesty about what is old."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support.world import World
+
+TOKEN = "t0ken-of-the-browser-tests"
+CHART = "[data-testid=candles]"
+
+pytestmark = pytest.mark.browser
+
+
+def read(page: Any, name: str) -> str:
+    return str(page.locator(CHART).get_attribute(f"data-{name}"))
+
+
+def until_changed(page: Any, name: str, before: str | None = None) -> str:
+    """Wait until an attribute of the chart is another one."""
+    before = read(page, name) if before is None else before
+    page.wait_for_selector(f"{CHART}:not([data-{name}='{before}'])")
+    return read(page, name)
+
+
+def test_candles_move_and_fills_are_marked(console: Any, world: World) -> None:
+    assert int(read(console, "bars")) >= 300
+    assert int(read(console, "markers")) > 0
+    until_changed(console, "close")  # the forming candle moves
+    until_changed(console, "bars")  # it closes, and the next one forms
+    newest = console.locator(".fills tbody tr").first
+    first, known = str(newest.text_content()), len(world.fill_rows)
+    while len(world.fill_rows) == known:
+        until_changed(console, "close")
+    newest.filter(has_not_text=first).wait_for()
+    assert console.locator(".decisions li b").first.text_content().startswith("#")
+    assert console.locator(".health .part > .dot.live").count() == 8
+
+
+def test_a_symbol_can_be_chosen(console: Any) -> None:
+    console.get_by_role("tab", name=re.compile("^XRP")).click()
+    console.locator(".chart h2", has_text="XRP-USDT-PERP").wait_for()
+    console.wait_for_selector(f"{CHART}[data-close^='0.']")
+    console.get_by_role("tab", name=re.compile("^ETH")).click()
+    console.locator(".chart h2", has_text="ETH-USDT-PERP").wait_for()
+
+
+def test_halt_asks_for_the_token_once_and_shows_what_happened(console: Any, world: World) -> None:
+    console.get_by_role("button", name="Halt", exact=True).click()
+    console.get_by_label("Token").fill("wrong")
+    console.get_by_role("button", name="Halt now").click()
+    console.locator("dialog [role=alert]", has_text="the token is not the one").wait_for()
+    console.get_by_label("Token").fill(TOKEN)
+    console.get_by_label("Reason").fill("a test")
+    console.get_by_role("button", name="Halt now").click()
+    console.locator(".banner.red", has_text="Halted").wait_for()
+    console.locator(".positions .empty", has_text="Flat").wait_for()
+    kind, actor, reason, _ = world.commands[-1]
+    assert (kind, actor, reason) == ("halt", "console", "a test")
+    console.get_by_role("button", name="Resume", exact=True).click()
+    assert console.get_by_label("Token").count() == 0  # this tab knows it now
+    console.locator("dialog .resume").click()
+    console.get_by_role("button", name="Halt", exact=True).wait_for()
+    assert world.commands[-1][0] == "resume"
+
+
+def test_old_data_are_never_shown_as_current(console: Any, world: World) -> None:
+    world.away = "the board does not answer"
+    try:
+        console.locator(".banner.amber", has_text="What is shown is old").wait_for()
+        console.wait_for_selector(".app.old")
+    finally:
+        world.away = ""
+    console.wait_for_selector(".link.live")
+    assert console.locator(".app.old").count() == 0
+
+
+def test_the_console_reconnects(console: Any) -> None:
+    before = read(console, "close")
+    console.evaluate("() => { for (const socket of sockets.splice(0)) socket.close(); }")
+    console.wait_for_function("() => sockets.length > 0")
+    console.wait_for_selector(".link.live")
+    until_changed(console, "close", before)
+
+
+def test_a_phone_shows_everything_without_scrolling_sideways(
+    open_page: Callable[..., Any], url: str
+) -> None:
+    page = open_page(390, 844)
+    page.goto(f"{url}/console/")
+    page.wait_for_selector(f"{CHART}[data-close]")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    for name in ("Positions", "Open orders", "Fills", "Decisions", "Health"):
+        box = page.get_by_role("region", name=name).bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390, name
+    assert page.get_by_role("button", name="Halt", exact=True).is_visible()
+
+
+def test_the_docs_work_offline(open_page: Callable[..., Any], url: str) -> None:
+    page = open_page()
+    page.goto(f"{url}/docs")
+    page.wait_for_selector(".opblock")
+    assert page.locator(".opblock").count() >= 15
