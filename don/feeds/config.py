@@ -32,7 +32,7 @@ class FeedConfig(Section):
 
     depth_limit: int = Field(default=1000, ge=5, le=1000)  # levels of a book snapshot
     repair_bars: int = Field(default=100, ge=1)  # closed bars emitted at the first connection
-    hold_s: float = Field(default=2.0, ge=0)  # live rows wait at most this long for repaired bars
+    hold_s: float = Field(default=5.0, ge=0)  # live rows wait at most this long for repaired bars
     bar_wait_s: float = Field(default=0.25, ge=0)  # a closed bar may come this late by the stream
 
     stale_after_s: dict[str, float] = Field(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import structlog
 
 from don.clock import NS_PER_S, Clock, interval_ns
-from don.errors import ConfigError, DataError, UsageError
+from don.errors import ConfigError, DataError, ExchangeUnavailable, UsageError
 from don.feeds.backoff import Backoff
 from don.feeds.bars import BarKeeper
 from don.feeds.binance import KINDS, split_name, streams_of
@@ -119,6 +119,7 @@ class LiveFeed:
         Raises:
             UsageError: if a symbol is not listed; ConfigError if the subscription is impossible.
             DataError, ExchangeRefused: if the exchange's list cannot be had or understood at all.
+            ExchangeUnavailable: only if the feed is closed meanwhile.
         """
         if self._started or self._closed:
             raise UsageError("a feed can be started once; make a new one")
@@ -126,6 +127,8 @@ class LiveFeed:
         listing = await self._rest.get_until_answered(
             instruments_path(self._venue), on_failure=self._note
         )
+        if self._closed:
+            raise ExchangeUnavailable("the feed was closed while it started")
         table, _ = symbol_table(self._venue, listing)
         for symbol in self._config.symbols:
             if symbol not in table:
@@ -312,6 +315,7 @@ class LiveFeed:
             streams={s.symbol: s for s in self._streams if s.channel == "bars"},
             clock=self._clock,
             rng=self._rng,
+            note=self._note,
         )
         self._spawn(self._repair.run(), "bar repair")
         watch = Watch(config, self._sockets, self._sink, self._keeper, self._repair, self._clock)
@@ -333,4 +337,6 @@ class LiveFeed:
 
     def _note(self, error: Exception, delay_s: float) -> None:
         self._detail = str(error)
-        log.warning("request failed", error=str(error), retry_s=round(delay_s, 3))
+        failures = self._rest.failures
+        if failures & (failures - 1) == 0:
+            log.warning("request failed", error=str(error), failures=failures)

@@ -1,7 +1,7 @@
 """Closed bars by REST: history before a session, and repair of what a stream has not brought."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
@@ -47,6 +47,7 @@ class BarRepair:
         streams: dict[str, Stream],
         clock: Clock,
         rng: Random,
+        note: Callable[[Exception, float], None],
     ) -> None:
         self._venue = venue
         self._config = config
@@ -57,6 +58,7 @@ class BarRepair:
         self._outbox = outbox
         self._streams = streams  # symbol -> its stream of bars
         self._clock = clock
+        self._note = note
         self._backoff = Backoff(config.backoff_base_s, config.backoff_cap_s, rng)
         self._wanted: set[str] = set()
         self._wake = asyncio.Event()
@@ -187,7 +189,7 @@ class BarRepair:
     async def _klines(self, key: str, limit: int, **window: int) -> list[Bar]:
         params = klines_params(key, self._config.interval, limit, **window)
         answer: Any = await self._rest.get_until_answered(
-            self._venue.klines, params, on_failure=_note
+            self._venue.klines, params, on_failure=self._note
         )
         return parse_klines(answer, self._interval_ns)
 
@@ -200,7 +202,3 @@ class BarRepair:
     def close(self) -> None:
         """Stop holding rows back."""
         self._end_hold()
-
-
-def _note(error: Exception, delay_s: float) -> None:
-    log.warning("request for bars failed", error=str(error), retry_s=round(delay_s, 3))

@@ -35,6 +35,7 @@ class RestClient:
         self._rng = rng
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
         self.failures = 0  # requests that failed and were, or may be, tried again
 
     async def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
@@ -65,7 +66,12 @@ class RestClient:
         params: Mapping[str, str | int] | None = None,
         on_failure: Callable[[Exception, float], None] | None = None,
     ) -> Any:
-        """As `get`, but tries for ever while the exchange is away or asks us to slow down."""
+        """As `get`, but tries for ever while the exchange is away or asks us to slow down.
+
+        Raises:
+            ExchangeRefused: as `get` does.
+            ExchangeUnavailable: only if the client has been closed meanwhile.
+        """
         backoff = Backoff(*self._backoff, self._rng)
         while True:
             try:
@@ -77,17 +83,22 @@ class RestClient:
                 failure = error
                 delay = backoff.next()
             self.failures += 1
+            if self._closed:
+                raise ExchangeUnavailable(f"GET {path}: given up, the feed was closed")
             if on_failure is not None:
                 on_failure(failure, delay)
             await asyncio.sleep(delay)
 
     async def close(self) -> None:
-        """Close idle connections. The client may be used again."""
+        """Close all connections; whoever waits for an answer gives up."""
+        self._closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
     def _open(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise ExchangeUnavailable("the feed was closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=self._timeout)
         return self._session

@@ -87,7 +87,9 @@ class FeedSocket:
             if self.received > received and up_ns >= self._stable_ns:
                 self._backoff.reset()
             delay_s = self._backoff.next(at_least_s=hint_s)
-            log.warning("feed connection lost", reason=reason, retry_s=round(delay_s, 3))
+            tries = self._backoff.tries
+            if tries & (tries - 1) == 0:  # the first, then ever more rarely
+                log.warning("feed not connected", reason=reason, tries=tries)
             self._owner.lost(self, reason, delay_s)
             await asyncio.sleep(delay_s)
 

@@ -5,11 +5,11 @@ import math
 
 import pyarrow as pa
 import pytest
-from conftest import feed_config, until
-from fault_exchange import FaultExchange
+from support.fault_exchange import FaultExchange
+from support.feed import Collected, feed_config, until
 
 from don.clock import SystemClock
-from don.errors import ConfigError, UsageError
+from don.errors import ConfigError, ExchangeUnavailable, UsageError
 from don.feeds.config import FeedConfig
 from don.feeds.health import FeedState, StreamState
 from don.feeds.live import LiveFeed
@@ -225,3 +225,36 @@ async def test_interval_that_the_exchange_does_not_offer_is_refused(exchange):
     with pytest.raises(ConfigError, match=r"[Cc]andle interval"):
         await feed.start()
     await feed.close()
+
+
+async def test_many_symbols_need_several_connections(tmp_path):
+    names = [f"C{number:02d}USDT" for number in range(40)]  # 240 streams, a connection has 200
+    exchange = FaultExchange(names, tmp_path)
+    await exchange.start()
+    for _ in range(3):
+        await exchange.close_bars()
+    symbols = tuple(f"{name[:-4]}-USDT-PERP" for name in names)
+    feed = LiveFeed(feed_config(exchange, symbols=symbols), SystemClock(), "TEST:1")
+    await feed.start()
+    collected = Collected(feed)
+    await until(lambda: all(s.state is StreamState.LIVE for s in feed.health().streams), 30)
+    assert feed.health().connections == 2 and len(feed.health().streams) == 240
+    await until(lambda: all(len(collected.bars(symbol)) == 3 for symbol in symbols))
+    exchange.cut()
+    for _ in range(2):
+        await exchange.close_bars()
+    await until(lambda: all(len(collected.bars(symbol)) == 5 for symbol in symbols))
+    for name, symbol in zip(names, symbols, strict=True):
+        assert collected.bars(symbol) == exchange.bar_times(name)
+    await collected.close()
+    await exchange.stop()
+
+
+async def test_closing_while_the_exchange_is_away_ends_the_start(tmp_path):
+    exchange = FaultExchange(["BTCUSDT"], tmp_path)  # never started
+    feed = LiveFeed(feed_config(exchange, symbols=(BTC,)), SystemClock(), "TEST:1")
+    starting = asyncio.create_task(feed.start())
+    await until(lambda: feed.health().request_failures >= 1)
+    await feed.close()
+    with pytest.raises(ExchangeUnavailable, match="closed"):
+        await asyncio.wait_for(starting, 10)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from conftest import until
+from support.feed import until
 
 from don.feeds.health import StreamState
 
