@@ -5,83 +5,28 @@ next append fails, however late it comes. An append is all or nothing and durabl
 when the connection breaks in a commit, the head in the database says whether it counted.
 """
 
-import hashlib
-import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 
 from don.errors import JournalError
-from don.model import codec
+from don.storage.chain import (
+    GENESIS,
+    Entry,
+    Head,
+    Record,
+    Verification,
+    chain,
+    verify_chain,
+)
 from don.storage.database import Connection, Database, patient
 from don.storage.projections import PROJECTED, Place, Statement, project
 
-GENESIS = bytes(32)
+__all__ = ["GENESIS", "Entry", "Head", "Journal", "Record", "Verification"]
+
 _CHUNK = 1_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """What is to be journalled: an encoded message."""
-
-    kind: str
-    key: str  # idempotency key within the account; "" is named after the append's first record
-    payload: bytes  # UTF-8 JSON
-    ts_recv: int
-
-    @classmethod
-    def of(cls, message: Any, *, key: str | None = None, ts_recv: int | None = None) -> "Record":
-        """The record of a message; inputs bring their key and time, outputs are told the time."""
-        return cls(
-            kind=codec.kind_of(message),
-            key=getattr(message, "key", "") if key is None else key,
-            payload=codec.encode(message),
-            ts_recv=message.ts_recv if ts_recv is None else ts_recv,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A journalled record."""
-
-    account: str
-    seq: int
-    session: str
-    kind: str
-    key: str
-    payload: bytes
-    ts_recv: int
-    prev_hash: bytes
-    hash: bytes
-
-    def message(self) -> Any:
-        """The message, decoded."""
-        return codec.decode(self.kind, self.payload)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
-    """The end of the chain; `seq` is 0 before the first entry."""
-
-    seq: int = 0
-    hash: bytes = GENESIS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
-    """Outcome of recomputing a chain."""
-
-    entries: int  # found good, in order
-    broken_seq: int | None = None
-    problem: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """True if the whole chain is as it was written."""
-        return self.broken_seq is None
 
 
 class Journal:
@@ -145,7 +90,7 @@ class Journal:
         with self._lock:
             if self._epoch is None:
                 raise JournalError("the journal was not acquired: call acquire() before append()")
-            entries = self._chain(records)
+            entries = chain(records, self._head, self._account, self._session)
             statements = [
                 statement
                 for entry in entries
@@ -213,30 +158,7 @@ class Journal:
     def verify(self) -> Verification:
         """Recompute the whole chain; the first entry that is not as it was written is named."""
         end = self.head()  # first: entries appended meanwhile lie behind it and are checked too
-        last = Head()
-        for entry in self.read():
-            expected = last.seq + 1
-            problem = ""
-            if entry.seq != expected:
-                problem = f"entry {expected} is missing"
-            elif entry.prev_hash != last.hash:
-                problem = "it does not follow the entry before it"
-            elif entry_hash(entry) != entry.hash:
-                problem = "its content does not match its hash"
-            if problem:
-                return Verification(entries=last.seq, broken_seq=expected, problem=problem)
-            last = Head(seq=entry.seq, hash=entry.hash)
-            if entry.seq == end.seq and entry.hash != end.hash:
-                return Verification(
-                    entries=entry.seq - 1,
-                    broken_seq=entry.seq,
-                    problem="its hash is not the one that was acknowledged",
-                )
-        if last.seq < end.seq:
-            return Verification(
-                entries=last.seq, broken_seq=last.seq + 1, problem="the end is missing"
-            )
-        return Verification(entries=last.seq)
+        return verify_chain(self.read(), end)
 
     def close(self) -> None:
         """Let the writer's connection go."""
@@ -336,27 +258,6 @@ class Journal:
                 f"{self._head.seq}: acquire and read it again"
             )
 
-    def _chain(self, records: Sequence[Record]) -> list[Entry]:
-        entries = []
-        seq, previous = self._head.seq, self._head.hash
-        for index, record in enumerate(records):
-            seq += 1
-            entry = Entry(
-                account=self._account,
-                seq=seq,
-                session=self._session,
-                kind=record.kind,
-                key=record.key or f"{records[0].key}/{index}",
-                payload=record.payload,
-                ts_recv=record.ts_recv,
-                prev_hash=previous,
-                hash=b"",
-            )
-            entry = replace(entry, hash=entry_hash(entry))
-            previous = entry.hash
-            entries.append(entry)
-        return entries
-
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed or self._connection.broken:
             self._connection = None
@@ -369,18 +270,6 @@ class Journal:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def entry_hash(entry: Entry) -> bytes:
-    """SHA-256 over the hash before and every field; lengths keep neighbouring fields apart."""
-    digest = hashlib.sha256(entry.prev_hash)
-    digest.update(struct.pack(">qq", entry.seq, entry.ts_recv))
-    for text in (entry.account, entry.session, entry.kind, entry.key):
-        data = text.encode()
-        digest.update(struct.pack(">I", len(data)))
-        digest.update(data)
-    digest.update(entry.payload)
-    return digest.digest()
 
 
 _LOCK_HEAD = "SELECT seq, hash, epoch FROM journal_head WHERE account = %s FOR UPDATE"
