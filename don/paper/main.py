@@ -253,6 +253,8 @@ def run(config: PaperServerConfig) -> int:
     try:
         if config.log_home is not None:
             configure_actor(config.log_home, actor="exchange")
+        elif not structlog.is_configured():  # stdout is for `Ready` alone
+            structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
         asyncio.run(main())
     except DonError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -52,16 +52,22 @@ class Process:
         self.ready = ready
 
     @classmethod
-    async def start(cls, folder: Path, **changes: Any) -> "Process":
+    @contextlib.asynccontextmanager
+    async def started(cls, folder: Path, **changes: Any) -> "AsyncIterator[Process]":
+        """A process that answers; it does not outlive the block."""
         text = config(folder, **changes).model_dump_json()
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "don.paper.main", text, stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), 60)
-        if not line:
-            raise AssertionError(f"the exchange ended with {await process.wait()}")
-        return cls(process, Ready(**json.loads(line)))
+        try:
+            line = await asyncio.wait_for(process.stdout.readline(), 60)
+            assert line, f"the exchange ended with {await process.wait()}"
+            yield cls(process, Ready(**json.loads(line)))
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
     async def end(self, number: signal.Signals) -> int:
         """Send a signal and wait; the exit code."""

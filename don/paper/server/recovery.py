@@ -34,6 +34,7 @@ def recover(store: Store, tape: Tape, config: PaperConfig) -> Recovered:
         counters = replace(opening.counters, position=tape.start)
         with store.transaction():
             store.save(replace(opening, counters=counters))
+            store.save_displayed(displayed_of(exchange, tape.start))
         return Recovered(exchange=exchange, position=tape.start, trades=(), fresh=True)
     position = state.counters.position
     displayed, trades = _carry_forward(store.displayed(), tape, config, position)

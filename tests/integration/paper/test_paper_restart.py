@@ -3,13 +3,15 @@
 import asyncio
 import signal
 import time
+from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from support.paper import SYMBOL, Process, Rest, raw, served, stream
+from support.paper import SYMBOL, Process, Rest, raw, served, stream, until
 
 from don.errors import UsageError
 from don.paper.main import READY_FILE
@@ -48,7 +50,7 @@ async def books(rest: Rest) -> dict[str, Any]:
 
 
 async def trade(rest: Rest, number: int) -> dict[str, Any]:
-    """One order: market orders both ways, and resting ones."""
+    """One order: market orders both ways, and resting ones. Empty if it was refused."""
     side = "BUY" if number % 3 else "SELL"
     fields: dict[str, Any] = {"type": "MARKET"}
     if number % 4 == 0:
@@ -56,10 +58,11 @@ async def trade(rest: Rest, number: int) -> dict[str, Any]:
         price = (Decimal(best["bidPrice"]) * Decimal("0.97")).quantize(Decimal("0.1"))
         fields = {"type": "LIMIT", "timeInForce": "GTC", "price": price}
         side = "BUY"
-    answer: dict[str, Any] = await signed(
-        rest,
+    status, answer, _ = await rest(
         "POST",
         "/fapi/v1/order",
+        signed=True,
+        timestamp=time.time_ns() // 1_000_000,
         symbol=SYMBOL,
         side=side,
         quantity="0.05",
@@ -67,37 +70,53 @@ async def trade(rest: Rest, number: int) -> dict[str, Any]:
         newOrderRespType="RESULT",
         **fields,
     )
-    return answer
+    return answer if status == 200 else {}
 
 
-async def test_nothing_is_lost_or_doubled_by_kill_9(tmp_path: Path) -> None:
-    exchange = await Process.start(tmp_path, **SETTINGS)
-    answered: dict[str, dict[str, Any]] = {}
-    async with raw(exchange.ready) as rest:
+@dataclass
+class Known:
+    """What the customers of an exchange were told before it died."""
+
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    told: list[dict[str, Any]] = field(default_factory=list)
+    listen_key: str = ""
+
+
+async def trade_until_killed(folder: Path, orders: int) -> Known:
+    """Trade on an exchange of its own process, then kill -9 it with an order under way."""
+    known = Known()
+
+    async def listen(socket: aiohttp.ClientWebSocketResponse) -> None:
+        async for message in socket:
+            known.told.append(message.json())
+
+    async def trade_on(rest: Rest) -> None:
+        for number in count():
+            answer = await trade(rest, number)
+            if answer:
+                known.answers[answer["clientOrderId"]] = answer
+
+    async with Process.started(folder, **SETTINGS) as exchange, raw(exchange.ready) as rest:
         await signed(rest, "POST", "/fapi/v1/leverage", symbol=SYMBOL, leverage=9)
-        key = (await rest("POST", "/fapi/v1/listenKey"))[1]["listenKey"]
+        known.listen_key = (await rest("POST", "/fapi/v1/listenKey"))[1]["listenKey"]
         async with stream(exchange.ready, "/ws/btcusdt@aggTrade/btcusdt@depth@0ms") as socket:
-            told: list[dict[str, Any]] = []
-
-            async def listen() -> None:
-                async for message in socket:
-                    told.append(message.json())
-
-            async def trade_on() -> None:
-                for number in range(1_000):
-                    answer = await trade(rest, number)
-                    answered[answer["clientOrderId"]] = answer
-
-            listener = asyncio.create_task(listen())
-            trader = asyncio.create_task(trade_on())
-            async with asyncio.timeout(60):
-                while len(answered) < 40 or not told:
-                    await asyncio.sleep(0.01)
+            listener = asyncio.create_task(listen(socket))
+            trader = asyncio.create_task(trade_on(rest))
+            await until(
+                lambda: trader.done() or (len(known.answers) >= orders and known.told),
+                f"{orders} orders",
+                timeout_s=60,
+            )
             assert await exchange.end(signal.SIGKILL) == -signal.SIGKILL
             with pytest.raises((aiohttp.ClientError, ConnectionError)):
                 await trader
             await listener
+    return known
 
+
+async def test_nothing_is_lost_or_doubled_by_kill_9(tmp_path: Path) -> None:
+    known = await trade_until_killed(tmp_path, orders=40)
+    answered, told, key = known.answers, known.told, known.listen_key
     async with served(tmp_path, **(SETTINGS | {"hold": True})) as ready, raw(ready) as rest:
         assert (tmp_path / READY_FILE).exists()
         after = await books(rest)
@@ -146,8 +165,7 @@ async def test_nothing_is_lost_or_doubled_by_kill_9(tmp_path: Path) -> None:
 
 
 async def test_a_stopped_exchange_goes_on_where_it_was(tmp_path: Path) -> None:
-    first = await Process.start(tmp_path, **SETTINGS)
-    async with raw(first.ready) as rest:
+    async with Process.started(tmp_path, **SETTINGS) as first, raw(first.ready) as rest:
         for number in range(8):
             await trade(rest, number)
         await rest("POST", "/paper/v1/pause")
@@ -155,7 +173,7 @@ async def test_a_stopped_exchange_goes_on_where_it_was(tmp_path: Path) -> None:
         _, status, _ = await rest("GET", "/paper/v1/status")
         _, depth, _ = await rest("GET", "/fapi/v1/depth", symbol=SYMBOL, limit=1000)
         _, bars, _ = await rest("GET", "/fapi/v1/klines", symbol=SYMBOL, interval="30m", limit=3)
-    assert await first.end(signal.SIGTERM) == 0
+        assert await first.end(signal.SIGTERM) == 0
     assert not (tmp_path / READY_FILE).exists()
     async with served(tmp_path, **(SETTINGS | {"hold": True})) as ready, raw(ready) as rest:
         assert await books(rest) == before
@@ -168,15 +186,14 @@ async def test_a_stopped_exchange_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 async def test_books_and_bars_come_back_after_kill_9_too(tmp_path: Path) -> None:
-    exchange = await Process.start(tmp_path, **SETTINGS)
-    async with raw(exchange.ready) as rest:
+    async with Process.started(tmp_path, **SETTINGS) as exchange, raw(exchange.ready) as rest:
         async with stream(exchange.ready, "/ws/btcusdt@aggTrade") as socket:
             for _ in range(60):
                 await socket.receive_json()
         await rest("POST", "/paper/v1/pause")
         _, bars, _ = await rest("GET", "/fapi/v1/klines", symbol=SYMBOL, interval="30m", limit=3)
         _, depth, _ = await rest("GET", "/fapi/v1/depth", symbol=SYMBOL, limit=1000)
-    await exchange.end(signal.SIGKILL)
+        await exchange.end(signal.SIGKILL)
     async with served(tmp_path, **(SETTINGS | {"hold": True})) as ready, raw(ready) as rest:
         _, kept, _ = await rest("GET", "/fapi/v1/klines", symbol=SYMBOL, interval="30m", limit=3)
         assert kept == bars
@@ -193,7 +210,7 @@ async def test_another_market_is_not_mixed_in(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="symbols was BTCUSDT ETHUSDT, is now BTCUSDT"):
         async with served(tmp_path, symbols=["BTCUSDT"]):
             pass
-    with pytest.raises(UsageError, match="seed was 0, is now 7.*reset"):
+    with pytest.raises(UsageError, match=r"seed was 0, is now 7.*reset"):
         async with served(tmp_path, symbols=["BTCUSDT", "ETHUSDT"], seed=7):
             pass
     async with served(tmp_path, symbols=["BTCUSDT"], reset=True) as ready:

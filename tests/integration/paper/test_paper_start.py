@@ -55,7 +55,7 @@ async def test_a_port_in_use_is_named(tmp_path: Path, field: str) -> None:
 async def test_a_state_folder_that_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(UsageError, match="state folder .*file.* cannot be written"):
+    with pytest.raises(UsageError, match=r"state folder .*file.* cannot be written"):
         await attempt(blocked)
 
 
@@ -86,10 +86,10 @@ def test_a_bad_configuration_is_named(text: str, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_stops_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
-    exchange = await Process.start(tmp_path, hold=False)
-    content = json.loads((tmp_path / READY_FILE).read_text())
-    assert content["rest_url"] == exchange.ready.rest_url
-    assert await exchange.end(number) == 0
+    async with Process.started(tmp_path, hold=False) as exchange:
+        content = json.loads((tmp_path / READY_FILE).read_text())
+        assert content["rest_url"] == exchange.ready.rest_url
+        assert await exchange.end(number) == 0
     assert not (tmp_path / READY_FILE).exists()
 
 

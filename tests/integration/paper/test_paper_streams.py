@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket as sockets
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ async def test_depth_diffs_chain_and_rebuild_the_book(tmp_path: Path, speed: str
         _, last, _ = await rest("GET", "/fapi/v1/depth", symbol=SYMBOL, limit=1000)
         while diffs[-1]["u"] < last["lastUpdateId"]:
             diffs.append((await events(socket, 1))[0]["data"])
-    for before, after in zip(diffs, diffs[1:], strict=False):
+    for before, after in pairwise(diffs):
         assert after["pu"] == before["u"] < after["U"] <= after["u"]
         assert after["E"] >= before["E"]
     book = {side: dict(map(tuple, depth[side])) for side in BOOK.values()}
@@ -161,7 +162,7 @@ async def test_the_user_stream_tells_orders_and_balances(tmp_path: Path) -> None
             while not told or told[-1]["e"] != "ACCOUNT_UPDATE" or len(told) < 3:
                 told += await events(socket, 1)
             updates = [e["o"] for e in told if e["e"] == "ORDER_TRADE_UPDATE"]
-            assert [u["x"] for u in updates][0] == "NEW"
+            assert updates[0]["x"] == "NEW"
             assert {u["x"] for u in updates[1:]} == {"TRADE"}
             assert updates[-1]["X"] == "FILLED" == placed["status"]
             assert {u["c"] for u in updates} == {"don-1"}
@@ -211,7 +212,7 @@ async def test_a_reader_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
             async with asyncio.timeout(60):
                 while not await cut():
                     seen += await events(healthy, 20)
-            await events(healthy, 20)
+            seen += await events(healthy, 20)
         ids = [e["a"] for e in seen]
         assert ids == list(range(ids[0], ids[0] + len(ids)))
         writer.close()
