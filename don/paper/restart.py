@@ -1,17 +1,18 @@
 """The exchange's state to rows and back, whole or only what changed. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from don.errors import DataError
 from don.model.instrument import Instrument
+from don.model.order import Side
 from don.paper.accounts import Account
 from don.paper.clearing import Clearing
 from don.paper.config import PaperConfig
 from don.paper.events import UpdateReason
 from don.paper.market import Market
-from don.paper.matching import ASK, BID
+from don.paper.matching import ANY_PRICE, ASK, BID
 from don.paper.records import Records
-from don.paper.types import Counters, Dirty, ExchangeState, IncomeKind
+from don.paper.types import BookLevels, Counters, Dirty, ExchangeState, IncomeKind, OrderState
 
 
 def build(
@@ -58,25 +59,40 @@ def _load(clearing: Clearing, state: ExchangeState) -> None:
     for row in state.markets:
         if row.symbol in markets:
             markets[row.symbol].load(row)
+    opened = clearing.records.all_open()
     books = [book for book in state.books if book.symbol in markets]
     for book in books:
-        levels = [
-            *((BID, price, size) for price, size in book.bids),
-            *((ASK, price, size) for price, size in book.asks),
-        ]
-        clearing.display(markets[book.symbol], levels, True)
+        market = markets[book.symbol]
+        clearing.display(market, _levels(market, book, opened), True)
     for bar in state.bars:
         if bar.symbol in markets:
             markets[bar.symbol].bars.load(bar)
     for position in state.positions:
         if position.symbol in markets:
             accounts[position.account].load(position)
-    for order in clearing.records.all_open():
+    for order in opened:
         accounts[order.account].track(None, order)
         clearing.rest(order)
     whole = {book.symbol for book in books}
     for symbol, market in markets.items():
         market.settle_restart(whole=symbol in whole)
+
+
+def _levels(
+    market: Market, book: BookLevels, orders: Sequence[OrderState]
+) -> list[tuple[int, int, int]]:
+    """A stored book without the levels that users' orders have met: nothing trades by restarting.
+
+    Such levels are in a book that was brought forward without users; the next update of the tape
+    that names them meets the orders in the ordinary way.
+    """
+    own = [(o.side, market.ticks(o.price)) for o in orders if o.symbol == market.symbol]
+    highest_bid = max((price for side, price in own if side is Side.BUY), default=0)
+    lowest_ask = min((price for side, price in own if side is Side.SELL), default=ANY_PRICE)
+    return [
+        *((BID, price, size) for price, size in book.bids if price < lowest_ask),
+        *((ASK, price, size) for price, size in book.asks if price > highest_bid),
+    ]
 
 
 def dump(clearing: Clearing, position: int) -> ExchangeState:

@@ -1,5 +1,6 @@
 """Accounts by the numbers: margins, funding, leverage, liquidation, restart."""
 
+from dataclasses import replace
 from decimal import Decimal as D
 
 import pytest
@@ -214,6 +215,28 @@ def test_resting_orders_come_back_at_the_end_of_the_queue(ex):
     assert again.order(BTC, order_id=resting.order_id).filled == 0
     trade(again, 997, 1, buy=False)
     assert again.order(BTC, order_id=resting.order_id).filled == 1
+
+
+def test_a_stored_book_that_users_orders_have_met_does_not_trade_again(ex):
+    """As after a crash, when the book was brought forward by the tape without users."""
+    calm = exchange()
+    bids, asks = [(1000, 3), (999, 5)], [(1001, 4), (1002, 5)]
+    ex.place(limit("sell", 9, "1000.5", tif="GTX"))
+    ex.place(limit("buy", 9, "999.5", tif="GTX"))
+    for one in (ex, calm):
+        book(one, bids, asks, snapshot=True)
+        book(one, [(1000, 0), (999, 0)], [(1000, 2), (1001, 4)])
+        book(one, [(1000, 2), (999, 5)], [(1000, 0), (1001, 4)])
+    fills = ex.trades(BTC)
+    again = exchange(state=replace(ex.dump(), books=calm.dump().books), default_leverage=10)
+    assert again.trades(BTC) == fills
+    assert again.open_orders() == ex.open_orders()
+    depth = again.depth(BTC, 9)
+    assert depth.bids[0][0] < depth.asks[0][0]
+    crossing = replace(calm.dump().books[0], bids=((10010, 7), (9990, 1)), asks=((10020, 1),))
+    third = exchange(state=replace(ex.dump(), books=(crossing,)), default_leverage=10)
+    assert third.trades(BTC) == fills
+    assert third.depth(BTC, 9).bids[-1] == (D(999), D("0.001"))
 
 
 def test_a_new_account_gets_its_deposit_once():
