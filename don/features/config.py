@@ -14,6 +14,7 @@ DEFAULT_FEATURES = (
     "log_return_1",
     "return_12",
     "return_48",
+    "return_192",
     "rank_48",
     "sma_ratio_20",
     "ema_ratio_20",

@@ -1,6 +1,6 @@
 """The tape: what the paper exchange replays. Opens Parquet files and recordings: I/O by nature.
 
-`open_tape()` replays the sample that ships with Don; with a path, a user's own bars (Parquet).
+`open_tape()` replays the sample that ships with Don; with a path, a user's own bars or recordings.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,8 +13,10 @@ from don.model.instrument import Instrument
 from don.paper.bar_tape import BarTape, BridgeConfig
 from don.paper.events import BarClose, TapeEvent
 from don.paper.funding import funding_beside, load_funding
+from don.paper.recorded import RecordedTape
+from don.paper.recordings import is_aggregate, load_aggregate, load_depth
 from don.paper.sample.make_sample import SAMPLE
-from don.paper.tape_data import load_bars
+from don.paper.tape_data import interval_name, load_bars
 
 
 class Tape(Protocol):
@@ -71,8 +73,11 @@ class Tape(Protocol):
         ...
 
 
+DEFAULT_INTERVAL = "1m"  # of the bars that a recording of trades closes
+
+
 def open_tape(
-    path: Path | str | None = None,
+    path: Path | str | Sequence[Path | str] | None = None,
     symbols: Sequence[str] | None = None,
     *,
     seed: int = 0,
@@ -84,28 +89,44 @@ def open_tape(
     """Open a tape.
 
     Args:
-        path: a Parquet file of bars; None for the shipped sample.
+        path: a Parquet file of bars or of aggregate trades, or raw recordings of depth and trades
+            (`.gz`, several to replay several symbols); None for the shipped sample.
         symbols: which ones, as `BTC-USDT-PERP`, `BTCUSDT` or `BTCUSD`; None for all.
-        seed: of the bridge from bars to trades.
-        start_ns: where a new replay begins; None leaves 500 bars of history before it.
-        interval: length of the file's bars; None to infer it. Stated, it must agree with the file.
+        seed: of the bridge from bars to trades, and of drawn books.
+        start_ns: where a new replay begins; None leaves 500 bars of history before it, at most half
+            of the tape, and none for raw recordings.
+        interval: of bars. A file of bars has its own, and stated it must agree; trades: 1m.
         funding: Parquet file of funding payments; None looks for one beside the tape by its name.
         bridge: how bars are expanded.
 
     Raises:
         DataError: naming file, column and what is expected; or symbol, start or interval.
     """
-    file = Path(path) if path is not None else SAMPLE
+    given = [path] if isinstance(path, Path | str) else path
+    files = [SAMPLE] if given is None else [Path(one) for one in given]
+    if not files:
+        raise DataError("tape must be a file, was an empty list")
     try:
         stated = interval_ns(interval) if interval is not None else None
     except ValueError as error:
         raise DataError(str(error)) from error
-    panel = load_bars(file, symbols, stated)
+    beside = Path(funding) if funding is not None else funding_beside(files[0])
+    raw = [file.suffix == ".gz" for file in files]
+    if any(raw) != all(raw) or (len(files) > 1 and not all(raw)):
+        raise DataError(f"tape must be one Parquet file or .gz recordings, was {given}")
+    if all(raw) or is_aggregate(files[0]):
+        found = load_depth(files, symbols) if all(raw) else load_aggregate(files[0], symbols)
+        length = stated if stated is not None else interval_ns(DEFAULT_INTERVAL)
+        if all(raw) and start_ns is None:
+            start_ns = max(one.begin_ns for one in found)
+        schedules = load_funding(beside, [one.instrument.exchange_symbol for one in found])
+        source = ", ".join(file.name for file in files)
+        return RecordedTape(source, found, length, schedules, seed=seed, start_ns=start_ns)
+    panel = load_bars(files[0], symbols, stated)
     if stated is not None and stated != panel.interval_ns:
         raise DataError(
-            f"interval must be that of the bars in {file} ({panel.interval_ns // 10**9} s), "
-            f"was {interval!r}"
+            f"interval must be that of the bars in {files[0]} "
+            f"({interval_name(panel.interval_ns)}), was {interval!r}"
         )
-    beside = Path(funding) if funding is not None else funding_beside(file)
     schedules = load_funding(beside, [i.exchange_symbol for i in panel.instruments])
     return BarTape(panel, schedules, seed=seed, start_ns=start_ns, config=bridge)

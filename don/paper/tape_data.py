@@ -134,6 +134,8 @@ def read_table(path: Path, columns: Sequence[str], what: str) -> pa.Table:
             fits, expected = pa.types.is_string(kind) or pa.types.is_large_string(kind), "text"
         elif name == "timestamp":
             fits, expected = pa.types.is_timestamp(kind), "timestamp (UTC)"
+        elif name.startswith("is_"):
+            fits, expected = pa.types.is_boolean(kind), "true or false"
         else:
             fits = pa.types.is_floating(kind) or pa.types.is_integer(kind)
             expected = "a number"
@@ -201,7 +203,8 @@ def decimals(values: Floats, share: float, most: int = _MAX_DECIMALS) -> int | N
     return None
 
 
-def _step(places: int) -> Decimal:
+def step(places: int) -> Decimal:
+    """The smallest number with so many decimals."""
     return Decimal(1).scaleb(-places)
 
 
@@ -295,7 +298,7 @@ def load_bars(path: Path, symbols: Sequence[str] | None, interval_ns: int | None
         if tick is None:
             tick = _MAX_DECIMALS
         lot = _lot_places(own["volume"], own["close"])
-        instruments.append(make_instrument(name, _step(tick), _step(lot)))
+        instruments.append(make_instrument(name, step(tick), step(lot)))
         slot = (stamp - origin) // interval
         present[slot, n] = True
         for key in PRICES:
