@@ -50,11 +50,9 @@ class Policy(Protocol):
 class MomentumConfig(Section):
     """Time-series momentum: what rose over the last bars is expected to go on rising."""
 
-    features: tuple[str, ...] = ("return_12", "return_48")  # simple returns over that many bars
-    lookbacks: tuple[int, ...] = (12, 48)  # bars, one per feature
-    information: float = Field(
-        default=0.08, gt=0
-    )  # expected return per bar, in sigmas, at full trend
+    features: tuple[str, ...] = ("return_48", "return_192")  # simple returns over that many bars
+    lookbacks: tuple[int, ...] = (48, 192)  # bars, one per feature
+    information: float = Field(default=0.04, gt=0)  # sigmas expected per bar at full trend
 
 
 class MeanReversionConfig(Section):
@@ -62,9 +60,7 @@ class MeanReversionConfig(Section):
 
     feature: str = "zscore_24"  # distance of close from its mean, in standard deviations
     entry: float = Field(default=1.0, ge=0)  # smaller distances say nothing
-    information: float = Field(
-        default=0.08, gt=0
-    )  # expected return per bar, in sigmas, at 2 beyond
+    information: float = Field(default=0.04, gt=0)  # sigmas expected per bar, 2 beyond entry
 
 
 class InverseVolatilityConfig(Section):

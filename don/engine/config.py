@@ -24,7 +24,7 @@ class EngineConfig(Section):
         default=120.0, gt=0
     )  # without a snapshot: data are stale, orders leave
     half_spread: float = Field(default=0.0001, ge=0)  # fraction: cost beside the taker fee ...
-    spread_feature: str = "spread_1"  # ... unless the feature set has this one, and a value
+    spread_feature: str = "spread"  # ... unless the feature set has this one, and a value
     flatten_retry_s: float = Field(default=2.0, gt=0)  # wall time between tries to close a rest
 
 

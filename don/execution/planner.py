@@ -37,7 +37,7 @@ class PlannerConfig(Section):
     style: Style = Style.LIMIT_IOC
     slippage: Decimal = Field(default=Decimal("0.005"), ge=0, lt=1)  # price cap, from mark
     passive_offset: Decimal = Field(default=Decimal("0.0002"), ge=0, lt=1)  # from mark, away
-    band: Decimal = Field(default=Decimal("0.005"), ge=0)  # of equity: smaller trades wait
+    band: Decimal = Field(default=Decimal("0.01"), ge=0)  # of equity: smaller trades wait
     max_slices: int = Field(default=20, ge=1)  # per symbol and decision
 
 

@@ -13,10 +13,10 @@ class PortfolioConfig(Section):
     bars.
     """
 
-    risk_aversion: float = Field(default=4.0, gt=0)  # gamma, of wealth in units of one bar
-    horizon_bars: float = Field(default=12.0, gt=0)  # H
-    max_gross: float = Field(default=1.5, gt=0)  # sum of |w|
-    max_weight: float = Field(default=0.4, gt=0)  # |w| of one symbol
+    risk_aversion: float = Field(default=6.0, gt=0)  # gamma, of wealth in units of one bar
+    horizon_bars: float = Field(default=24.0, gt=0)  # H
+    max_gross: float = Field(default=1.0, gt=0)  # sum of |w|
+    max_weight: float = Field(default=0.3, gt=0)  # |w| of one symbol
     max_turnover: float = Field(default=1.0, gt=0)  # sum of |w - w_now| per decision
     allow_short: bool = True
     max_factors: int = Field(default=32, ge=1)  # above: that many factors and a diagonal rest

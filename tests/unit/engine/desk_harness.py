@@ -36,7 +36,7 @@ BASES = ("BTC", "ETH", "LTC", "XRP", "EOS")
 SYMBOLS = tuple(f"{base}-USDT-PERP" for base in BASES)
 S = 1_000_000_000
 BAR = 1800 * S
-FEATURES = ("return_12", "return_48", "zscore_24")
+FEATURES = ("return_48", "return_192", "zscore_24")
 RULES = {
     "BTC": ("0.1", "0.001"),
     "ETH": ("0.01", "0.001"),
@@ -109,7 +109,7 @@ class Bars:
 
     def values(self, t: int) -> np.ndarray:
         rows = []
-        for bars in (12, 48):
+        for bars in (48, 192):
             rows.append(
                 self.close[t] / self.close[t - bars] - 1 if t >= bars else np.full(5, np.nan)
             )
@@ -395,7 +395,7 @@ def shuffle_reports(letters: list, rng: random.Random) -> list:
 
 
 def start_desk(
-    start: SessionStart | None = None, *, seed: int = 1, bars: int = 400, warm: int = 120
+    start: SessionStart | None = None, *, seed: int = 1, bars: int = 400, warm: int = 200
 ) -> Desk:
     """A desk with history and a first account report, ready to trade."""
     desk = Desk(start or session(), FakeExchange(random.Random(seed)), Bars.load(bars))

@@ -20,7 +20,7 @@ from don.model.messages import (
 from don.model.order import Fill, OrderStatus, Side
 from don.model.portfolio import Position
 
-WARM = 120
+WARM = 200
 
 
 def ready() -> Desk:
@@ -226,7 +226,7 @@ def test_wrong_beginnings_are_clear_errors() -> None:
         Engine(session(symbols=("DOGE-USDT-PERP",)))
     with pytest.raises(ConfigError, match="policy must be one of hold, inverse_volatility"):
         Engine(session(policy="moonshot"))
-    with pytest.raises(ConfigError, match="policy momentum needs the features return_12"):
+    with pytest.raises(ConfigError, match="policy momentum needs the features return_48"):
         Engine(session(features=("rsi_14",)))
     with pytest.raises(JournalError, match="carried state cannot be read"):
         Engine(session(state="{]"))

@@ -20,7 +20,7 @@ from don.model.messages import (
 from don.model.order import OrderStatus, OrderType
 from don.risk.config import RiskConfig
 
-WARM = 120
+WARM = 200
 PASSIVE = EngineConfig(planner=PlannerConfig(style="passive"))
 
 

@@ -28,11 +28,11 @@ def seen(**features: list[float]) -> PolicyInput:
 
 def momentum(short: list[float], long: list[float]):
     policy = make_policy("momentum", PoliciesConfig())
-    return policy.forecast(seen(return_12=short, return_48=long))
+    return policy.forecast(seen(return_48=short, return_192=long))
 
 
 def test_momentum_expects_the_trend_to_go_on_in_units_of_risk() -> None:
-    same = (SIGMA * np.sqrt(12)).tolist(), (SIGMA * np.sqrt(48)).tolist()
+    same = (SIGMA * np.sqrt(48)).tolist(), (SIGMA * np.sqrt(192)).tolist()
     mu = momentum(*same).mu
     information = PoliciesConfig().momentum.information
     np.testing.assert_allclose(mu, information * SIGMA * np.tanh(1.0))
@@ -83,11 +83,11 @@ def test_features_that_policies_need_exist(name: str) -> None:
 def test_wrong_policies_and_sets_are_clear_errors() -> None:
     with pytest.raises(ConfigError, match=r"policy must be one of hold, .* was 'nope'"):
         make_policy("nope", PoliciesConfig())
-    with pytest.raises(ConfigError, match="needs the features return_48; the feature set has"):
-        check_features(make_policy("momentum", PoliciesConfig()), ["return_12"])
-    uneven = PoliciesConfig(momentum=MomentumConfig(lookbacks=(12,)))
+    with pytest.raises(ConfigError, match="needs the features return_192; the feature set has"):
+        check_features(make_policy("momentum", PoliciesConfig()), ["return_48"])
+    uneven = PoliciesConfig(momentum=MomentumConfig(lookbacks=(48,)))
     with pytest.raises(ConfigError, match="lookbacks must have one entry per feature"):
         make_policy("momentum", uneven)
-    zero = PoliciesConfig(momentum=MomentumConfig(features=("return_12",), lookbacks=(0,)))
+    zero = PoliciesConfig(momentum=MomentumConfig(features=("return_48",), lookbacks=(0,)))
     with pytest.raises(ConfigError, match="lookbacks must be at least 1"):
         make_policy("momentum", zero)
