@@ -126,6 +126,15 @@ def basis(state: Floats, row: Floats, at: Ints) -> float:
 
 
 @njit(cache=True)
+def vwap(state: Floats, row: Floats, at: Ints) -> float:
+    """Close over the volume-weighted typical price since the stream began, less 1."""
+    high, low, close, volume = row[at[0]], row[at[1]], row[at[2]], row[at[3]]
+    state[2] += (high + low + close) / 3.0 * volume
+    state[3] += volume
+    return close * state[3] / state[2] - 1.0 if state[3] > 0.0 else 0.0
+
+
+@njit(cache=True)
 def _window_ratio(state: Floats, above: float, below: float) -> float:
     i, n = int(state[0]), int(state[1])
     state[HEAD + i % n] = above

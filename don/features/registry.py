@@ -172,6 +172,8 @@ _kernel("garman_klass", (24,), "volatility per bar from open, high, low, close, 
         kernels.garman_klass, ("open", "high", "low", "close"))  # fmt: skip
 _kernel("volume_flow", (24,), "volume of rising less falling bars over all volume, n bars",
         kernels.volume_flow, ("close", "volume"), rings=2, before=0)  # fmt: skip
+_kernel("vwap_ratio", (), "close over the volume-weighted price since the stream began, less 1",
+        kernels.vwap, ("high", "low", "close", "volume"), rings=0)  # fmt: skip
 _kernel("spread", (1,), "mean relative bid-ask spread, n bars", kernels.mean, ("spread",))
 _kernel("microprice", (1,), "mean distance of the microprice from mid, relative, n bars",
         kernels.mean, ("microprice",))  # fmt: skip

@@ -2,7 +2,8 @@
 
 TA-Lib's streams equal its functions bit for bit. Indicators that come in percent are given as
 fractions, and those in units of price relative to the close, so that they compare across symbols.
-What is computed on top of TA-Lib goes through one compiled function in both speeds. TA-Lib's
+What is computed on top of TA-Lib is one function, compiled in batch and plain in the stream: it
+may add, multiply, divide and compare, where both agree to the bit, and nothing else. TA-Lib's
 global settings (unstable periods, compatibility) are process-wide and must be left alone.
 """
 
@@ -18,6 +19,7 @@ from don.features.base import Feature, Spec
 from don.features.columns import PLACE, Floats
 
 Finish = Callable[..., float]
+_CLOSE = PLACE["close"]
 _abstract: Any = abstract  # its functions are made at import
 
 
@@ -76,7 +78,7 @@ class TalibFeature(Feature):
         inputs: columns in the order of the function's arguments.
         arguments: the function's parameters.
         outputs: which of its outputs go into `finish`; one or three.
-        finish: compiled; outputs and close -> value.
+        finish: outputs and close -> value; compiled, of plain arithmetic.
     """
 
     def __init__(
@@ -93,14 +95,13 @@ class TalibFeature(Feature):
         self._function, self._columns, self._arguments = function, inputs, arguments
         self._finish, self._outputs = finish, outputs
         self._places = tuple(PLACE[name] for name in inputs)
-        self.warm_up = int(self._lookback())
-        self._history: list[list[float]] | None = [[] for _ in inputs]
-        self._update: Callable[..., Any] | None = None
-
-    def _lookback(self) -> int:
-        function = _abstract.Function(self._function)
-        function.set_parameters(dict(zip(function.parameters, self._arguments, strict=True)))
-        return int(function.lookback)
+        self._scalar: Finish = finish.py_func  # type: ignore[attr-defined]
+        about = _abstract.Function(function)
+        about.set_parameters(dict(zip(about.parameters, arguments, strict=True)))
+        self.warm_up = int(about.lookback)
+        self._single = len(about.output_names) == 1
+        self._history: list[list[float]] = [[] for _ in inputs]
+        self._live: Callable[[Floats], float] = self._collect
 
     def fresh(self) -> Self:
         """A stream that has seen nothing."""
@@ -128,29 +129,39 @@ class TalibFeature(Feature):
 
     def update(self, bar: Floats) -> float:
         """Take in a closed bar; its value, NaN during warm-up."""
-        given = [bar.item(place) for place in self._places]
-        if self._update is not None:
-            found = self._update(*given)
-        else:
-            found = self._open(given)
-            if found is None:
-                return float("nan")
-        parts = found if isinstance(found, tuple) else (found,)
-        return float(self._finish(*(parts[i] for i in self._outputs), bar.item(PLACE["close"])))
+        return self._live(bar)
 
-    def _open(self, given: list[float]) -> Any:
-        """Collect bars until TA-Lib can open a stream on them; then its value at this bar."""
-        history = self._history
-        if history is None:
-            raise RuntimeError(f"stream of {self.name} is open and closed at once")
-        for values, value in zip(history, given, strict=True):
-            values.append(value)
-        if len(history[0]) <= self.warm_up:
-            return None
-        arrays = [np.array(values) for values in history]
+    def _collect(self, bar: Floats) -> float:
+        """Keep bars until TA-Lib can open a stream on them; then its value at this bar."""
+        for values, place in zip(self._history, self._places, strict=True):
+            values.append(bar.item(place))
+        if len(self._history[0]) <= self.warm_up:
+            return float("nan")
+        arrays = [np.array(values) for values in self._history]
         try:
             handle = getattr(stream, self._function)(*arrays, *self._arguments)
         except talib.InsufficientHistory:
-            return None
-        self._update, self._history = handle.update, None
-        return handle.value
+            return float("nan")
+        self._history = []
+        self._live = self._connect(handle.update)
+        found = handle.value
+        parts = found if isinstance(found, tuple) else (found,)
+        return self._scalar(*(parts[i] for i in self._outputs), bar.item(_CLOSE))
+
+    def _connect(self, update: Callable[..., Any]) -> Callable[[Floats], float]:
+        """The shortest way from a bar through an open stream to the value."""
+        finish, places, outputs = self._scalar, self._places, self._outputs
+        if self._single and len(places) == 1:
+            (place,) = places
+            return lambda bar: finish(update(bar.item(place)), bar.item(_CLOSE))
+        if self._single:
+            return lambda bar: finish(update(*map(bar.item, places)), bar.item(_CLOSE))
+        if len(outputs) == 1:
+            (output,) = outputs
+            return lambda bar: finish(update(*map(bar.item, places))[output], bar.item(_CLOSE))
+
+        def chosen(bar: Floats) -> float:
+            found = update(*map(bar.item, places))
+            return finish(*(found[i] for i in outputs), bar.item(_CLOSE))
+
+        return chosen
