@@ -58,7 +58,12 @@ def drain(step, size):
 
 
 def queues(book, side):
-    return [(price, book.queue(side, price)) for price, _, _ in book.levels(side)]
+    """(price, queue) of each level, neighbouring lots of the house added up; ids are unique."""
+    out = []
+    for price, _, _ in book.levels(side):
+        groups = groupby(book.queue(side, price), key=lambda order: order[0])
+        out.append((price, [(ident, sum(size for _, size in g)) for ident, g in groups]))
+    return out
 
 
 def run(book, naive, operation, ident):
