@@ -8,11 +8,13 @@ import pytest
 import talib
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from don.errors import ConfigError
-from don.features.base import CrossFeature, Feature
+from don.features.base import CrossFeature, Feature, Spec
 from don.features.columns import COLUMNS, rows
-from don.features.registry import kinds, make
+from don.features.kernel import KernelFeature
+from don.features.registry import kinds, make, register
 from don.features.sets import FeatureEngine, FeatureSet
 
 ROOT = Path(__file__).parents[3]
@@ -207,3 +209,25 @@ def test_bad_sets_are_refused() -> None:
         FeatureSet(("rsi_14", "rsi_14"))
     with pytest.raises(ConfigError, match="'rank_48' compares 'return_48': add it"):
         FeatureSet(("rank_48",))
+
+
+@njit
+def _gap(state: np.ndarray, row: np.ndarray, at: np.ndarray) -> float:
+    before, state[2] = state[2], row[at[1]]
+    return row[at[0]] / before - 1.0 if before > 0.0 else np.nan
+
+
+def test_a_custom_feature_is_a_decorated_function() -> None:
+    @register("test_gap")
+    def gap(spec: Spec) -> Feature:
+        """Open over the close before, less 1."""
+        return KernelFeature(spec, _gap, ("open", "close"), warm_up=1)
+
+    assert kinds()["test_gap"].startswith("Open over")
+    columns = real(length=50)
+    expected = np.append(np.nan, columns["open"][1:] / columns["close"][:-1] - 1.0)
+    assert same(make("test_gap").batch(columns), expected)
+    assert same(stream(make("test_gap"), columns), expected)
+    assert FeatureSet(("test_gap",)).hash != FeatureSet(("rsi_14",)).hash
+    with pytest.raises(ValueError, match="must be new"):
+        register("test_gap")(gap)
