@@ -46,12 +46,18 @@ class Lane:
 
     def cancel(self, request: CancelOrder) -> Order | None:
         """Queue a cancel; or take the order out and give it back, if it has not left yet."""
+        order = self.take(request.client_order_id)
+        if order is None:
+            self.cancels[request.client_order_id] = request
+        return order
+
+    def take(self, client_order_id: str) -> Order | None:
+        """Take an order out that has not left; None if it does not wait here."""
         for queue in (self.reduces, self.opens):
             for waiting in queue:
-                if waiting.order.client_order_id == request.client_order_id:
+                if waiting.order.client_order_id == client_order_id:
                     queue.remove(waiting)
                     return waiting.order
-        self.cancels[request.client_order_id] = request
         return None
 
     def holds(self, client_order_id: str) -> bool:

@@ -193,6 +193,8 @@ class Sender:
         deadline_ns = waiting.since_ns + int(self._config.max_order_age_s * NS_PER_S)
         reason = "the desk's order waited too long"
         while self._clock.monotonic_ns() < deadline_ns:
+            if tracked.final:
+                return  # it was told lost: it must not leave any more
             tracked.ts_sent = self._clock.now_ns()  # the stream may be faster than the answer
             try:
                 report = await self._gateway.submit(order)
@@ -216,6 +218,10 @@ class Sender:
         while True:
             tracked = self._reporter.tracker.find(order_id)
             if tracked is not None and tracked.final:
+                return
+            order = self._lane(request.symbol).take(order_id)
+            if order is not None:  # the cancel came before the order
+                await self._lost(order, f"not sent: cancelled before it left ({request.reason})")
                 return
             try:
                 await self._reporter.emit([await self._gateway.cancel(request.symbol, order_id)])
@@ -263,7 +269,10 @@ class Sender:
                         now_ns=asked_ns,
                         window_ns=self._window_ns,
                     )
+                    if order_id in self._handled:
+                        verdict = Missing.WAIT  # it may be leaving just now
                     if verdict is Missing.LOST:
+                        self._lane(tracked.symbol).take(order_id)  # then it must not leave either
                         detail = "the exchange never received it"
                         lost = never_arrived(tracked, detail, self._clock.now_ns())
                         await self._reporter.emit([lost])

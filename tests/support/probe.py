@@ -20,7 +20,7 @@ from don.model.messages import AccountReport, FillReport, FundingReport, OrderRe
 from don.model.order import Order, OrderStatus, OrderType, Side
 from don.model.portfolio import ZERO, Position, apply_fill
 
-RECV_WINDOW_MS = 250
+RECV_WINDOW_MS = 1_000  # the box may be busy
 TO_STATUS = {
     "NEW": OrderStatus.OPEN,
     "PARTIALLY_FILLED": OrderStatus.OPEN,
@@ -35,7 +35,7 @@ def gateway_config(venue: Venue, **over: Any) -> GatewayConfig:
         "api_key": KEY,
         "api_secret": SECRET,
         "recv_window_ms": RECV_WINDOW_MS,
-        "request_timeout_s": 0.3,
+        "request_timeout_s": 0.6,
         "reconnect_base_s": 0.02,
         "reconnect_cap_s": 0.2,
     }

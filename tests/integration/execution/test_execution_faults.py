@@ -157,6 +157,23 @@ async def test_cancels_overtake_and_take_back_orders_that_have_not_left(venue):
     assert [item.client_id for item in venue.book.orders] == ["don-t-1-0", "don-t-3-0"]
 
 
+async def test_a_cancel_that_comes_before_its_order_stops_it_for_good(venue):
+    probe = Probe()
+    venue.faults.append(Fault.HANG_AFTER)  # keeps the lane busy
+    async with running(venue, probe) as service:
+        probe.intents = [order(1), order(2)]
+        await service.submit(probe.intents[:1])
+        await eventually(lambda: venue.accepted.total() == 1)
+        await service.cancel(
+            [CancelOrder(client_order_id="don-t-2-0", symbol="BTC-USDT-PERP", reason="test")]
+        )
+        await service.submit(probe.intents[1:])
+        await finish(service)
+    probe.check(venue)
+    assert probe.orders["don-t-2-0"].status is OrderStatus.LOST
+    assert venue.accepted.keys() == {"don-t-1-0"}
+
+
 async def test_cancel_all_leaves_other_peoples_orders_alone(venue):
     book = venue.book
     for name in ("don-old-1-0", "somebody"):
@@ -182,7 +199,7 @@ FAULTS = st.lists(st.sampled_from(list(Fault)), min_size=4, max_size=14)
 GLITCHES = st.lists(st.sampled_from(list(Glitch)), min_size=4, max_size=20)
 
 
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(FAULTS, FAULTS, GLITCHES), min_size=6, max_size=6), st.integers(0, 99))
 def test_any_schedule_of_faults_ends_equal(schedules, seed):
     async def all_at_once() -> None:
