@@ -127,7 +127,9 @@ class BarTape(SlotTape):
             self._keys[n], self._opens[begin:stop], bars, counts, self._bar_ms
         ).reshape(-1, step, 3)
         parts = bars.reshape(-1, step, 6)
-        quote, bought, bought_quote = sums.sum(axis=1).T.tolist()
+        quote, bought, bought_quote = (
+            sums.astype(object).sum(axis=1).T.tolist()
+        )  # Python's integers: no overflow
         columns = (
             (self._opens[begin:stop:step] + step * self.interval_ns).tolist(),
             parts[:, 0, 0].tolist(),

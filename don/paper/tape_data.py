@@ -31,6 +31,7 @@ BAR_COLUMNS = ("symbol", "timestamp", *PRICES, "volume")
 _MAX_DECIMALS = 8
 _TICK_SHARE = 0.8  # some venues print a few off-tick prices: the tick is what most prices keep to
 _LOT_SHARE = 0.99
+_MAX_QUOTE = 2.0**62  # ticks * lots of a bar must fit an int64
 _LOT_DECIMALS = 5  # volumes with more decimals are not sizes but sums of a venue without a lot size
 
 Ints = NDArray[np.int64]
@@ -298,6 +299,9 @@ def load_bars(path: Path, symbols: Sequence[str] | None, interval_ns: int | None
         if tick is None:
             tick = _MAX_DECIMALS
         lot = _lot_places(own["volume"], own["close"])
+        largest = float(np.max(own["high"] * own["volume"])) * 10.0**tick
+        while lot > 0 and largest * 10.0**lot > _MAX_QUOTE:
+            lot -= 1
         instruments.append(make_instrument(name, step(tick), step(lot)))
         slot = (stamp - origin) // interval
         present[slot, n] = True
