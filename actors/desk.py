@@ -216,11 +216,9 @@ class Desk:
             self._send(lambda: find("execution").cancel.remote(cancels), "cancel")
         if orders:
             self._send(lambda: find("execution").submit.remote(orders), "submit")
-        for output in outputs:
-            if isinstance(output, OptimizeRequest):
-                request = output
-                self._send(lambda: find("optimizer").solve.remote(request), "optimize")
-                break  # one decision is open at a time
+        requests = [output for output in outputs if isinstance(output, OptimizeRequest)]
+        if requests:  # one decision is open at a time: the last supersedes the others
+            self._send(lambda: find("optimizer").solve.remote(requests[-1]), "optimize")
 
     def _send(self, call: Callable[[], Any], what: str) -> bool:
         """One-way. What is not sent stays in the journal and is looked up, never sent again."""

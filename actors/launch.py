@@ -1,14 +1,11 @@
 """`don up`, as an object: start every part in order, watch over them, stop in order.
 
-The driver owns the processes (database, paper exchange, Ray) and spawns the actors; it takes no part
-in trading. Whatever fails while starting, nothing is left behind half-started.
+The driver owns the processes (database, paper exchange, Ray) and spawns the actors; it takes no
+part in trading. Whatever fails while starting, nothing is left behind half-started.
 """
 
 import asyncio
 import contextlib
-import hashlib
-import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +14,7 @@ from pathlib import Path
 import ray
 from ray.actor import ActorHandle
 
-from actors import runtime
+from actors import compose, runtime
 from actors.board import Board
 from actors.cache import FeatureCacheActor
 from actors.closing import close_session
@@ -29,23 +26,18 @@ from actors.optimizer import PortfolioOptimizerActor
 from actors.runtime import Probe, Progress, spawn
 from actors.spec import SessionSpec
 from actors.supervisor import Part, Supervisor
-from don.clock import NS_PER_MS, NS_PER_S, Clock, SystemClock, interval_ns
+from don.clock import NS_PER_S, Clock, SystemClock
 from don.config import DonConfig
-from don.errors import ConfigError, DependencyError
-from don.exchanges.ccxt_binance import BinanceGateway
-from don.exchanges.ccxt_client import GatewayConfig
-from don.features.sets import FeatureSet
+from don.errors import DependencyError
 from don.log import get_logger, set_session
-from don.model.instrument import Instrument
 from don.model.messages import SessionStart
 from don.paper.main import Ready
-from don.paper.server.identity import load_api_keys
 from don.security.secrets import Secret
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
 from don.storage.sessions import interrupt_sessions
 
-READY_TIMEOUT_S = 90
+READY_TIMEOUT_S = 180
 
 
 class Launch:
@@ -69,7 +61,7 @@ class Launch:
         self._undo = contextlib.ExitStack()
         self._postgres = EmbeddedPostgres(home)
         self._actors: dict[str, ActorHandle] = {}
-        self.session = _session_id(self._clock.now_ns())
+        self.session = compose.session_id(self._clock.now_ns())
         self.spec: SessionSpec | None = None
         self.supervisor = Supervisor(self._clock, self._show)
 
@@ -94,7 +86,7 @@ class Launch:
             exchange = pool.submit(self._start_exchange)
             try:
                 with self._step("ray"):
-                    runtime.start_ray(ray_folder(self._home))
+                    runtime.start_ray(compose.ray_folder(self._home))
             finally:
                 # Register what came up before any failure is raised, so that it is undone.
                 failures = [f.exception() for f in (database, exchange)]
@@ -104,16 +96,18 @@ class Launch:
                 raise failure
         url, (process, ready) = database.result(), exchange.result()
         with self._step("instruments"):
-            gateway = self._gateway_config(ready)
-            instruments = asyncio.run(_instruments(gateway, self._clock))
-        spec = self._spec(url, ready, gateway, instruments)
+            gateway = compose.gateway_config(self._config, ready)
+            instruments = asyncio.run(compose.instruments(gateway, self._clock))
+        spec = compose.session_spec(
+            self._home, url, self.session, self._config, ready, gateway, instruments
+        )
         with Database(url) as db:
             interrupt_sessions(db, spec.account, ts_end=self._clock.now_ns())
         self.spec = spec
-        self._spawn(spec, self._first_entry(spec, instruments))
+        self._spawn(spec, compose.first_entry(spec, instruments, self._clock.now_ns()))
         self._watch(process)
         self._await_ready()
-        self._show_session(spec, instruments, ready)
+        self._show("session", compose.session_view(spec, instruments, self._clock.now_ns()))
         return spec
 
     def _start_database(self) -> Secret:
@@ -140,67 +134,6 @@ class Launch:
             process = ExchangeProcess(paper, self._home / "logs" / "exchange.stderr.log")
             self._undo.callback(process.stop)
             return process, process.start()
-
-    def _gateway_config(self, ready: Ready) -> GatewayConfig:
-        keys = {key.account: key for key in load_api_keys(Path(ready.state_dir))}
-        if self._config.account not in keys:
-            raise ConfigError(
-                f"account must be one of the exchange's ({', '.join(keys)}), "
-                f"was {self._config.account!r}"
-            )
-        key = keys[self._config.account]
-        return GatewayConfig(
-            rest_url=ready.rest_url,
-            ws_url=ready.stream_url,
-            ca_file=Path(ready.certificate),
-            api_key=Secret(key.key),
-            api_secret=Secret(key.secret),
-        )
-
-    def _spec(
-        self, url: Secret, ready: Ready, gateway: GatewayConfig, instruments: list[Instrument]
-    ) -> SessionSpec:
-        listed = {i.exchange_symbol: i.symbol for i in instruments}
-        symbols = self._config.symbols or tuple(listed[name] for name in ready.symbols)
-        feed = self._config.feed.model_copy(
-            update={
-                "symbols": symbols,
-                "interval": ready.interval,
-                "rest_url": ready.rest_url,
-                "ws_url": ready.stream_url,
-                "ca_file": Path(ready.certificate),
-            }
-        )
-        features = self._config.features.model_copy(update={"interval": ready.interval})
-        return SessionSpec(
-            home=self._home,
-            database_url=url,
-            session=self.session,
-            account=self._config.account,
-            symbols=symbols,
-            interval_ns=interval_ns(ready.interval),
-            config=self._config.model_copy(update={"features": features}),
-            gateway=gateway.model_copy(update={"symbols": symbols}),
-            feed=feed,
-        )
-
-    def _first_entry(self, spec: SessionSpec, instruments: list[Instrument]) -> SessionStart:
-        features = FeatureSet(self._config.features.names)
-        return SessionStart(
-            key=f"start:{spec.session}",
-            session=spec.session,
-            account=spec.account,
-            policy=self._config.policy,
-            symbols=spec.symbols,
-            instruments=tuple(i for i in instruments if i.symbol in spec.symbols),
-            interval_ns=spec.interval_ns,
-            feature_set=features.hash,
-            features=tuple(features.names),
-            feature_config=spec.config.features.model_dump_json(),
-            config=self._config.engine.model_dump_json(),
-            state="",
-            ts_recv=self._clock.now_ns(),
-        )
 
     def _spawn(self, spec: SessionSpec, first: SessionStart) -> None:
         self._actors = {
@@ -296,30 +229,6 @@ class Launch:
         if "board" in self._actors:
             self._actors["board"].put.remote(key, view)
 
-    def _show_session(self, spec: SessionSpec, instruments: list[Instrument], ready: Ready) -> None:
-        names = ("symbol", "exchange", "exchange_symbol", "base", "quote", "max_leverage")
-        exact = ("tick_size", "lot_size", "min_size", "max_size", "min_notional")
-        rows = [
-            {name: getattr(i, name) for name in names}
-            | {name: str(getattr(i, name)) for name in (*exact, "maker_fee", "taker_fee")}
-            for i in instruments
-            if i.symbol in spec.symbols
-        ]
-        self._show(
-            "session",
-            {
-                "session": spec.session,
-                "account": spec.account,
-                "policy": spec.config.policy,
-                "exchange": spec.feed.exchange,
-                "mode": "paper",
-                "symbols": list(spec.symbols),
-                "interval_ns": spec.interval_ns,
-                "ts_start": self._clock.now_ns(),
-                "instruments": rows,
-            },
-        )
-
     @contextlib.contextmanager
     def _step(self, part: str, *, quiet: bool = False) -> Iterator[None]:
         started = self._clock.monotonic_ns()
@@ -347,26 +256,3 @@ def actor_part(name: str, handle: ActorHandle) -> Part:
 
 def _end(handle: ActorHandle) -> None:
     ray.kill(handle, no_restart=False)
-
-
-def ray_folder(home: Path) -> Path:
-    """Where Ray keeps its sockets: short whatever the state folder is, one for each state folder."""
-    digest = hashlib.sha256(str(home).encode()).hexdigest()[:8]
-    return Path(tempfile.gettempdir()) / f"don-{os.getuid()}-{digest}"
-
-
-async def _instruments(config: GatewayConfig, clock: Clock) -> list[Instrument]:
-    gateway = BinanceGateway(config, clock)
-    try:
-        return await gateway.instruments()
-    finally:
-        await gateway.close()
-
-
-def _session_id(now_ns: int) -> str:
-    """Nine characters of base 36 that sort by time: unique for one account, short in order ids."""
-    digits, rest = "", now_ns // NS_PER_MS
-    while rest:
-        rest, digit = divmod(rest, 36)
-        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
-    return digits.rjust(9, "0")

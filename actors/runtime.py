@@ -1,4 +1,4 @@
-"""Where remoteness is added: the local cluster, and the names, options and handles of Don's actors."""
+"""Where remoteness is added: the local cluster; names, options and handles of Don's actors."""
 
 import logging
 import os

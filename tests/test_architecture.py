@@ -11,7 +11,7 @@ MAX_LINES = 400
 
 # Layers from the bottom up; a module may import its own layer and those below. Longest prefix wins.
 LAYERS: list[set[str]] = [
-    {"don.errors", "don.clock", "don"},
+    {"don.errors", "don.clock", "don.home"},
     {"don.model"},
     {"don.market"},
     {"don.features", "don.portfolio", "don.risk", "don.execution", "don.ledger", "don.performance"},
@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [
         "don.paper.main",
         "don.paper.store",
     },
-    {"don.config", "don.session"},
+    {"don.config", "don.session", "don.replay"},
     {"actors"},
     {"serve"},
     {"don.bench"},
@@ -81,6 +81,8 @@ MODULES = list(modules())
 
 def rank(name: str) -> int | None:
     parts = name.split(".")
+    if parts == ["don"]:
+        return 0
     for end in range(len(parts), 0, -1):
         found = RANK.get(".".join(parts[:end]))
         if found is not None:

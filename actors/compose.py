@@ -1,0 +1,150 @@
+"""From configuration and a running exchange to what a session's actors are built from."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from actors.spec import SessionSpec
+from don.clock import NS_PER_MS, Clock, interval_ns
+from don.config import DonConfig
+from don.errors import ConfigError
+from don.exchanges.ccxt_binance import BinanceGateway
+from don.exchanges.ccxt_client import GatewayConfig
+from don.features.sets import FeatureSet
+from don.model.instrument import Instrument
+from don.model.messages import SessionStart
+from don.paper.main import Ready
+from don.paper.server.identity import load_api_keys
+from don.policies import make_policy
+from don.security.secrets import Secret
+
+
+def gateway_config(config: DonConfig, ready: Ready) -> GatewayConfig:
+    """Addresses and keys of the paper exchange.
+
+    Raises:
+        ConfigError: if the exchange has no such account.
+    """
+    keys = {key.account: key for key in load_api_keys(Path(ready.state_dir))}
+    if config.account not in keys:
+        raise ConfigError(
+            f"account must be one of the exchange's ({', '.join(keys)}), was {config.account!r}"
+        )
+    key = keys[config.account]
+    return GatewayConfig(
+        rest_url=ready.rest_url,
+        ws_url=ready.stream_url,
+        ca_file=Path(ready.certificate),
+        api_key=Secret(key.key),
+        api_secret=Secret(key.secret),
+    )
+
+
+async def instruments(config: GatewayConfig, clock: Clock) -> list[Instrument]:
+    """What the exchange lists, asked once before the actors start."""
+    gateway = BinanceGateway(config, clock)
+    try:
+        return await gateway.instruments()
+    finally:
+        await gateway.close()
+
+
+def session_spec(
+    home: Path,
+    database_url: Secret,
+    session: str,
+    config: DonConfig,
+    ready: Ready,
+    gateway: GatewayConfig,
+    listed: Sequence[Instrument],
+) -> SessionSpec:
+    """Everything that the actors of a session need to know, the same for each of them."""
+    names = {i.exchange_symbol: i.symbol for i in listed}
+    symbols = config.symbols or tuple(names[name] for name in ready.symbols)
+    policy = make_policy(config.policy, config.engine.policies)
+    features = config.features.model_copy(
+        update={
+            "interval": ready.interval,
+            "names": tuple(dict.fromkeys((*config.features.names, *policy.features))),
+        }
+    )
+    feed = config.feed.model_copy(
+        update={
+            "symbols": symbols,
+            "interval": ready.interval,
+            "rest_url": ready.rest_url,
+            "ws_url": ready.stream_url,
+            "ca_file": Path(ready.certificate),
+        }
+    )
+    return SessionSpec(
+        home=home,
+        database_url=database_url,
+        session=session,
+        account=config.account,
+        symbols=symbols,
+        interval_ns=interval_ns(ready.interval),
+        config=config.model_copy(update={"features": features}),
+        gateway=gateway.model_copy(update={"symbols": symbols}),
+        feed=feed,
+    )
+
+
+def first_entry(spec: SessionSpec, listed: Sequence[Instrument], now_ns: int) -> SessionStart:
+    """The session's first journal entry, still without the state that the desk carries over."""
+    features = FeatureSet(spec.config.features.names)
+    return SessionStart(
+        key=f"start:{spec.session}",
+        session=spec.session,
+        account=spec.account,
+        policy=spec.config.policy,
+        symbols=spec.symbols,
+        instruments=tuple(i for i in listed if i.symbol in spec.symbols),
+        interval_ns=spec.interval_ns,
+        feature_set=features.hash,
+        features=tuple(features.names),
+        feature_config=spec.config.features.model_dump_json(),
+        config=spec.config.engine.model_dump_json(),
+        state="",
+        ts_recv=now_ns,
+    )
+
+
+def session_view(spec: SessionSpec, listed: Sequence[Instrument], now_ns: int) -> dict[str, Any]:
+    """What runs, for the board."""
+    names = ("symbol", "exchange", "exchange_symbol", "base", "quote", "max_leverage")
+    exact = ("tick_size", "lot_size", "min_size", "max_size", "min_notional")
+    return {
+        "session": spec.session,
+        "account": spec.account,
+        "policy": spec.config.policy,
+        "exchange": spec.feed.exchange,
+        "mode": "paper",
+        "symbols": list(spec.symbols),
+        "interval_ns": spec.interval_ns,
+        "ts_start": now_ns,
+        "instruments": [
+            {name: getattr(i, name) for name in names}
+            | {name: str(getattr(i, name)) for name in (*exact, "maker_fee", "taker_fee")}
+            for i in listed
+            if i.symbol in spec.symbols
+        ],
+    }
+
+
+def session_id(now_ns: int) -> str:
+    """Nine characters of base 36 that sort by time: unique for one account, short in order ids."""
+    digits, rest = "", now_ns // NS_PER_MS
+    while rest:
+        rest, digit = divmod(rest, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return digits.rjust(9, "0")
+
+
+def ray_folder(home: Path) -> Path:
+    """Where Ray keeps its sockets: short whatever the state folder is, one for each of them."""
+    digest = hashlib.sha256(str(home).encode()).hexdigest()[:8]
+    return Path(tempfile.gettempdir()) / f"don-{os.getuid()}-{digest}"

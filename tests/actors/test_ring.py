@@ -1,0 +1,92 @@
+"""The main job, as a user runs it: real sockets, real database, real actors."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from don.storage.database import Database
+from don.storage.embedded import EmbeddedPostgres
+from support.books import assert_books_equal
+from support.desk_run import DeskRun, don
+
+pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
+KEYS = {
+    "session", "symbols", "orders", "fills", "denials", "equity", "pnl", "fees", "funding",
+    "ledger_equal", "ledger_differences", "gaps", "restarts", "decisions", "decision_ms",
+    "tick_to_order_ms",
+}  # fmt: skip
+
+
+@pytest.fixture
+def home(don_home: Path) -> Iterator[Path]:
+    yield don_home
+    EmbeddedPostgres(don_home).stop()
+
+
+def test_trades_replays_and_goes_on(home: Path) -> None:
+    run = DeskRun(home, "--no-console", "--speed", "2bar")
+    try:
+        run.wait_for("the first decisions", lambda: run.fills() >= 20, timeout=180)
+        summary = run.stop()
+    finally:
+        run.kill()
+    assert summary["exit_code"] == 0
+    assert set(summary) >= KEYS
+    assert len(summary["symbols"]) >= 5
+    assert summary["fills"] >= 20
+    assert summary["ledger_equal"] is True
+    assert summary["ledger_differences"] == []
+    assert summary["restarts"] == 0
+    assert summary["problems"] == []
+
+    replayed = don(home, "session", "replay", summary["session"], "--json")
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    found = json.loads(replayed.stdout)
+    assert found["identical"] is True
+    assert found["decisions"] == summary["decisions"]
+    assert found["snapshots"] > 0
+    assert found["targets"] > 0
+
+    again = DeskRun(home, "--no-console", "--speed", "2bar")
+    try:
+        again.wait_for_fills(1, timeout=180)
+        second = again.stop()
+    finally:
+        again.kill()
+    assert second["exit_code"] == 0
+    assert second["ledger_equal"] is True
+    assert second["session"] > summary["session"]
+    server = EmbeddedPostgres(home)
+    with Database(server.start()) as db:
+        assert_books_equal(home, db)
+    listed = json.loads(don(home, "sessions", "--json").stdout)
+    assert [row["session"] for row in listed] == [second["session"], summary["session"]]
+    assert {row["status"] for row in listed} == {"ended"}
+
+
+def test_a_tampered_decision_is_found(home: Path) -> None:
+    run = DeskRun(home, "--no-console", "--speed", "4bar")
+    try:
+        run.wait_for("fills", lambda: run.fills() >= 1, timeout=180)
+        session = run.stop()["session"]
+    finally:
+        run.kill()
+    with Database(EmbeddedPostgres(home).start()) as db, db.connection() as connection:
+        connection.execute("ALTER TABLE journal DISABLE TRIGGER ALL")
+        seq = connection.execute(
+            "SELECT min(seq) FROM journal WHERE kind = 'SubmitOrder'"
+        ).fetchone()[0]
+        connection.execute(
+            "UPDATE journal SET payload = replace(payload, '\"side\":\"', '\"side\":\"x') "
+            "WHERE seq = %s",
+            (seq,),
+        )
+        connection.commit()
+    replayed = don(home, "session", "replay", session, "--json")
+    assert replayed.returncode == 3, replayed.stdout + replayed.stderr
+    found = json.loads(replayed.stdout)
+    assert found["identical"] is False
+    assert found["difference"]["seq"] == seq
+    assert str(seq) in found["chain"]
