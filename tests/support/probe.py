@@ -244,7 +244,9 @@ async def running(
 async def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
     """Wait for something that announces itself to nobody."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while True:
+            if condition():
+                return
             await asyncio.sleep(0.005)
 
 

@@ -199,7 +199,7 @@ FAULTS = st.lists(st.sampled_from(list(Fault)), min_size=4, max_size=14)
 GLITCHES = st.lists(st.sampled_from(list(Glitch)), min_size=4, max_size=20)
 
 
-@settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(FAULTS, FAULTS, GLITCHES), min_size=6, max_size=6), st.integers(0, 99))
 def test_any_schedule_of_faults_ends_equal(schedules, seed):
     async def all_at_once() -> None:

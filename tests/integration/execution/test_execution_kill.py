@@ -53,6 +53,7 @@ async def trade_and_kill(venue: Venue, journal: Path, number: int, rng: random.R
         await process.wait()
 
 
+@pytest.mark.fault
 async def test_kill_minus_nine_in_mid_submit(venue, tmp_path):
     rng = random.Random(7)
     venue.faults.extend(rng.choice(WORSE) for _ in range(300))

@@ -106,7 +106,7 @@ def check(probe: Probe) -> None:
     assert final.open_orders == ()
 
 
-@pytest.mark.parametrize("decisions", [60])
+@pytest.mark.parametrize("decisions", [40])
 async def test_books_equal_the_exchange_s_through_hundreds_of_orders(tmp_path, decisions):
     probe = Probe(deposit=Decimal(100_000))
     async with (
