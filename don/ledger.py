@@ -76,10 +76,12 @@ class Ledger:
 
     def unrealized(self, marks: Mapping[str, Decimal]) -> Decimal:
         """Unrealised profit at mark prices, quote. A position that has no mark counts as zero."""
-        return sum(
-            (p.unrealized(marks[p.symbol]) for p in self.positions.values() if p.symbol in marks),
-            ZERO,
-        )
+        total = ZERO
+        for symbol, position in self.positions.items():
+            mark = marks.get(symbol)
+            if mark is not None:
+                total += position.unrealized(mark)
+        return total
 
     def equity(self, marks: Mapping[str, Decimal]) -> Decimal:
         """Balance plus unrealised profit, quote."""

@@ -160,6 +160,7 @@ class Core:
         """
         sent: list[str] = []
         denials: list[Denial] = []
+        book, gate = self.book(), self.gate()  # `book.orders` grows with each order that passes
         for index, ticket in enumerate(tickets):
             order = Order(
                 client_order_id=client_order_id(self.session, decision, index),
@@ -176,7 +177,7 @@ class Core:
                 reason=ticket.reason,
             )
             if not emergency:
-                denial = self.risk.check(order, self.book(), self.gate())
+                denial = self.risk.check(order, book, gate)
                 if denial is not None:
                     denials.append(denial)
                     continue

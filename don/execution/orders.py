@@ -70,9 +70,11 @@ class OrderBookkeeper:
 
     def __init__(self, records: Iterable[OrderRecord] = ()) -> None:
         self._records: dict[str, OrderRecord] = {r.order.client_order_id: r for r in records}
-        self._live: dict[str, None] = {
-            client_id: None for client_id, r in self._records.items() if r.in_flight
-        }
+        self._live: dict[str, None] = {}  # ids in flight, oldest first; and the same by symbol
+        self._of: dict[str, dict[str, None]] = {}
+        for record in self._records.values():
+            if record.in_flight:
+                self._track(record.order)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -86,8 +88,12 @@ class OrderBookkeeper:
 
     def in_flight(self, symbol: str | None = None) -> list[OrderRecord]:
         """Orders not settled, oldest first; of one symbol if given."""
-        live = [self._records[client_id] for client_id in self._live]
-        return live if symbol is None else [r for r in live if r.order.symbol == symbol]
+        ids = self._live if symbol is None else self._of.get(symbol, {})
+        return [self._records[client_id] for client_id in ids]
+
+    def symbols(self) -> set[str]:
+        """Symbols with orders not settled."""
+        return {symbol for symbol, ids in self._of.items() if ids}
 
     def open_ids(self) -> tuple[str, ...]:
         """Client order ids of the orders not known to be final, sorted."""
@@ -107,7 +113,7 @@ class OrderBookkeeper:
         if client_id in self._records:
             raise ValueError(f"client order id must be new, was {client_id!r}")
         self._records[client_id] = record = OrderRecord(order=order, ts_recv=ts_recv)
-        self._live[client_id] = None
+        self._track(order)
         return record
 
     def mark_cancelling(self, client_order_id: str) -> None:
@@ -196,10 +202,14 @@ class OrderBookkeeper:
         client_id = record.order.client_order_id
         self._records[client_id] = record
         if record.in_flight:
-            self._live[client_id] = None
-        else:
-            self._live.pop(client_id, None)
+            self._track(record.order)
+        elif client_id in self._live:
+            del self._live[client_id], self._of[record.order.symbol][client_id]
             self._retire()
+
+    def _track(self, order: Order) -> None:
+        self._live[order.client_order_id] = None
+        self._of.setdefault(order.symbol, {})[order.client_order_id] = None
 
     def _retire(self) -> None:
         """Forget the oldest settled orders beyond what is kept."""

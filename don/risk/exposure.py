@@ -43,7 +43,7 @@ def worst_gross(book: Book, order: Order | None = None) -> Decimal:
     """Sum over symbols of the worst |position| at mark, quote. A symbol without mark counts at
     entry.
     """
-    symbols = set(book.ledger.positions) | {r.order.symbol for r in book.orders.in_flight()}
+    symbols = set(book.ledger.positions) | book.orders.symbols()
     if order is not None:
         symbols.add(order.symbol)
     total = ZERO
