@@ -5,9 +5,10 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,9 @@ def up(
         _check_port(settings.web.port)
     with _state_folder(home):
         configure_actor(home, actor="driver", level=settings.log.level)
-        summary = _run(home, settings, duration, quiet=as_json)
+        # Ray tells of workers that died on stdout, where the document must be alone.
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            summary = _run(home, settings, duration, quiet=as_json)
     if as_json:
         print_json(summary)
     else:
