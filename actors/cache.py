@@ -81,7 +81,7 @@ class FeatureCacheActor:
 
     async def _push(self) -> None:
         async def known() -> int:
-            return await find("desk").snapshot_version.remote()
+            return int(await find("desk").snapshot_version.remote())
 
         have = await deliver(known, "ask the desk for its last snapshot")
         while True:

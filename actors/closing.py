@@ -15,7 +15,8 @@ from don.clock import NS_PER_S, Clock
 from don.log import get_logger
 from don.model.messages import Command, CommandKind
 from don.storage.database import Database
-from don.storage.queries import Latency, Queries
+from don.storage.queries import Queries
+from don.storage.rows import Latency
 from don.storage.sessions import end_session
 
 SETTLE_S = 15.0

@@ -1,7 +1,7 @@
 """A session of an account: how it starts from the last one, and how it is rebuilt and replayed.
 
-First start, recovery and replay are one path: fold the journalled inputs through a fresh engine, and
-compare every output with the recorded one, byte for byte.
+First start, recovery and replay are one path: fold the journalled inputs through a fresh engine,
+and compare every output with the recorded one, byte for byte.
 """
 
 from collections.abc import Iterable, Iterator

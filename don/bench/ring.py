@@ -147,7 +147,7 @@ def _feed(ready: dict[str, Any], on_candle: Any) -> Any:
     trust = ssl.create_default_context(cafile=ready["certificate"])
     Symbols.clear()
 
-    class Local(BinanceFutures):  # type: ignore[misc]
+    class Local(BinanceFutures):
         websocket_endpoints = [  # noqa: RUF012
             WebsocketEndpoint(ready["stream_url"], options={"ssl": trust, "compression": None})
         ]

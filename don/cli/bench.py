@@ -8,7 +8,7 @@ import typer
 from don.cli.output import err, out, print_json, table
 from don.errors import UsageError
 
-# area -> module with `rows(full) -> list[dict]`; imported only when asked for: each pulls its peer in
+# area -> module with `rows(full) -> list[dict]`; imported when asked for: each pulls its peer in
 AREAS = {
     "features": "don.bench.features",
     "matching": "don.bench.matching",

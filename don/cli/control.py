@@ -9,8 +9,8 @@ import typer
 
 from don.cli import client
 from don.cli.output import out, print_json, print_pairs, table
-from don.home import home_dir
 from don.errors import DependencyError
+from don.home import home_dir
 from don.storage.embedded import EmbeddedPostgres
 
 JSON = typer.Option(False, "--json", help="Print one JSON document and nothing else.")

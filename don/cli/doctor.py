@@ -13,8 +13,8 @@ import typer
 
 from don.cli import client
 from don.cli.output import out, print_json, table
-from don.home import home_dir
 from don.errors import ConfigError, DependencyError, DonError
+from don.home import home_dir
 from don.storage.database import Database, external_url
 from don.storage.embedded import EmbeddedPostgres
 
@@ -112,16 +112,16 @@ def _port(home: Path) -> str:
 
     config = load_config(home)
     if client.running(home) is not None:
-        return f"{config.serve.port}: Don is running"
+        return f"{config.web.port}: Don is running"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", config.serve.port))
+            probe.bind(("127.0.0.1", config.web.port))
         except OSError as error:
             raise DependencyError(
-                f"port {config.serve.port} is in use: choose another with --port"
+                f"port {config.web.port} is in use: choose another with --port"
             ) from error
-    return f"{config.serve.port} is free"
+    return f"{config.web.port} is free"
 
 
 def _database(home: Path) -> str:

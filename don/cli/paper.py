@@ -7,8 +7,8 @@ import typer
 from pydantic import ValidationError
 
 from don.cli.output import err
-from don.home import home_dir
 from don.errors import ConfigError
+from don.home import home_dir
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +28,7 @@ def paper_exchange(
     state: Path = typer.Option(None, help="Folder of its books; default: <DON_HOME>/paper."),
     reset: bool = typer.Option(False, "--reset", help="Forget accounts, orders and tape position."),
 ) -> None:
-    """Run the paper exchange: Binance USD-M futures protocol on loopback, behind it a recorded market.
+    """Run the paper exchange: Binance USD-M futures protocol on loopback, a recorded market behind.
 
     Prints one JSON line with addresses, certificate and state folder when it answers. API keys are
     in api-keys.json in the state folder.

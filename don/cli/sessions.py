@@ -9,8 +9,8 @@ import typer
 
 from don.cli.output import out, print_json, print_pairs, table
 from don.clock import iso
-from don.home import home_dir
 from don.errors import UsageError
+from don.home import home_dir
 from don.storage.database import Database, external_url
 from don.storage.embedded import EmbeddedPostgres
 
@@ -83,7 +83,7 @@ def replay(
     session: str = typer.Argument(..., help="Its id, see `don sessions`."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
-    """Re-run a session on its recorded inputs and report the first difference, or that there is none.
+    """Re-run a session on its recorded inputs and report the first difference, if there is one.
 
     Checked: the journal's hash chain; every decision and order of the engine, byte for byte; every
     target of the optimizer; every feature snapshot from the recorded market data, bit for bit.

@@ -16,15 +16,15 @@ import typer
 
 from don.cli.client import run_file
 from don.cli.output import err, out, print_json, print_pairs
-from don.home import home_dir
 from don.errors import DonError, UsageError
+from don.home import home_dir
 from don.log import configure_actor, get_logger
 from don.security.secrets import ensure_token
 from don.storage.database import external_url
 
 if TYPE_CHECKING:
-    from don.config import DonConfig
     from actors.launch import Launch
+    from don.config import DonConfig
 
 FAILED_CLOSING = 1
 DIFFERENT = 3

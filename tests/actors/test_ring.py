@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.books import assert_books_equal
+from support.desk_run import DeskRun, don
 
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
-from support.books import assert_books_equal
-from support.desk_run import DeskRun, don
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 KEYS = {
@@ -79,9 +79,8 @@ def test_a_tampered_decision_is_found(home: Path) -> None:
             "SELECT min(seq) FROM journal WHERE kind = 'SubmitOrder'"
         ).fetchone()[0]
         connection.execute(
-            "UPDATE journal SET payload = replace(payload, '\"side\":\"', '\"side\":\"x') "
-            "WHERE seq = %s",
-            (seq,),
+            "UPDATE journal SET payload = replace(payload, %s, %s) WHERE seq = %s",
+            ('"reduce_only":false', '"reduce_only":true', seq),
         )
         connection.commit()
     replayed = don(home, "session", "replay", session, "--json")

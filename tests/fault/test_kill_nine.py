@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.books import assert_books_equal
+from support.desk_run import ROLES, DeskRun, don
 
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
-from support.books import assert_books_equal
-from support.desk_run import ROLES, DeskRun, don
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
 
