@@ -1,5 +1,7 @@
 """Configuration of the decision core; its JSON travels in `SessionStart.config`. Pure."""
 
+from decimal import Decimal
+
 from pydantic import Field, ValidationError
 
 from don.errors import ConfigError
@@ -25,6 +27,8 @@ class EngineConfig(Section):
     )  # without a snapshot: data are stale, orders leave
     half_spread: float = Field(default=0.0001, ge=0)  # fraction: cost beside the taker fee ...
     spread_feature: str = "spread"  # ... unless the feature set has this one, and a value
+    # quote; above zero only for exchanges that tell entry prices rounded
+    cost_tolerance: Decimal = Field(default=Decimal(0), ge=0)
     flatten_retry_s: float = Field(default=2.0, gt=0)  # wall time between tries to close a rest
 
 

@@ -105,6 +105,7 @@ class Reporter:
             core.orders,
             activity=core.activity,
             before=core.suspicion,
+            cost_tolerance=core.config.cost_tolerance,
         )
         core.suspicion = verdict.suspicion
         if verdict.matched is None:

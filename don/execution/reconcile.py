@@ -6,17 +6,25 @@ counted between them, say the same; a final report counts at once.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from don.execution.orders import OrderBookkeeper
 from don.ledger import Ledger
 from don.model.messages import AccountReport, Difference
-from don.model.portfolio import Position
+from don.model.portfolio import ZERO, Position
 
 
 def compare(
-    report: AccountReport, ledger: Ledger, orders: OrderBookkeeper
+    report: AccountReport,
+    ledger: Ledger,
+    orders: OrderBookkeeper,
+    cost_tolerance: Decimal = ZERO,
 ) -> tuple[Difference, ...]:
-    """Every difference between the report and the books, to the last digit."""
+    """Every difference between the report and the books, to the last digit.
+
+    `cost_tolerance` (quote) is for exchanges that tell entry prices rounded; sizes and balance have
+    none.
+    """
     found: list[Difference] = []
 
     def note(what: str, ours: object, theirs: object) -> None:
@@ -31,7 +39,7 @@ def compare(
         mine, other = ledger.position(symbol), theirs.get(symbol, Position(symbol=symbol))
         if mine.size != other.size:
             note(f"position {symbol}", mine.size, other.size)
-        elif mine.cost != other.cost:
+        elif abs(mine.cost - other.cost) > cost_tolerance:
             note(f"cost {symbol}", mine.cost, other.cost)
     open_orders = tuple(sorted(report.open_orders))
     if open_orders != orders.open_ids():
@@ -64,6 +72,7 @@ def judge(
     *,
     activity: int,
     before: Suspicion | None,
+    cost_tolerance: Decimal = ZERO,
 ) -> Verdict:
     """Whether the books agree with a report, disagree, or must be looked at again.
 
@@ -73,13 +82,14 @@ def judge(
         orders: working orders.
         activity: a number that rises with each fill, payment or order event counted.
         before: the suspicion left by the report before, if any.
+        cost_tolerance: see `compare`.
     """
     if not report.final:
         if any(record.in_flight for record in orders.in_flight()):
             return Verdict(matched=None)
         if report.ts_event < ledger.activity_ts:
             return Verdict(matched=None, suspicion=before)  # taken before what we know already
-    differences = compare(report, ledger, orders)
+    differences = compare(report, ledger, orders, cost_tolerance)
     if not differences:
         return Verdict(matched=True)
     if report.final:

@@ -140,6 +140,20 @@ def test_positions_costs_and_open_orders_are_compared() -> None:
     }
 
 
+def test_cost_may_be_rounded_where_the_exchange_rounds_it() -> None:
+    config = EngineConfig(cost_tolerance=Decimal("0.00000001"))
+    desk = start_desk(session(config=config), seed=4)
+    for t in range(WARM, WARM + 10):
+        desk.bar(t)
+    for off, equal in ((1, True), (2, False)):
+        account = desk.exchange.account(desk.tick(), final=True)
+        nudged = tuple(
+            replace(p, cost=p.cost + off * Decimal("0.00000001")) for p in account.positions
+        )
+        desk.step(replace(account, positions=nudged))
+        assert desk.engine.view()["ledger_equal"] is equal
+
+
 def test_adopting_on_command_is_on_record_and_reopens_the_desk() -> None:
     desk = ready()
     desk.exchange.balance += 500
