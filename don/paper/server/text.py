@@ -8,7 +8,8 @@ _AVERAGE = Decimal("0.00000001")
 
 def number(value: Decimal) -> str:
     """A decimal in plain notation, every digit kept: what is owed is never rounded on the wire."""
-    return format(value, "f")
+    text = str(value)  # several times faster than format(), and nearly always plain already
+    return format(value, "f") if "E" in text else text
 
 
 def average(value: Decimal) -> str:
