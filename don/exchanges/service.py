@@ -198,15 +198,7 @@ class ExecutionService:
             final: mark the report as the one that closes the session.
         """
         self._check_running()
-
-        async def check() -> None:
-            while True:
-                await self._sender.idle()
-                if await self._poller.account(final=final):
-                    return
-                await asyncio.sleep(self._config.busy_s)
-
-        await self._until_done("account", check)
+        await self._until_done("account", partial(self._account, final))
 
     async def settled(self) -> None:
         """Wait until no order is under way and every report was delivered."""
@@ -311,7 +303,14 @@ class ExecutionService:
             except TimeoutError:
                 pass  # the period is over: check without being asked
             self._account_due.clear()
-            await self.check_account()
+            await self._until_done("account", partial(self._account, False))
+
+    async def _account(self, final: bool) -> None:
+        while True:
+            await self._sender.idle()
+            if await self._poller.account(final=final):
+                return
+            await asyncio.sleep(self._config.busy_s)
 
     async def _watch_fills(self) -> None:
         while True:

@@ -233,6 +233,7 @@ async def running(
         assert service.health().failure == ""
     finally:
         await service.close()
+    await service.join()  # raises if a part crashed while it closed
     left = {
         task
         for task in asyncio.all_tasks() - before
