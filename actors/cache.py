@@ -5,6 +5,8 @@ import os
 from collections import deque
 from typing import Any
 
+import pyarrow as pa
+
 from actors.delivery import deliver, run_or_die
 from actors.feed import HISTORY
 from actors.runtime import Probe, find
@@ -13,15 +15,18 @@ from don.features.cache import FeatureCache
 from don.log import configure_actor, get_logger
 from don.model.messages import FeatureSnapshot, History
 from don.model.schema import MarketBatch
+from don.storage.checkpoints import FeatureCheckpoints
 from don.storage.database import Database
 from don.storage.recorder import MarketRecorder
 
 OUTBOX = 1024  # snapshots not yet acknowledged by the desk; policy when full: block the feed
 VIEW_EVERY_S = 0.1
+CHECKPOINT_EVERY = 64  # snapshots
 
 
 class FeatureCacheActor:
-    """Record, then apply, then push. First start and recovery are one path: apply what is recorded.
+    """Record, then apply, then push. First start and recovery are one path: apply what is recorded
+    since the last checkpoint.
 
     Snapshots are a pure function of the recorded batches, so after a death the same ones come out
     again; the desk says which it has, and the rest are sent.
@@ -37,12 +42,10 @@ class FeatureCacheActor:
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        batches = 0
-        for batch in self._recorder.read():
-            self._apply(batch, record_bars=False)
-            batches += 1
-        if batches:
-            get_logger("don.cache").info("cache rebuilt from the recording", batches=batches)
+        self._turn = asyncio.Lock()
+        self._checkpoints = FeatureCheckpoints(self._db, spec.session)
+        self._saved = 0  # version of the last checkpoint
+        self._recover()
         self._sender = run_or_die(self._push(), "cache sender")
         self._viewer = run_or_die(self._publish(), "cache view")
 
@@ -57,27 +60,46 @@ class FeatureCacheActor:
 
         The feed waits for each answer before it sends the next, so batches come in order.
         """
-        await self._room.wait()
-        # A bar close leads to decisions: it must be durable before them. The write-ahead log is
-        # sequential, so what was recorded before becomes durable with it.
-        durable = "bars" in batch.tables
-        if await asyncio.to_thread(self._recorder.record, batch, durable):
-            self._apply(batch, record_bars=True)
+        async with self._turn:  # a feed that was replaced may still have a call under way
+            await self._room.wait()
+            if self._cache.version >= self._saved + CHECKPOINT_EVERY and not self._outbox:
+                # The desk has every snapshot so far, so a successor need not make them again.
+                await asyncio.to_thread(self._checkpoints.save, self._cache.checkpoint())
+                self._saved = self._cache.version
+            # A bar close leads to decisions: it must be durable before them. The write-ahead log
+            # is sequential, so what was recorded before becomes durable with it.
+            durable = "bars" in batch.tables
+            if await asyncio.to_thread(self._recorder.record, batch, durable):
+                closed = self._apply(batch)
+                if closed.num_rows:
+                    await asyncio.to_thread(self._recorder.record_bars, closed)
 
-    def _apply(self, batch: MarketBatch, *, record_bars: bool) -> None:
+    def _recover(self) -> None:
+        checkpoints, ordinal = self._checkpoints.read()
+        self._cache.restore(checkpoints)
+        self._saved = self._cache.version
+        batches = 0
+        for batch in self._recorder.read(after=ordinal):
+            self._recorder.record_bars(self._apply(batch))  # a repeat is harmless
+            batches += 1
+        if checkpoints or batches:
+            get_logger("don.cache").info(
+                "cache rebuilt", from_snapshot=self._saved, batches=batches
+            )
+
+    def _apply(self, batch: MarketBatch) -> pa.Table:
+        """Take a recorded batch in; the bars of the sets that it closed."""
         if batch.source == HISTORY:
             if not self._cache.warm:
                 self._cache.warm_up(batch.tables["bars"])
                 self._outbox.append(self._cache.history())
         else:
             self._outbox.extend(self._cache.on_batch(batch))
-            closed = self._cache.closed_bars()
-            if record_bars and closed.num_rows:
-                self._recorder.record_bars(closed)
         if len(self._outbox) >= OUTBOX:
             self._room.clear()
         if self._outbox:
             self._news.set()
+        return self._cache.closed_bars()
 
     async def _push(self) -> None:
         async def known() -> int:

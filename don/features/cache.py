@@ -8,7 +8,7 @@ missed have no micro-structure.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from don.errors import DataError
 from don.features.barsets import BarSet, BarSets
+from don.features.checkpoint import Checkpoint, freeze, thaw
 from don.features.columns import COLUMNS, PRICE, Floats
 from don.features.config import BarSource, FeatureConfig
 from don.features.sets import FeatureEngine, FeatureSet
@@ -28,6 +29,7 @@ _VALUES = (*PRICE, "trades")
 _OBSERVED = len(MICRO) - 2  # mark and rate are known without having seen the bar
 _NEEDED = {"bars", "books", "quotes"}  # a symbol with one of these stale is stale
 _WATCHED = {"trades", "quotes", "books"}  # their gaps leave a bar without micro-structure
+_REBUILT = {"_config", "_session", "symbols", "features", "_engine", "_unsaved"}  # not stored
 _CLOSE, _MARK = COLUMNS.index("close"), COLUMNS.index("mark")
 
 
@@ -57,6 +59,7 @@ class FeatureCache:
         self._gaps: set[tuple[int, int]] = set()  # (close, symbol) whose events were missed
         self._stale: tuple[str, ...] = ()
         self._closed: deque[tuple[BarSet, Floats]] = deque(maxlen=config.history)  # not fetched yet
+        self._unsaved: list[tuple[Floats, np.ndarray]] = []  # fed since the last checkpoint
 
     # ---- in --------------------------------------------------------------------------------------
 
@@ -186,6 +189,7 @@ class FeatureCache:
         self._ring_ts[self._fed % len(self._ring)] = closed.close_ns
         self._fed += 1
         self._known |= closed.present
+        self._unsaved.append((row.copy(), self._known.copy()))
         return self._engine.update(row, self._known.tolist()), micro
 
     def _snapshot(self, closed: BarSet, values: Floats) -> FeatureSnapshot:
@@ -211,6 +215,42 @@ class FeatureCache:
             mark=row[:, _MARK].copy(),
             stale=self._stale,
         )
+
+    # ---- restarts --------------------------------------------------------------------------------
+
+    def checkpoint(self) -> Checkpoint:
+        """What has come since the last checkpoint, to be stored; begins a new one."""
+        rows, known = [row for row, _ in self._unsaved], [mask for _, mask in self._unsaved]
+        N = len(self.symbols)
+        kept = {name: value for name, value in vars(self).items() if name not in _REBUILT}
+        made = Checkpoint(
+            version=self._version,
+            fed=np.stack(rows) if rows else np.empty((0, N, len(COLUMNS))),
+            known=np.stack(known) if known else np.empty((0, N), np.bool_),
+            state=freeze(kept),
+        )
+        self._unsaved = []
+        return made
+
+    def restore(self, checkpoints: Iterable[Checkpoint]) -> None:
+        """Go on where the last of these was made; all of the session's, in order, on a new cache.
+
+        Raises:
+            DataError: if the cache is not new, or the stored state cannot be read.
+        """
+        if self._fed or self._seen:
+            raise DataError("only a new feature cache can be restored")
+        last = None
+        for last in checkpoints:
+            for row, known in zip(last.fed, last.known.tolist(), strict=True):
+                self._engine.update(row, known)
+        if last is not None:
+            vars(self).update(thaw(last.state))
+
+    @property
+    def version(self) -> int:
+        """Number of the last snapshot."""
+        return self._version
 
     # ---- out -------------------------------------------------------------------------------------
 

@@ -88,9 +88,13 @@ class MarketRecorder:
                 self._unsafe_bytes += len(row.payload)
         return added
 
-    def read(self, session: str | None = None) -> Iterator[MarketBatch]:
-        """The session's batches (or another's) in the order in which they were recorded."""
-        after = 0
+    def read(self, session: str | None = None, *, after: int = 0) -> Iterator[MarketBatch]:
+        """The session's batches (or another's) in the order in which they were recorded.
+
+        Args:
+            session: whose; None: this recorder's.
+            after: only those with a greater ordinal.
+        """
         while True:
             rows: list[tuple[Any, ...]] = []
             for attempt in patient(self._patience_s):

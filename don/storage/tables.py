@@ -72,6 +72,20 @@ market_batch = sa.Table(
     sa.Index("market_batch_order", "session", "ordinal", unique=True),
 )
 
+feature_checkpoint = sa.Table(  # of the feature cache; `fed` since the checkpoint before
+    "feature_checkpoint",
+    metadata,
+    sa.Column("session", TEXT, primary_key=True),
+    sa.Column("version", BIG, primary_key=True, autoincrement=False),  # of the last snapshot
+    _column("ordinal", BIG),  # of the last market batch applied by then
+    _column("sets", sa.Integer),
+    _column("symbols", sa.Integer),
+    _column("columns", sa.Integer),
+    _column("fed", BYTEA),  # float64 [set, symbol, column]
+    _column("known", BYTEA),  # bool [set, symbol]
+    _column("state", BYTEA),
+)
+
 bar_set = sa.Table(  # all columns of the bars that closed together, exactly
     "bar_set",
     metadata,
