@@ -200,8 +200,7 @@ class Core:
         """Ask for the cancellation of every order that rests; others end by themselves."""
         resting = [r for r in self.orders.in_flight() if r.rests and not r.status.final]
         for record in resting:
-            if not record.cancelling:
-                self.cancel(record, reason)
+            self.cancel(record, reason)
         return len(resting)
 
     def record(

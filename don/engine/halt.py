@@ -55,25 +55,34 @@ class KillSwitch:
         pause = core.config.flatten_retry_s * self._backoff * NS_PER_S
         if not core.halted or wall - self._last_try < pause:
             return False
-        return bool(self._open() or flatten(core.ledger, core.orders, core.instruments))
+        left = self._open(again=True) or flatten(core.ledger, core.orders, core.instruments)
+        return bool(left)
 
     def on_time(self, *, snapshot: int = 0) -> bool:
         """Try again, with growing pauses, to close what is left. True if orders went out."""
-        if not self.due(self._core.wall):
+        core = self._core
+        if not self.due(core.wall):
             return False
-        self._sweep()
+        self._last_try = core.wall
+        self._backoff = min(2 * self._backoff, MAX_BACKOFF)
+        self._sweep(again=True)
         return self._flatten("flatten", ["a position is left"], snapshot=snapshot)
 
-    def _open(self) -> list[OrderRecord]:
-        """Orders to cancel: open ones, and those that will rest once they arrive."""
+    def _open(self, *, again: bool = False) -> list[OrderRecord]:
+        """Orders to cancel: open ones, and those that will rest once they arrive.
+
+        `again` repeats cancellations already asked for: one may have been lost on its way.
+        """
         return [
             r
             for r in self._core.orders.in_flight()
-            if not r.status.final and not r.cancelling and (r.status is OrderStatus.OPEN or r.rests)
+            if not r.status.final
+            and (again or not r.cancelling)
+            and (r.status is OrderStatus.OPEN or r.rests)
         ]
 
-    def _sweep(self) -> None:
-        for record in self._open():
+    def _sweep(self, *, again: bool = False) -> None:
+        for record in self._open(again=again):
             self._core.cancel(record, f"halted: {self._core.halt_reason}")
 
     def _flatten(
@@ -86,7 +95,5 @@ class KillSwitch:
         decision = core.next_decision()
         sent, _ = core.submit(tickets, decision, emergency=True)
         self._last_try = core.wall
-        if sent:
-            self._backoff = min(2 * self._backoff, MAX_BACKOFF)
         core.record(decision, status, reasons, snapshot=snapshot, orders=sent)
         return bool(tickets)

@@ -123,7 +123,7 @@ class Reporter:
         """Take the account as the truth; with orders of ours under way, wait for a later report."""
         core = self._core
         first = not core.ledger.adopted
-        if core.orders.in_flight() and not report.final:
+        if any(r.unsettled for r in core.orders.in_flight()) and not report.final:
             return
         differences = () if first else compare(report, core.ledger, core.orders)
         core.ledger.adopt(report.balance, report.positions, report.ts_event)

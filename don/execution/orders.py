@@ -51,6 +51,13 @@ class OrderRecord:
         return not self.status.final or self.missing > 0
 
     @property
+    def unsettled(self) -> bool:
+        """True while reports are surely under way; false also for an order that rests, all told."""
+        if self.status is OrderStatus.OPEN and self.rests:
+            return self.missing > 0
+        return self.in_flight
+
+    @property
     def rests(self) -> bool:
         """True if the order stays on the book until it is filled or cancelled."""
         order = self.order

@@ -113,7 +113,8 @@ def plan(
             if abs(rest) * mark <= config.band * equity and not _crosses(working):
                 reasons.append(f"{symbol}: working orders suffice")
                 continue
-            cancels += [r.order.client_order_id for r in working if r.rests and not r.cancelling]
+            # asked for again on each decision: a cancellation may have been lost on its way
+            cancels += [r.order.client_order_id for r in working if r.rests]
             waiting.append(symbol)
             reasons.append(f"{symbol}: waits for working orders to end")
             continue

@@ -85,7 +85,7 @@ def judge(
         cost_tolerance: see `compare`.
     """
     if not report.final:
-        if any(record.in_flight for record in orders.in_flight()):
+        if any(record.unsettled for record in orders.in_flight()):
             return Verdict(matched=None)
         if report.ts_event < ledger.activity_ts:
             return Verdict(matched=None, suspicion=before)  # taken before what we know already

@@ -138,7 +138,8 @@ class FakeExchange:
     order_id: int = 0
     fees: Decimal = Decimal(0)
     rejecting: bool = False
-    partial: float = 0.2
+    partial: float = 0.2  # how often a limit order fills in part
+    touch: float = 0.5  # how often a resting order is reached by a bar
 
     def submit(self, order: Order, wall: int) -> None:
         cid = order.client_order_id
@@ -175,7 +176,7 @@ class FakeExchange:
         """A new price: rests may fill; every 16th bar pays funding."""
         self.now, self.marks = ts, marks
         for cid in list(self.resting):
-            if self.rng.random() < 0.5:
+            if self.rng.random() < self.touch:
                 order, oid = self.resting.pop(cid)
                 self._fill(order, oid, order.size, wall, maker=True)
                 self._tell(order, oid, OrderStatus.FILLED, order.size, wall)

@@ -8,6 +8,7 @@ from desk_harness import SYMBOLS, Desk, session, start_desk
 
 from don.engine import Engine, EngineConfig
 from don.errors import ConfigError, JournalError
+from don.execution.planner import PlannerConfig
 from don.model.messages import (
     CancelOrder,
     CommandKind,
@@ -169,6 +170,29 @@ def test_adopting_on_command_is_on_record_and_reopens_the_desk() -> None:
     desk.bar(WARM + 10)
     desk.check()
     assert desk.engine.view()["ledger_equal"]
+
+
+def test_books_are_compared_while_orders_rest() -> None:
+    """A new session that finds its orders resting opens the desk, and replaces them."""
+    config = EngineConfig(planner=PlannerConfig(style="passive"))
+    desk = start_desk(session(config=config), seed=4)
+    desk.exchange.touch = 0.0
+    for t in range(WARM, WARM + 10):
+        desk.bar(t)
+        desk.check()
+    assert desk.exchange.resting and desk.engine.view()["ledger_equal"]
+    state = desk.engine.state()
+    after = Desk(session("s2", config=config, state=state), desk.exchange, desk.bars)
+    after.wall = desk.wall
+    after.check()
+    assert after.engine.reconciled and after.of(Difference) == []
+    before = set(after.exchange.resting)
+    after.exchange.touch = 0.5
+    for t in range(WARM + 10, WARM + 20):
+        after.bar(t)
+        after.check()
+    assert not before & set(after.exchange.resting)
+    assert after.of(Difference) == [] and after.engine.view()["ledger_equal"]
 
 
 def test_fill_of_a_stranger_is_counted_and_told() -> None:

@@ -131,6 +131,20 @@ def test_halt_cancels_resting_orders_even_when_seen_late() -> None:
     assert desk.exchange.resting == {} and desk.engine.idle
 
 
+def test_cancellation_that_was_lost_is_asked_for_again() -> None:
+    desk = start_desk(session(config=PASSIVE))
+    desk.step(desk.snapshot(WARM))
+    desk.answer()
+    desk.deliver()
+    held_back, desk.exchange.resting = desk.exchange.resting, {}
+    desk.command(CommandKind.HALT)  # the exchange never hears of it
+    desk.exchange.resting = held_back
+    for _ in range(5):
+        desk.timer(3)
+        desk.deliver()
+    assert desk.exchange.resting == {} and desk.engine.idle
+
+
 def test_flattening_that_fails_is_tried_again_with_growing_pauses() -> None:
     desk = trading()
     held, desk.exchange.positions = desk.exchange.positions, {}  # the exchange refuses every close
