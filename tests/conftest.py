@@ -75,7 +75,7 @@ def database(database_url: str) -> Iterator[Database]:
 def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
     name = f"test{next(_numbers)}"
     with psycopg.connect(server.url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     yield server.url.replace("/don?", f"/{name}?")
     with psycopg.connect(server.url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -20,7 +20,13 @@ from urllib.parse import quote
 
 import psutil
 import psycopg
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from don.errors import ConfigError, DatabaseError
 from don.storage import server_files as files
@@ -32,6 +38,7 @@ _NEW_SPACE = 256 * 2**20  # bytes that a new data folder should find
 _MIN_SPACE = 48 * 2**20  # three WAL segments: below that the server would stop at once
 _START_S = 120  # includes crash recovery of at most max_wal_size
 _ORPHANS_S = 5.0
+_PROGRAMS = ("postgres", "initdb")
 
 
 class EmbeddedPostgres:
@@ -84,7 +91,8 @@ class EmbeddedPostgres:
                 retry=retry_if_exception_type(
                     psycopg.OperationalError
                 ),  # it died as we looked at it
-                stop=stop_after_attempt(3),
+                stop=stop_after_delay(_START_S),  # it may be recovering from a child's death
+                wait=wait_fixed(0.1),
                 retry_error_callback=self._give_up,
             ):
                 with attempt:
@@ -168,7 +176,8 @@ class EmbeddedPostgres:
     def _check_programs(self, owner: pwd.struct_passwd | None) -> None:
         version = self._version(owner)
         if not version and owner:
-            system_user.grant_programs(self._programs.parent)
+            for folder in files.installed_folders(self._programs):
+                system_user.grant_programs(folder)
             version = self._version(owner)
         if not version:
             raise ConfigError(
@@ -184,11 +193,12 @@ class EmbeddedPostgres:
 
     def _version(self, owner: pwd.struct_passwd | None) -> str:
         """What the server program says of itself; empty if it cannot be run."""
-        try:
-            answer = self._run(["postgres", "--version"], owner, cwd=Path("/"))
+        try:  # initdb needs libraries that the server does not
+            answers = [self._run([name, "--version"], owner, cwd=Path("/")) for name in _PROGRAMS]
         except PermissionError:
             return ""
-        return answer.stdout.strip() if answer.returncode == 0 else ""
+        fine = all(answer.returncode == 0 for answer in answers)
+        return answers[0].stdout.strip() if fine else ""
 
     def _ensure_data(self, owner: pwd.struct_passwd | None) -> None:
         if not (self._data / "PG_VERSION").exists():

@@ -210,27 +210,23 @@ class Journal:
         self, connection: Connection, entries: list[Entry], statements: list[Statement]
     ) -> bool:
         last = Head(seq=entries[-1].seq, hash=entries[-1].hash)
+        # One short statement after another: psycopg's pipeline mode costs more than it saves here.
         try:
-            with connection.pipeline():
-                connection.execute("BEGIN", prepare=True)
+            with connection.cursor() as cursor:
+                cursor.execute("BEGIN")
                 # Waits for a transaction of ours that a broken connection may have left behind.
-                state = connection.execute(_LOCK_HEAD, (self._account,), prepare=True)
-                known = connection.execute(_KNOWN, (self._account, entries[0].key), prepare=True)
-            row = state.fetchone()
-            self._check(row, last)
-            if row is not None and row[0] == last.seq:  # an attempt before this one was committed
-                connection.execute("ROLLBACK")
-                self._head = last
-                return True
-            if known.fetchone() is not None:
-                connection.execute("ROLLBACK")
-                return False
-            with connection.pipeline():
-                connection.execute(_INSERT, _columns(entries), prepare=True, binary=True)
+                query = (self._account, entries[0].key, self._account)
+                row = cursor.execute(_LOCK_HEAD, query, prepare=True).fetchone()
+                found, known = self._checked(row, last)
+                if found == last or known:
+                    cursor.execute("ROLLBACK")
+                    self._head = found
+                    return found == last  # then an attempt before this one was committed
+                cursor.execute(_INSERT, _columns(entries), prepare=True, binary=True)
                 for statement, values in statements:
-                    connection.execute(statement, values, prepare=True)
-                connection.execute(_MOVE_HEAD, (last.seq, last.hash, self._account), prepare=True)
-                connection.execute("COMMIT", prepare=True)
+                    cursor.execute(statement, values, prepare=True)
+                cursor.execute(_MOVE_HEAD, (last.seq, last.hash, self._account), prepare=True)
+                cursor.execute("COMMIT")
         except psycopg.errors.UniqueViolation as error:
             connection.execute("ROLLBACK")
             raise JournalError(
@@ -242,11 +238,11 @@ class Journal:
         self._head = last
         return True
 
-    def _check(self, row: tuple[Any, ...] | None, last: Head) -> None:
-        """Refuse to append unless this is the writer and the head is where it left it."""
+    def _checked(self, row: tuple[Any, ...] | None, last: Head) -> tuple[Head, bool]:
+        """The head and whether the first key is known; refuses unless this is the writer."""
         if row is None:
             raise JournalError(f"journal of {self._account} lost its head: restore a backup")
-        found, epoch = Head(seq=row[0], hash=bytes(row[1])), row[2]
+        found, epoch, known = Head(seq=row[0], hash=bytes(row[1])), row[2], row[3]
         if epoch != self._epoch:
             raise JournalError(
                 f"another writer took the journal of {self._account} over (epoch {epoch}, this one "
@@ -257,6 +253,7 @@ class Journal:
                 f"journal of {self._account} is at entry {found.seq}, this writer expected "
                 f"{self._head.seq}: acquire and read it again"
             )
+        return found, known
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed or self._connection.broken:
@@ -272,8 +269,10 @@ class Journal:
             self._connection = None
 
 
-_LOCK_HEAD = "SELECT seq, hash, epoch FROM journal_head WHERE account = %s FOR UPDATE"
-_KNOWN = "SELECT 1 FROM journal WHERE account = %s AND key = %s"
+_LOCK_HEAD = """
+SELECT seq, hash, epoch, EXISTS (SELECT 1 FROM journal WHERE account = %s AND key = %s)
+FROM journal_head WHERE account = %s FOR UPDATE
+"""
 _MOVE_HEAD = "UPDATE journal_head SET seq = %s, hash = %s WHERE account = %s"
 _INSERT = """
 INSERT INTO journal (account, seq, session, kind, key, payload, ts_recv, prev_hash, hash)

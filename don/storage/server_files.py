@@ -83,17 +83,32 @@ def program_folder() -> Path:
     return folder
 
 
+def installed_folders(programs: Path) -> list[Path]:
+    """Every folder that the server's programs read: their own tree, and the libraries beside it."""
+    package = programs.parent.parent
+    libraries = package.with_name(f"{package.name}.libs")
+    return [programs.parent, *([libraries] if libraries.exists() else [])]
+
+
 def cluster_name(data: Path) -> str:
     """A name unique to a data folder; the server puts it in the titles of its processes."""
     return "don-" + hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
 
 
 def read_pid_file(data: Path) -> PidFile | None:
-    """The running server's pid file, or a stale one; None if there is none or it is cut short."""
+    """The running server's pid file, or a stale one; None if there is none or it is cut short.
+
+    Raises:
+        ConfigError: if the data folder is another user's.
+    """
     try:
         lines = (data / "postmaster.pid").read_text().splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        raise ConfigError(
+            f"{data} belongs to another user: run Don as that user, or choose another DON_HOME"
+        ) from error
     if not lines or not lines[0].strip().isdigit():
         return None
     lines += [""] * (8 - len(lines))

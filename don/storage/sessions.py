@@ -1,4 +1,4 @@
-"""How a session ends in the database; its beginning is journalled. Does I/O."""
+"""How a session ends and what is kept of it; its beginning is journalled. Does I/O."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -63,3 +63,36 @@ def interrupt_sessions(db: Database, account: str, *, ts_end: int, keep: str = "
             (ts_end, account, keep),
         ).fetchall()
     return sorted(row[0] for row in rows)
+
+
+def forget_market(db: Database, *, keep: int) -> list[str]:
+    """Drop the recorded market data of all but the newest sessions; journals are kept for ever.
+
+    A session without its recording still replays from its journal; only its features cannot be
+    recomputed any more.
+
+    Args:
+        db: the database.
+        keep: how many sessions keep their recording, at least 1; running ones always do.
+
+    Returns:
+        Ids of the sessions that lost theirs.
+
+    Raises:
+        UsageError: if keep is less than 1.
+        DatabaseError: if the database is away.
+    """
+    if keep < 1:
+        raise UsageError(f"sessions to keep must be at least 1, was {keep}")
+    with db.connection() as connection:
+        connection.execute("SET LOCAL statement_timeout = 0")
+        old = connection.execute(
+            "SELECT id FROM session WHERE status <> 'running' AND id NOT IN "
+            "(SELECT id FROM session ORDER BY ts_start DESC, id DESC LIMIT %s) "
+            "AND EXISTS (SELECT 1 FROM market_batch AS m WHERE m.session = session.id)",
+            (keep,),
+        ).fetchall()
+        names = sorted(row[0] for row in old)
+        for table in ("market_batch", "bar_set"):
+            connection.execute(f"DELETE FROM {table} WHERE session = ANY(%s)", (names,))
+    return names

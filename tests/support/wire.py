@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class Wire:
         recent = b""
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
-                recent = recent[-1000:] + data
+                recent = recent[-1000:] + data if self._marker else b""  # only what follows arm()
                 if self._marker and self._marker in recent:
                     self._marker = b""
                     seen.set()
@@ -71,8 +72,9 @@ class Wire:
         with contextlib.suppress(OSError):
             while data := server.recv(65536):
                 if seen.is_set():
-                    while not self._happened():
-                        pass
+                    end = time.monotonic() + 30
+                    while not self._happened() and time.monotonic() < end:
+                        time.sleep(0.001)
                     self._cut(client, server)
                     return
                 client.sendall(data)

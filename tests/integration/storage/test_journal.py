@@ -149,16 +149,24 @@ def test_writer_does_not_build_on_a_cut_off_chain(database: Database, journal: J
         Journal(database, ACCOUNT, "s2").acquire()
 
 
-@pytest.mark.parametrize("lose", ["request", "answer"])
+@pytest.mark.parametrize(
+    ("marker", "lose", "committed"),
+    [
+        (b"the-marker", "request", False),
+        (b"the-marker", "answer", False),
+        (b"COMMIT", "request", False),
+        (b"COMMIT", "answer", True),
+    ],
+)
 def test_connection_lost_in_an_append_counts_once(
-    wire: Wire, database: Database, lose: str
+    wire: Wire, database: Database, marker: bytes, lose: str, committed: bool
 ) -> None:
     reader = Journal(database, ACCOUNT, "s1")
     with Database(wire.url) as cut:
         journal = Journal(cut, ACCOUNT, "s1")
         journal.acquire()
         assert journal.append([note("a")])
-        wire.arm(b"the-marker", lose, lambda: reader.head().seq == 3)
+        wire.arm(marker, lose, lambda: reader.head().seq == (3 if committed else 1))
         assert journal.append([note("b", "the-marker"), note("")])
         assert wire.cuts == 1
         assert not journal.append([note("b")])
@@ -177,7 +185,7 @@ def test_fenced_while_the_answer_was_lost(wire: Wire, database: Database) -> Non
     with Database(wire.url) as cut:
         journal = Journal(cut, ACCOUNT, "s1")
         journal.acquire()
-        wire.arm(b"the-marker", "answer", taken_over)
+        wire.arm(b"COMMIT", "answer", taken_over)
         with pytest.raises(JournalError, match="another writer took"):
             journal.append([note("b", "the-marker")])
         journal.close()

@@ -9,13 +9,14 @@ import pytest
 from support.market import random_batch, random_table
 from support.wire import Wire
 
-from don.errors import DataError
+from don.errors import DataError, UsageError
 from don.model.schema import MarketBatch
 from don.storage.arrow import pack, unpack
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
 from don.storage.queries import Queries
 from don.storage.recorder import MarketRecorder
+from don.storage.sessions import forget_market
 
 pytestmark = pytest.mark.postgres
 MINUTE = 60_000_000_000
@@ -106,3 +107,21 @@ def test_damaged_block_is_named(damage: bytes | None) -> None:
     data = pack({"trades": random_table("trades", 5, np.random.default_rng(0))})
     with pytest.raises(DataError, match="recorded block"):
         unpack(data[:-5] if damage is None else damage)
+
+
+def test_old_recordings_are_dropped_and_running_ones_kept(database: Database) -> None:
+    with database.connection() as connection:
+        for number, status in enumerate(["running", "ended", "failed", "ended"]):
+            connection.execute(
+                "INSERT INTO session (id, account, policy, symbols, interval_ns, config, ts_start, "
+                "status) VALUES (%s, 'paper', '', '{}', 1, '{}', %s, %s)",
+                (f"s{number}", number, status),
+            )
+    for number in range(4):
+        MarketRecorder(database, f"s{number}", MINUTE).record(random_batch(1), sync=False)
+    assert forget_market(database, keep=1) == ["s1", "s2"]
+    assert forget_market(database, keep=1) == []
+    left = [len(list(MarketRecorder(database, f"s{n}", MINUTE).read())) for n in range(4)]
+    assert left == [1, 0, 0, 1]
+    with pytest.raises(UsageError, match="at least 1, was 0"):
+        forget_market(database, keep=0)
