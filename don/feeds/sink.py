@@ -107,7 +107,12 @@ class Sink:
         ask: float,
         ask_size: float,
     ) -> None:
-        """Best bid and ask."""
+        """Best bid and ask. A side that is empty is a state of the market, not an error."""
+        if (bid == 0.0) != (ask == 0.0) and max(bid, ask) < _INF:
+            if ts_event >= stream.last_event:
+                self._note_time(stream, ts_event, ts_recv)
+                self.stale(stream, f"the {'bid' if bid == 0.0 else 'ask'} side is empty")
+            return
         if not (0.0 < bid < ask < _INF):
             self.refuse(stream, f"quote with bid {bid} and ask {ask}")
             return
@@ -240,12 +245,15 @@ class Sink:
 
     # ---- inside ---------------------------------------------------------------------------
 
-    def _touch(self, stream: Stream, ts_event: int, ts_recv: int) -> None:
+    def _note_time(self, stream: Stream, ts_event: int, ts_recv: int) -> None:
         stream.events += 1
         stream.last_event = ts_event
         stream.last_recv = ts_recv
         if ts_event > self.exchange_now:
             self.exchange_now = ts_event
+
+    def _touch(self, stream: Stream, ts_event: int, ts_recv: int) -> None:
+        self._note_time(stream, ts_event, ts_recv)
         if stream.state is not StreamState.LIVE:
             self.live(stream)
 

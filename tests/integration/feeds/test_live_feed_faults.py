@@ -276,6 +276,21 @@ async def test_messages_that_make_no_sense_do_not_stop_the_others(exchange, open
     assert any("bid 100.2 and ask 100.1" in detail for detail in details)
 
 
+async def test_an_empty_side_is_stale_and_no_gap(exchange, open_feed):
+    collected = await open_feed()
+    await ready(collected)
+    await exchange.quote("BTCUSDT")
+    await exchange.quote("BTCUSDT", bid="0.0", ask="100.1")
+    await exchange.quote("BTCUSDT")
+    await until(lambda: len(collected.rows("quotes")) == 2)
+    said = [row for row in collected.rows("status") if row["channel"] == "quotes"]
+    said = [row for row in said if row["symbol"].startswith("BTC")]
+    assert [row["state"] for row in said][-2:] == ["stale", "live"]
+    assert said[-2]["detail"] == "the bid side is empty"
+    health = collected.feed.health()
+    assert health.gaps == 0 and health.malformed == 0
+
+
 async def test_a_defect_of_the_feed_is_raised_to_the_consumer(exchange, open_feed, monkeypatch):
     collected = await open_feed()
     await ready(collected)
