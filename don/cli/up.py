@@ -92,13 +92,13 @@ def _run(home: Path, config: "DonConfig", duration: float | None, *, quiet: bool
     from actors.launch import Launch
 
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    _stop_on_signals(stop)
     token, fresh = ensure_token(home / "token")
     if fresh and not quiet:
         out.print(f"token for commands, shown once (kept in {home / 'token'}): {token.reveal()}")
     launch = Launch(home, config, external=external_url(os.environ), progress=_progress(quiet))
     launch.start()
+    _stop_on_signals(stop)  # Ray took SIGTERM for itself
     _write_run_file(home, launch.session, "")
     try:
         if config.web.enabled and not stop.is_set():
@@ -115,6 +115,11 @@ def _run(home: Path, config: "DonConfig", duration: float | None, *, quiet: bool
         launch.stop()
         raise
     return launch.stop()
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
 
 
 def _serve(launch: "Launch") -> str:
