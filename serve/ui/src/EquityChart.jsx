@@ -103,7 +103,7 @@ function Legend({ store }) {
   return (
     <header className="legend">
       <h2>Equity</h2>
-      <span className="dim">USDT, this session</span>
+      <span className="dim unit">USDT, this session</span>
       {points.length > 0 && (
         <dl className="ohlc right">
           <dt>Change</dt>

@@ -82,7 +82,7 @@ export const PriceChart = React.memo(function PriceChart({ store, base, symbol, 
 });
 
 function Legend({ store, symbol, digits, ns, hover }) {
-  const live = useStore(store, (s) => s.market?.bars?.[symbol]);
+  const live = useStore(store, (s) => s.market?.bars?.[symbol] ?? s.market?.closed?.[symbol]);
   const quote = useStore(store, (s) => s.market?.quotes?.[symbol]);
   const stale = useStore(store, (s) => s.desk?.stale?.includes(symbol) || s.market?.stale?.includes(symbol));
   const bar = hover ?? live;

@@ -39,7 +39,7 @@ const Decision = React.memo(function Decision({ row }) {
           {row.orders.length} {row.orders.length === 1 ? "order" : "orders"}
         </span>
       </p>
-      {weights.length > 0 && (
+      {row.status !== "skipped" && weights.length > 0 && (
         <p className="weights">
           {weights.map(([symbol, weight]) => (
             <span key={symbol} title={symbol}>
@@ -52,7 +52,7 @@ const Decision = React.memo(function Decision({ row }) {
       )}
       {row.reasons.map((reason) => (
         <p key={reason} className="reason">
-          {reason}
+          {reason.replace(/(^|[\s(])-(?=\d)/g, "$1\u2212")}
         </p>
       ))}
       {byCode(row.denials).map(([code, denials]) => (
@@ -112,7 +112,9 @@ function Part({ part, open, toggle }) {
       <button type="button" className="part" aria-expanded={open} onClick={toggle} disabled={!part.streams.length}>
         <Dot state={part.state} />
         <span className="name">{part.part}</span>
-        <span className="detail">{part.detail || part.state}</span>
+        <span className="detail" title={part.detail}>
+          {part.detail || (part.state === "live" ? "" : part.state)}
+        </span>
         {part.streams.length > 0 && (
           <span className={ill ? "streams amber" : "streams"}>
             {part.streams.length - ill}/{part.streams.length}

@@ -65,7 +65,7 @@ function pastLabel(past, ns) {
 }
 
 function Row({ store, symbol, past, digits, chosen, choose }) {
-  const bar = useStore(store, (s) => s.market?.bars?.[symbol]);
+  const bar = useStore(store, (s) => s.market?.bars?.[symbol] ?? s.market?.closed?.[symbol]);
   const held = useStore(store, (s) => s.desk?.positions.find((position) => position.symbol === symbol));
   const old = past?.[0]?.open;
   const last = bar?.close ?? past?.[past.length - 1]?.close;
