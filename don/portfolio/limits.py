@@ -6,6 +6,7 @@ import numpy as np
 
 from don.portfolio.config import PortfolioConfig
 
+ROUNDING = 1e-12  # of a weight, what float sums may be off by: inside up to that is inside
 TOLERANCE = 1e-6  # of a weight, what a solver may be off by before its answer is refused
 
 
@@ -58,7 +59,7 @@ def pull_inside(
     pinned = float(np.abs(w_now[~tradable]).sum())
     inside = _shrink(np.clip(w, limits.lower, limits.upper), tradable, limits.gross, pinned)
     turnover = float(np.abs(inside - w_now).sum())
-    if turnover <= limits.turnover:
+    if turnover <= limits.turnover + ROUNDING:
         return inside
     # walk from the nearest feasible portfolio toward the one wanted as far as turnover reaches;
     # bounds and gross are convex, so every point on the way keeps them
@@ -66,7 +67,8 @@ def pull_inside(
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = 0.5 * (low + high)
-        if float(np.abs(start + middle * (inside - start) - w_now).sum()) <= limits.turnover:
+        traded = float(np.abs(start + middle * (inside - start) - w_now).sum())
+        if traded <= limits.turnover + ROUNDING:
             low = middle
         else:
             high = middle
@@ -87,6 +89,6 @@ def _shrink(w: np.ndarray, tradable: np.ndarray, gross: float, pinned: float) ->
     """Scale the tradable weights so that the sum of all |w| is at most `gross`."""
     free = float(np.abs(w[tradable]).sum())
     room = max(gross - pinned, 0.0)
-    if free <= room:
+    if free <= room + ROUNDING:
         return w
     return np.where(tradable, w * (room / free), w)

@@ -4,7 +4,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from desk_harness import SYMBOLS, Desk, session, start_desk
+from desk_harness import Desk, session, start_desk
+from fake_exchange import SYMBOLS
 
 from don.engine import Engine, EngineConfig
 from don.errors import ConfigError, JournalError

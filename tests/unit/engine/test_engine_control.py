@@ -5,7 +5,8 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from desk_harness import INSTRUMENTS, SYMBOLS, Desk, session, start_desk
+from desk_harness import Desk, session, start_desk
+from fake_exchange import INSTRUMENTS, SYMBOLS
 
 from don.engine import EngineConfig
 from don.execution.planner import PlannerConfig

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from don.model import codec
@@ -114,6 +114,13 @@ def test_limits_hold_for_any_request(
     assert solution.status is TargetStatus.OPTIMAL
 
 
+@settings(max_examples=300)
+@example(
+    np.array([0.0, -1.0, 0.0, -1.0]),
+    np.array([1.0, -1.0, 0.25, -0.046875]),
+    np.array([True, True, False, True]),
+    TIGHT,
+)
 @given(vectors, vectors, masks, st.sampled_from([TIGHT, LONG]))
 def test_pulling_inside_always_ends_inside_and_leaves_members_alone(
     w: np.ndarray, w_now: np.ndarray, tradable: np.ndarray, config: PortfolioConfig
