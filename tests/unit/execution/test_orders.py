@@ -4,7 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from don.execution.orders import FINAL_KEPT, RETIRE_BATCH, OrderBookkeeper
@@ -94,6 +94,7 @@ def life(draw: st.DrawFn) -> list[OrderReport | Fill]:
     return events
 
 
+@settings(deadline=None)
 @given(life(), st.randoms(use_true_random=False))
 def test_shuffled_and_repeated_reports_end_in_the_same_state(events: list, rng: object) -> None:
     expected, none = told(*events)
@@ -105,6 +106,7 @@ def test_shuffled_and_repeated_reports_end_in_the_same_state(events: list, rng: 
     assert book.in_flight() == []
 
 
+@settings(deadline=None)
 @given(life(), st.randoms(use_true_random=False))
 def test_on_the_way_nothing_is_lost_or_counted_twice(events: list, rng: object) -> None:
     """After any prefix: filled plus what may still come covers what will be filled in the end."""

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from don.execution.flatten import flatten
@@ -106,6 +106,7 @@ weights = st.floats(-3, 3, allow_nan=False)
 sizes = st.integers(-5000, 5000).map(lambda lots: str(Decimal(lots) * Decimal("0.001")))
 
 
+@settings(deadline=None)
 @given(weights, sizes, st.sampled_from(list(Style)))
 def test_orders_never_exceed_the_difference_they_close(w: float, held: str, style: Style) -> None:
     made_ = made([w, 0.0], ledger(BTC=held), style=style, band="0")
@@ -126,6 +127,7 @@ def test_orders_never_exceed_the_difference_they_close(w: float, held: str, styl
             assert (cap - t.price) * t.side.sign >= 0
 
 
+@settings(deadline=None)
 @given(weights, weights, sizes, st.integers(-500, 500).map(lambda n: str(Decimal(n) / 10)))
 def test_reductions_come_first_and_only_they_are_reduce_only(
     w1: float, w2: float, btc: str, eth: str

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from don.ledger import KEYS_KEPT, Ledger, LedgerState
@@ -47,6 +47,7 @@ fills = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(fills)
 def test_cash_is_conserved_to_the_last_digit(trades: list) -> None:
     """Equity at any mark equals the opening plus all cash flows plus what is held, exactly."""
@@ -63,6 +64,7 @@ def test_cash_is_conserved_to_the_last_digit(trades: list) -> None:
     assert ledger.position(BTC).size == held and (held != 0) == (BTC in ledger.positions)
 
 
+@settings(deadline=None)
 @given(fills, st.randoms(use_true_random=False))
 def test_repeats_count_once(trades: list, rng: object) -> None:
     once, twice = opened(), opened()
@@ -75,6 +77,7 @@ def test_repeats_count_once(trades: list, rng: object) -> None:
     assert once.dump() == twice.dump()
 
 
+@settings(deadline=None)
 @given(fills)
 def test_saved_and_loaded_goes_on_exactly(trades: list) -> None:
     whole, part = opened(), opened()

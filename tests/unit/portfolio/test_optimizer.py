@@ -114,7 +114,7 @@ def test_limits_hold_for_any_request(
     assert solution.status is TargetStatus.OPTIMAL
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @example(
     np.array([0.0, -1.0, 0.0, -1.0]),
     np.array([1.0, -1.0, 0.25, -0.046875]),

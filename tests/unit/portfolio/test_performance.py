@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from don.performance import YEAR_NS, max_drawdown, measure, resample, returns, sharpe, sortino
@@ -26,6 +26,7 @@ def test_a_known_curve() -> None:
     assert made.calmar == pytest.approx(made.annual_return / 0.1)
 
 
+@settings(deadline=None)
 @given(curves)
 def test_drawdown_is_the_worst_fall_between_any_two_points(equity: np.ndarray) -> None:
     n = len(equity)
@@ -33,6 +34,7 @@ def test_drawdown_is_the_worst_fall_between_any_two_points(equity: np.ndarray) -
     assert max_drawdown(equity) == pytest.approx(worst)
 
 
+@settings(deadline=None)
 @given(curves, st.floats(0.1, 10))
 def test_figures_do_not_depend_on_the_unit_of_money(equity: np.ndarray, unit: float) -> None:
     a, b = measure(equity, DAY), measure(equity * unit, DAY)

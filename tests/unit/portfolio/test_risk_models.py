@@ -26,7 +26,7 @@ def fed(close: np.ndarray, half_life: float = 20.0) -> EwmaCovariance:
     return model
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(3, 200), st.integers(1, 6), st.floats(1, 500), st.integers(0, 99))
 def test_incremental_equals_batch(T: int, N: int, half_life: float, seed: int) -> None:
     close = prices(T, N, seed)
@@ -83,6 +83,7 @@ def test_updating_does_not_touch_what_was_given() -> None:
     fed(close)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 6), st.floats(0, 1), st.integers(0, 20))
 def test_shrinking_keeps_variances_and_positive_semidefiniteness(
     N: int, weight: float, seed: int

@@ -98,6 +98,7 @@ three = st.tuples(weight, weight, weight).map(np.array)
 masks = st.sampled_from([np.array(m) for m in product([True, False], repeat=3)])
 
 
+@settings(deadline=None)
 @given(three, three, masks, st.integers(100, 10**6))
 def test_review_never_enlarges_and_keeps_the_limits(
     w: np.ndarray, held: np.ndarray, tradable: np.ndarray, equity: int
