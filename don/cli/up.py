@@ -37,7 +37,9 @@ def register(app: typer.Typer) -> None:
 
 def up(
     duration: float = typer.Option(None, min=1, help="Stop after this many seconds."),
-    tape: Path = typer.Option(None, help="Parquet of bars to replay; default: the sample."),
+    tape: list[Path] = typer.Option(
+        None, help="Parquet of bars to replay, or raw recordings (repeat); default: the sample."
+    ),
     speed: str = typer.Option(None, help="max, tape seconds per second (60), or bars (1bar)."),
     policy: str = typer.Option(None, help="momentum, mean_reversion, inverse_volatility, hold."),
     symbols: str = typer.Option(None, help="Comma-separated, such as BTC-USDT-PERP,ETH-USDT-PERP."),
@@ -65,8 +67,9 @@ def up(
     if not console:
         over.setdefault("web", {})["enabled"] = False
     settings = load_config(home, path=config, over=over)
-    if settings.paper.tape is not None and not settings.paper.tape.exists():
-        raise UsageError(f"tape {settings.paper.tape} does not exist: name a Parquet file of bars")
+    for file in settings.paper.tapes:
+        if not file.exists():
+            raise UsageError(f"tape {file} does not exist: name a Parquet file of bars")
     if settings.web.enabled:
         _check_port(settings.web.port)
     with _state_folder(home):
@@ -155,8 +158,10 @@ def _overrides(**given: Any) -> dict[str, Any]:
     }
     over: dict[str, Any] = {}
     for name, value in given.items():
-        if value is None:
+        if value is None or value == []:
             continue
+        if name == "tape":
+            value = value[0] if len(value) == 1 else tuple(value)
         if name == "symbols":
             value = [part.strip() for part in value.split(",") if part.strip()]
         *path, last = places[name]

@@ -46,7 +46,8 @@ class PaperServerConfig(Section):
     """How the paper exchange runs."""
 
     state_dir: Path | None = None  # its own folder: database, keys, certificate; must be given
-    tape: Path | None = None  # Parquet of bars; None: the sample that ships with Don
+    # Parquet of bars or trades, or raw recordings (.gz, one a symbol); None: Don's own sample
+    tape: Path | tuple[Path, ...] | None = None
     funding: Path | None = None  # Parquet of funding payments; None: beside the tape, if there
     symbols: tuple[str, ...] = ()  # as BTC-USDT-PERP or BTCUSDT; empty: all of the tape
     interval: str | None = None  # of the tape's bars; None: as found
@@ -64,6 +65,13 @@ class PaperServerConfig(Section):
     limits: LimitsConfig = LimitsConfig()
     streams: StreamConfig = StreamConfig()
     exchange: PaperConfig = PaperConfig()
+
+    @property
+    def tapes(self) -> tuple[Path, ...]:
+        """The tape's files; empty for Don's own sample."""
+        if self.tape is None:
+            return ()
+        return self.tape if isinstance(self.tape, tuple) else (self.tape,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,12 +227,15 @@ def _open_tape(config: PaperServerConfig) -> Tape:
 
 def _identity_of(config: PaperServerConfig, tape: Tape) -> dict[str, str]:
     """What must stay the same for a state folder to go on."""
-    path = config.tape or SAMPLE
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    tapes = config.tapes or (SAMPLE,)
+    digest = hashlib.sha256()
+    for path in tapes:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    names = ", ".join(path.name for path in tapes)
     rules = config.exchange
     return {
-        "tape": f"{path.name} ({digest})",
+        "tape": f"{names} ({digest.hexdigest()[:16]})",
         "symbols": " ".join(tape.symbols),
         "interval": tape.interval,
         "seed": str(config.seed),

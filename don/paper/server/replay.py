@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from don.clock import NS_PER_S, Clock
+from don.clock import NS_PER_MS, NS_PER_S, Clock
 from don.errors import UsageError
 from don.paper.events import TapeEvent
 from don.paper.server.hub import Hub
 from don.paper.server.service import ExchangeService
 
 MAX_LAG_NS = NS_PER_S  # further behind than this, the tape slows down instead of bursting
-BATCH = 256  # events applied at a time: a few ms, so that requests need not wait long
+BATCH_NS = 4 * NS_PER_MS  # how long the tape may keep requests waiting at a time
+MAX_BATCH = 256  # events applied at a time
 MAX_BACKLOG = 1 << 20  # bytes a reader may be behind at speed `max` before the tape waits
 PATIENCE_S = 10.0  # how long it waits for a reader that takes nothing at all
 
@@ -94,6 +95,7 @@ class Replay:
         self.speed = speed
         self._max_idle_ns = int(max_idle_s * NS_PER_S)
         self._held = hold
+        self._batch_size = 16
         self._paused = False
         self._wake = asyncio.Event()
         self._ahead = next(events, None)
@@ -146,7 +148,7 @@ class Replay:
             if wait_ns > 0 and self.speed.factor is not None:
                 await asyncio.sleep(wait_ns / self.speed.factor / NS_PER_S)
                 continue
-            self._service.advance(self._batch())
+            self._advance(self._batch())
             if self.speed.factor is None:
                 await self._room()
             await asyncio.sleep(0)
@@ -170,7 +172,7 @@ class Replay:
         """Whole steps of the tape that are due, few enough not to keep requests waiting."""
         steps: list[tuple[int, TapeEvent]] = []
         due = self._due()
-        while self._ahead is not None and len(steps) < BATCH:
+        while self._ahead is not None and len(steps) < self._batch_size:
             ts = self._ahead[1].ts
             if ts > due and self.speed.factor is not None:
                 break
@@ -179,6 +181,14 @@ class Replay:
                 self._ahead = next(self._events, None)
         self.applied += len(steps)
         return steps
+
+    def _advance(self, steps: list[tuple[int, TapeEvent]]) -> None:
+        """Apply a batch; size the next one by how long this one took."""
+        start = self._clock.monotonic_ns()
+        self._service.advance(steps)
+        took = max(1, self._clock.monotonic_ns() - start)
+        fitting = BATCH_NS * len(steps) // took
+        self._batch_size = max(1, min(MAX_BATCH, fitting, 2 * self._batch_size))
 
     async def _room(self) -> None:
         """Wait until no reader is far behind; cut off one that takes nothing."""
