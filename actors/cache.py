@@ -74,6 +74,11 @@ class FeatureCacheActor:
                 if closed.num_rows:
                     await asyncio.to_thread(self._recorder.record_bars, closed)
 
+    async def close(self) -> None:
+        """Make the recording durable to its last batch."""
+        async with self._turn:
+            await asyncio.to_thread(self._recorder.close)
+
     def _recover(self) -> None:
         checkpoints, ordinal = self._checkpoints.read()
         self._cache.restore(checkpoints)

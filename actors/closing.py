@@ -52,6 +52,7 @@ def close_session(
             return None
 
     ask("stop the feed", lambda: actors["feed"].close.remote())
+    ask("close the recording", lambda: actors["cache"].close.remote())
     stop = Command(
         key=f"stop:{spec.session}:{clock.now_ns()}",
         kind=CommandKind.STOP,

@@ -126,7 +126,8 @@ class Desk:
         for message in fresh:
             caused = self._engine.step(message)
             records.append(Record.of(message))
-            records += [Record.of(output, key="", ts_recv=message.ts_recv) for output in caused]
+            now = self._clock.now_ns()  # when it was decided, for the record alone
+            records += [Record.of(output, key="", ts_recv=now) for output in caused]
             outputs += caused
         try:
             if not self._journal.append(records):

@@ -35,7 +35,7 @@ from don.paper.main import Ready
 from don.security.secrets import Secret
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
-from don.storage.sessions import interrupt_sessions
+from don.storage.sessions import forget_market, interrupt_sessions
 
 READY_TIMEOUT_S = 180
 
@@ -103,6 +103,7 @@ class Launch:
         )
         with Database(url) as db:
             interrupt_sessions(db, spec.account, ts_end=self._clock.now_ns())
+            forget_market(db, keep=self._config.keep_recordings)
         self.spec = spec
         self._spawn(spec, compose.first_entry(spec, instruments, self._clock.now_ns()))
         self._watch(process)
@@ -129,6 +130,9 @@ class Launch:
                     "state_dir": self._config.paper.state_dir or self._home / "exchange",
                     "log_home": self._home,
                     "symbols": self._config.symbols or self._config.paper.symbols,
+                    "exchange": self._config.paper.exchange.model_copy(
+                        update={"accounts": (self._config.account,)}
+                    ),
                 }
             )
             process = ExchangeProcess(paper, self._home / "logs" / "exchange.stderr.log")

@@ -45,6 +45,7 @@ class DonConfig(Section):
     policy: str = "momentum"
     symbols: tuple[str, ...] = ()  # canonical, such as BTC-USDT-PERP; empty: all of the tape
     history_bars: int = Field(default=500, ge=50, le=1500)  # fetched before the first decision
+    keep_recordings: int = Field(default=30, ge=1)  # sessions whose market data stay replayable
     engine: EngineConfig = EngineConfig()
     features: FeatureConfig = FeatureConfig()
     feed: FeedConfig = FeedConfig()

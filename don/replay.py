@@ -34,7 +34,7 @@ class ReplayResult:
     inputs: int
     decisions: int
     orders: int
-    snapshots: int  # recomputed from the recorded market data and equal
+    snapshots: int  # recomputed from the recorded market data and equal; 0 if it was dropped
     targets: int  # solved again and equal
     chain: str  # "ok", or what is wrong
     difference: FirstDifference | None
@@ -88,8 +88,9 @@ def _features(
     }
     config = _feature_config(start)
     cache = FeatureCache(config, start.symbols, start.session)
-    equal = 0
+    recorded_any, equal = False, 0
     for batch in MarketRecorder(db, start.session, start.interval_ns).read():
+        recorded_any = True
         if batch.source == HISTORY:
             if cache.warm:
                 continue
@@ -111,6 +112,8 @@ def _features(
             found = _compare(entry, codec.encode(message).decode())
             if found is not None:
                 return equal, found
+    if not recorded_any:
+        return 0, None  # an old session: its recording was dropped, see `keep_recordings`
     missing = min(recorded.values(), key=lambda entry: entry.seq, default=None)
     return equal, None if missing is None else _compare(missing, "nothing")
 

@@ -152,7 +152,7 @@ class ActRequest(BaseModel):
     features: dict[str, dict[str, float | None]] = Field(
         min_length=1,
         max_length=500,
-        examples=[{"BTC-USDT-PERP": {"return_12": 0.012, "return_48": 0.031}}],
+        examples=[{"BTC-USDT-PERP": {"zscore_24": -1.4}}],
         description="symbol -> feature -> value; null while a feature warms up",
     )
     volatility: dict[str, Annotated[float, Field(ge=0)]] = Field(

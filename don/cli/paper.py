@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 
 
 def paper_exchange(
-    tape: Path = typer.Option(None, help="Parquet of bars, or a recording; default: the sample."),
+    tape: list[Path] = typer.Option(
+        None, help="Parquet of bars, or raw recordings (repeat); default: the sample."
+    ),
     port: int = typer.Option(8900, help="REST over HTTP; 0: any free one."),
     stream_port: int = typer.Option(8901, help="Streams over TLS WebSocket; 0: any free one."),
     speed: str = typer.Option("1bar", help="max, tape seconds per second (60), or bars (1bar)."),
@@ -41,7 +43,7 @@ def paper_exchange(
         config = PaperServerConfig.model_validate(
             {
                 "state_dir": folder,
-                "tape": tape,
+                "tape": (tape[0] if len(tape) == 1 else tuple(tape)) if tape else None,
                 "port": port,
                 "stream_port": stream_port,
                 "speed": speed,

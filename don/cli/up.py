@@ -47,13 +47,6 @@ def up(
     port: int = typer.Option(None, help="Port of API and console."),
     config: Path = typer.Option(None, help="TOML file instead of the state folder's don.toml."),
     console: bool = typer.Option(True, "--console/--no-console", help="Serve API and console."),
-    reset_exchange: bool = typer.Option(
-        False,
-        "--reset-exchange",
-        help="Forget the paper exchange's accounts and start its tape "
-        "anew. Needs a new --account or state folder, or the books will not match.",
-    ),
-    account: str = typer.Option(None, help="Account to trade; a new one begins with new books."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document at the end."),
 ) -> None:
     """Start database, paper exchange, actors and console; trade until Ctrl-C or SIGTERM."""
@@ -62,7 +55,6 @@ def up(
     home = home_dir()
     over = _overrides(
         tape=tape, speed=speed, policy=policy, symbols=symbols, start=start, port=port,
-        account=account, reset=reset_exchange or None,
     )  # fmt: skip
     if not console:
         over.setdefault("web", {})["enabled"] = False
@@ -150,11 +142,9 @@ def _overrides(**given: Any) -> dict[str, Any]:
         "tape": ("paper", "tape"),
         "speed": ("paper", "speed"),
         "start": ("paper", "start"),
-        "reset": ("paper", "reset"),
         "port": ("web", "port"),
         "policy": ("policy",),
         "symbols": ("symbols",),
-        "account": ("account",),
     }
     over: dict[str, Any] = {}
     for name, value in given.items():

@@ -93,6 +93,6 @@ def forget_market(db: Database, *, keep: int) -> list[str]:
             (keep,),
         ).fetchall()
         names = sorted(row[0] for row in old)
-        for table in ("market_batch", "bar_set"):
+        for table in ("market_batch", "bar_set", "feature_checkpoint"):
             connection.execute(f"DELETE FROM {table} WHERE session = ANY(%s)", (names,))
     return names

@@ -169,7 +169,9 @@ def test_policies_act_as_the_desk_would(client: httpx.Client) -> None:
 def test_observations_that_lack_something_are_refused(client: httpx.Client) -> None:
     body = {"features": {BTC: {"rsi": 1.0}}, "volatility": {BTC: 0.004}}
     missing = client.post("/v1/policies/momentum/act", json=body)
-    assert missing.status_code == 422 and "needs return_12" in missing.json()["detail"]
+    needed = make_policy("momentum", PoliciesConfig()).features
+    assert missing.status_code == 422
+    assert missing.json()["detail"].endswith(f"policy momentum needs {', '.join(needed)}")
     unsure = client.post("/v1/policies/hold/act", json=body | {"volatility": {}})
     assert unsure.json()["detail"] == f"volatility of {BTC} is missing"
     absent = client.post("/v1/policies/none/act", json=body)

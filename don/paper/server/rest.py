@@ -62,8 +62,8 @@ class RestServer:
         try:
             return self._respond(request, path, query, body)
         except Exception as error:
+            self._on_failure(error)  # first: a full disk may take no log line either
             _log.exception("request failed", method=request.method, path=path)
-            self._on_failure(error)
             text = "An unknown error occurred while processing the request."
             return _answer({"code": -1000, "msg": text}, 500, {})
 

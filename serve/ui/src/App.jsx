@@ -45,7 +45,7 @@ export function App({ store, base }) {
   const old = view.level === "lost";
   return (
     <div className={`app ${old ? "old" : ""}`} data-testid="app" data-level={view.level}>
-      <TopBar store={store} view={view} onCommand={ask} />
+      <TopBar store={store} level={view.level} short={view.short} onCommand={ask} />
       <div className="banners">
         {halted && (
           <p className="banner red" role="alert">

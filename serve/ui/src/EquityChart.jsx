@@ -5,6 +5,8 @@ import { C, chartOptions } from "./colors.js";
 import { number, percent, signed, tone } from "./format.js";
 import { useStore } from "./store.js";
 
+const EVERY_MS = 1000;
+
 // One point a bar: irregular points would bend the time axis.
 function perBar(points, step) {
   const kept = [];
@@ -17,16 +19,12 @@ function perBar(points, step) {
   return kept;
 }
 
-export function drawdowns(points) {
+function drawdowns(points) {
   let peak = -Infinity;
-  let worst = 0;
-  const curve = points.map(({ time, value }) => {
+  return points.map(({ time, value }) => {
     peak = Math.max(peak, value);
-    const down = peak > 0 ? value / peak - 1 : 0;
-    worst = Math.min(worst, down);
-    return { time, value: down };
+    return { time, value: peak > 0 ? value / peak - 1 : 0 };
   });
-  return { curve, now: curve.length ? curve[curve.length - 1].value : null, worst: curve.length ? worst : null };
 }
 
 export const EquityChart = React.memo(function EquityChart({ store }) {
@@ -68,21 +66,27 @@ export const EquityChart = React.memo(function EquityChart({ store }) {
     });
     under.priceScale().applyOptions({ scaleMargins: { top: 0.76, bottom: 0.02 } });
     let seen;
+    let timer;
     const draw = () => {
+      timer = undefined;
       const { equity: points } = store.get();
       if (points === seen) return;
       seen = points;
       const data = perBar(points, ns / 1e9);
       if (data.length) equity.applyOptions({ baseValue: { type: "price", price: data[0].value } });
       equity.setData(data);
-      under.setData(drawdowns(data).curve);
+      under.setData(drawdowns(data));
       box.current.dataset.points = data.length;
       chart.timeScale().fitContent();
     };
     draw();
-    const unsubscribe = store.subscribe(draw);
+    // a curve over days need not be drawn ten times a second
+    const unsubscribe = store.subscribe(() => {
+      timer ??= setTimeout(draw, seen?.length ? EVERY_MS : 0);
+    });
     return () => {
       unsubscribe();
+      clearTimeout(timer);
       chart.remove();
     };
   }, [store, ns]);
@@ -96,15 +100,14 @@ export const EquityChart = React.memo(function EquityChart({ store }) {
 });
 
 function Legend({ store }) {
-  const points = useStore(store, (s) => s.equity);
-  const { now, worst } = drawdowns(points);
-  const first = points[0]?.value;
-  const last = points[points.length - 1]?.value;
+  const first = useStore(store, (s) => s.equity[0]?.value);
+  const last = useStore(store, (s) => s.equity[s.equity.length - 1]?.value);
+  const { now, worst, peak } = useStore(store, (s) => s.drawdown);
   return (
     <header className="legend">
       <h2>Equity</h2>
       <span className="dim unit">USDT, this session</span>
-      {points.length > 0 && (
+      {last !== undefined && (
         <dl className="ohlc right">
           <dt>Change</dt>
           <dd className={tone(last - first)}>{signed(last - first)}</dd>
@@ -113,7 +116,7 @@ function Legend({ store }) {
           <dt>Worst</dt>
           <dd>{percent(worst)}</dd>
           <dt>High</dt>
-          <dd>{number(points.reduce((high, point) => Math.max(high, point.value), -Infinity))}</dd>
+          <dd>{number(peak)}</dd>
         </dl>
       )}
     </header>

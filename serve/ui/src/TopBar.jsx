@@ -1,6 +1,5 @@
 // Who trades, how it goes, whether what is shown is current, and the way to stop it.
 import React, { useEffect, useState } from "react";
-import { drawdowns } from "./EquityChart.jsx";
 import { clock, day, number, percent, signed, signedPercent, span, tone } from "./format.js";
 import { ms, useStore } from "./store.js";
 
@@ -37,11 +36,10 @@ export function verdict(link, ages, hasDesk, now) {
   return { level: "live", short: "live", long: "" };
 }
 
-export function TopBar({ store, view, onCommand }) {
+export const TopBar = React.memo(function TopBar({ store, level, short, onCommand }) {
   const desk = useStore(store, (s) => s.desk);
   const session = useStore(store, (s) => s.session);
-  const equity = useStore(store, (s) => s.equity);
-  const { now: down, worst } = drawdowns(equity);
+  const { now: down, worst } = useStore(store, (s) => s.drawdown);
   const start = desk ? Number(desk.equity) - Number(desk.pnl) : 0;
   const gross = (desk?.positions ?? []).reduce((sum, row) => sum + Math.abs(row.weight ?? 0), 0);
   const halted = desk?.halted;
@@ -84,9 +82,9 @@ export function TopBar({ store, view, onCommand }) {
         </span>
         {desk && !desk.reconciled && <span className="tag amber">not reconciled</span>}
         {desk?.counts.differences > 0 && <span className="tag red">{desk.counts.differences} differences</span>}
-        <span className={`link ${view.level}`} role="status" data-testid="link">
+        <span className={`link ${level}`} role="status" data-testid="link">
           <i />
-          {view.short}
+          {short}
         </span>
         {halted ? (
           <button type="button" className="resume" onClick={() => onCommand("resume")}>
@@ -100,7 +98,7 @@ export function TopBar({ store, view, onCommand }) {
       </div>
     </header>
   );
-}
+});
 
 function Figure({ label, value, note, tone: kind = "", strong, title }) {
   return (

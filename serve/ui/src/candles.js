@@ -131,6 +131,9 @@ export class Candles {
           lineStyle: LineStyle.Dotted,
           title: `${order.side} ${size(order.size)}`,
         });
+    const drawn = JSON.stringify([...wanted]);
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
     for (const [key, line] of this.lines)
       if (!wanted.has(key)) {
         this.series.removePriceLine(line);

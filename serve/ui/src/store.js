@@ -18,6 +18,7 @@ const EMPTY = {
   fills: [],
   decisions: [],
   equity: [],
+  drawdown: { peak: -Infinity, now: null, worst: null },
   missing: [],
   offset: 0, // server clock - our clock, ms
 };
@@ -44,6 +45,18 @@ function withEquity(points, added) {
 }
 
 const toPoint = (row) => ({ time: ms(row.ts_event), value: Number(row.equity) });
+
+// Of the points after `from`, on top of what is known: one pass over a curve, then one step a point.
+function withDrawdown(known, points, from) {
+  let { peak, now, worst } = known;
+  for (let n = from; n < points.length; n += 1) {
+    const { value } = points[n];
+    peak = Math.max(peak, value);
+    now = peak > 0 ? value / peak - 1 : 0;
+    worst = Math.min(worst ?? 0, now);
+  }
+  return { peak, now, worst };
+}
 
 export function reduce(old, message, now) {
   const state = { ...old, link: { ...old.link, state: "live", detail: "", lastAt: now } };
@@ -75,7 +88,13 @@ export function reduce(old, message, now) {
     state.decisions = append(old.decisions, message.decisions, (d) => d.decision, MAX_DECISIONS);
     state.equity = withEquity(old.equity, (message.equity ?? []).map(toPoint));
   }
-  if (message.desk?.ts_event) state.equity = withEquity(state.equity, [toPoint(message.desk)]);
+  if (message.desk?.ts_event && message.desk.equity) state.equity = withEquity(state.equity, [toPoint(message.desk)]);
+  if (state.equity !== old.equity) {
+    const grown = message.type === "update";
+    state.drawdown = grown
+      ? withDrawdown(old.drawdown, state.equity, Math.max(0, Math.min(old.equity.length, state.equity.length) - 1))
+      : withDrawdown(EMPTY.drawdown, state.equity, 0);
+  }
   return state;
 }
 

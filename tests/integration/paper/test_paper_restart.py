@@ -1,6 +1,8 @@
 """Kill -9 of the paper exchange while it trades: nothing is lost, nothing is doubled."""
 
 import asyncio
+import contextlib
+import resource
 import signal
 import time
 from dataclasses import dataclass, field
@@ -215,3 +217,18 @@ async def test_another_market_is_not_mixed_in(tmp_path: Path) -> None:
             pass
     async with served(tmp_path, symbols=["BTCUSDT"], reset=True) as ready:
         assert ready.symbols == ("BTCUSDT",)
+
+
+async def test_what_cannot_be_stored_did_not_happen(tmp_path: Path) -> None:
+    """A full disk: no answer is given, the process ends, and the order was never there."""
+    async with Process.started(tmp_path, **(SETTINGS | {"hold": True})) as exchange:
+        async with raw(exchange.ready) as rest:
+            assert (await trade(rest, 1))["status"] == "FILLED"
+            resource.prlimit(exchange.process.pid, resource.RLIMIT_FSIZE, (4096, 4096))
+            with contextlib.suppress(aiohttp.ClientError):
+                assert await trade(rest, 2) == {}
+        assert await asyncio.wait_for(exchange.process.wait(), 20) == 4
+    async with served(tmp_path, **(SETTINGS | {"hold": True})) as ready, raw(ready) as rest:
+        orders = await signed(rest, "GET", PRIVATE["orders"], symbol=SYMBOL)
+        assert [order["clientOrderId"] for order in orders] == ["don-1"]
+        assert (await trade(rest, 3))["orderId"] == orders[-1]["orderId"] + 1
