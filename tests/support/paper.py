@@ -57,7 +57,9 @@ class Process:
         """A process that answers; it does not outlive the block."""
         text = config(folder, **changes).model_dump_json()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "don.paper.main", text, stdout=asyncio.subprocess.PIPE
+            *(sys.executable, "-m", "don.paper.main", text),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,  # its log is not what is tested
         )
         assert process.stdout is not None
         try:

@@ -100,7 +100,7 @@ def assemble(
         hold=hold,
         max_idle_s=max_idle_s,
     )
-    replay.stand()
+    replay.stand(known=recovered.whole)
     counts = RateLimits(limits)
     routes = [
         *MarketCalls(core, tape, publisher, store, counts).routes(),

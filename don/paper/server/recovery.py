@@ -18,7 +18,7 @@ class Recovered:
     exchange: PaperExchange
     position: int  # where the tape goes on
     trades: Sequence[Event]  # public trades shortly before
-    fresh: bool  # nothing was there before
+    whole: bool  # books and marks are there as they stood; the tape need not show them first
 
 
 def recover(store: Store, tape: Tape, config: PaperConfig) -> Recovered:
@@ -35,13 +35,14 @@ def recover(store: Store, tape: Tape, config: PaperConfig) -> Recovered:
         with store.transaction():
             store.save(replace(opening, counters=counters))
             store.save_displayed(displayed_of(exchange, tape.start))
-        return Recovered(exchange=exchange, position=tape.start, trades=(), fresh=True)
+        return Recovered(exchange=exchange, position=tape.start, trades=(), whole=False)
     position = state.counters.position
     displayed, trades = _carry_forward(store.displayed(), tape, config, position)
     if displayed is not None:
         state = replace(state, books=displayed.books, bars=displayed.bars)
     exchange = PaperExchange(tape.instruments(), config, state)
-    return Recovered(exchange=exchange, position=position, trades=trades, fresh=False)
+    whole = displayed is not None
+    return Recovered(exchange=exchange, position=position, trades=trades, whole=whole)
 
 
 def _carry_forward(

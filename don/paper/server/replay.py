@@ -111,13 +111,17 @@ class Replay:
             return ReplayState.HELD
         return ReplayState.PAUSED if self._paused else ReplayState.RUNNING
 
-    def stand(self) -> None:
-        """Apply the market as it stands where the tape goes on, before time moves."""
+    def stand(self, *, known: bool) -> None:
+        """Take in the market as it stands where the tape goes on, before time moves.
+
+        Args:
+            known: the exchange has it already, with what its customers took from the books.
+        """
         start, steps = self._service.position, []
         while self._ahead is not None and self._ahead[0] <= start:
             steps.append(self._ahead)
             self._ahead = next(self._events, None)
-        if steps:
+        if steps and not known:
             self._service.advance(steps)
 
     def pause(self) -> None:
