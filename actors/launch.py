@@ -15,7 +15,7 @@ import ray
 from ray.actor import ActorHandle
 
 from actors import compose, runtime
-from actors.board import Board
+from actors.board_actor import BoardActor
 from actors.cache import FeatureCacheActor
 from actors.closing import close_session
 from actors.desk import Desk
@@ -105,10 +105,12 @@ class Launch:
             interrupt_sessions(db, spec.account, ts_end=self._clock.now_ns())
             forget_market(db, keep=self._config.keep_recordings)
         self.spec = spec
+        # Again and again, as every view: a board that died has forgotten it.
+        view = compose.session_view(spec, instruments, self._clock.now_ns())
+        self.supervisor.announce("session", view)
         self._spawn(spec, compose.first_entry(spec, instruments, self._clock.now_ns()))
         self._watch(process)
         self._await_ready()
-        self._show("session", compose.session_view(spec, instruments, self._clock.now_ns()))
         return spec
 
     def _start_database(self) -> Secret:
@@ -141,7 +143,7 @@ class Launch:
 
     def _spawn(self, spec: SessionSpec, first: SessionStart) -> None:
         self._actors = {
-            "board": spawn("board", Board),
+            "board": spawn("board", BoardActor, spec),
             "desk": spawn("desk", Desk, spec, first),
             "optimizer": spawn("optimizer", PortfolioOptimizerActor, spec),
             "execution": spawn("execution", Execution, spec),
@@ -162,8 +164,7 @@ class Launch:
             )
         )
         for name, handle in self._actors.items():
-            if name != "board":
-                self.supervisor.watch(actor_part(name, handle))
+            self.supervisor.watch(actor_part(name, handle))
         self.supervisor.start()
         self._undo.callback(self.supervisor.stop)
 
@@ -179,7 +180,6 @@ class Launch:
     def _await_ready(self) -> None:
         """Every actor answers, the account is reconciled, market data flow."""
         waiting = dict(self._actors)
-        del waiting["board"]
         end = self._clock.monotonic_ns() + READY_TIMEOUT_S * NS_PER_S
         pause = threading.Event()
         with contextlib.ExitStack() as steps:

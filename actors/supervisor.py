@@ -37,6 +37,7 @@ class Supervisor:
         self._clock = clock
         self._show = show
         self._parts: list[Part] = []
+        self._announced: dict[str, dict[str, Any]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
         self._log = get_logger("don.supervisor")
@@ -44,6 +45,10 @@ class Supervisor:
     def watch(self, part: Part) -> None:
         """Look after a part from now on."""
         self._parts.append(part)
+
+    def announce(self, key: str, view: dict[str, Any]) -> None:
+        """Show a view again at every round."""
+        self._announced[key] = view
 
     def start(self) -> None:
         """Begin probing."""
@@ -66,7 +71,9 @@ class Supervisor:
                 if self._stop.is_set():
                     return
                 self._look_after(part)
-                self._publish(part)
+                self._put(f"health:{part.name}", _view(part))
+            for key, view in self._announced.items():
+                self._put(key, view)
 
     def _look_after(self, part: Part) -> None:
         now = self._clock.now_ns()
@@ -96,15 +103,18 @@ class Supervisor:
         except Exception:
             self._log.exception("part could not be revived yet", part=part.name)
 
-    def _publish(self, part: Part) -> None:
-        view = {
-            "part": part.name,
-            "state": part.seen.state,
-            "detail": part.seen.detail,
-            "restarts": part.restarts,
-            "streams": list(part.seen.streams),
-        }
+    def _put(self, key: str, view: dict[str, Any]) -> None:
         try:
-            self._show(f"health:{part.name}", view)
+            self._show(key, view)
         except Exception as error:
             self._log.debug("board away", error=str(error))
+
+
+def _view(part: Part) -> dict[str, Any]:
+    return {
+        "part": part.name,
+        "state": part.seen.state,
+        "detail": part.seen.detail,
+        "restarts": part.restarts,
+        "streams": list(part.seen.streams),
+    }

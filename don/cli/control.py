@@ -1,4 +1,4 @@
-"""`don down|status|halt|resume`: commands to a Don that runs."""
+"""`don down|status|halt|resume|adopt`: commands to a Don that runs."""
 
 import os
 import signal
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command()(status)
     app.command()(halt)
     app.command()(resume)
+    app.command()(adopt)
 
 
 def down(
@@ -73,8 +74,16 @@ def resume(reason: str = REASON, as_json: bool = JSON) -> None:
     _command("resume", reason, as_json)
 
 
+def adopt(
+    reason: str = typer.Option(..., "--reason", help="What was found out; kept in the journal."),
+    as_json: bool = JSON,
+) -> None:
+    """Take the exchange's account as the truth after a difference that you have understood."""
+    _command("adopt", reason, as_json)
+
+
 def _command(kind: str, reason: str, as_json: bool) -> None:
-    answer = client.post(home_dir(), f"/v1/commands/{kind}", {"reason": reason})
+    answer = client.post(home_dir(), f"/v1/commands/{kind}", {"reason": reason, "client": "cli"})
     if as_json:
         print_json(answer)
     else:

@@ -1,4 +1,4 @@
-"""Commands: halt and resume, with a token and an idempotency key."""
+"""Commands: halt, resume and adopt, with a token and an idempotency key."""
 
 import asyncio
 import uuid
@@ -65,5 +65,15 @@ def build(commander: Commander, gate: Gate, config: ServeConfig) -> APIRouter:
     ) -> CommandResponse:
         """Trade again after a halt."""
         return await send(CommandKind.RESUME, request, idempotency_key)
+
+    @router.post("/adopt", status_code=202)
+    async def adopt(
+        request: CommandRequest | None = None,
+        idempotency_key: Annotated[str | None, Header(pattern=KEY)] = None,
+    ) -> CommandResponse:
+        """Take the exchange's next account report as the truth, on record: the way back to trading
+        after a difference that a person has understood.
+        """
+        return await send(CommandKind.ADOPT, request, idempotency_key)
 
     return router

@@ -22,7 +22,7 @@ ROLES = {
     "desk": "ray::Desk",
     "optimizer": "ray::PortfolioOptimizerActor",
     "execution": "ray::Execution",
-    "board": "ray::Board",
+    "board": "ray::BoardActor",
 }
 
 
