@@ -264,13 +264,27 @@ def run(config: PaperServerConfig) -> int:
     try:
         if config.log_home is not None:
             configure_actor(config.log_home, actor="exchange")
-        elif not structlog.is_configured():  # stdout is for `Ready` alone
-            structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+        elif not structlog.is_configured():
+            _log_to_stderr()
         asyncio.run(main())
     except DonError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _log_to_stderr() -> None:
+    """Readable lines on stderr, for stdout is for `Ready` alone; tracebacks without local values."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def _stop_at_end_of_input(stop: asyncio.Event) -> None:
