@@ -274,7 +274,7 @@ def run(config: PaperServerConfig) -> int:
 
 
 def _log_to_stderr() -> None:
-    """Readable lines on stderr, for stdout is for `Ready` alone; tracebacks without local values."""
+    """Readable lines on stderr (stdout is for `Ready` alone), tracebacks without local values."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
