@@ -95,9 +95,13 @@ class FeatureCacheActor:
     def _apply(self, batch: MarketBatch) -> pa.Table:
         """Take a recorded batch in; the bars of the sets that it closed."""
         if batch.source == HISTORY:
-            if not self._cache.warm:
-                self._cache.warm_up(batch.tables["bars"])
-                self._outbox.append(self._cache.history())
+            if self._cache.warm:
+                return self._cache.closed_bars()
+            history = batch.tables["bars"]
+            self._cache.warm_up(history)
+            self._outbox.append(self._cache.history())
+            self._news.set()
+            return history  # kept with the session's own bars, so that charts begin before it
         else:
             self._outbox.extend(self._cache.on_batch(batch))
         if len(self._outbox) >= OUTBOX:
