@@ -11,7 +11,6 @@ from actors.delivery import deliver, run_or_die
 from actors.feed import HISTORY
 from actors.runtime import Probe, find
 from actors.spec import SessionSpec
-from don.features.cache import FeatureCache
 from don.log import configure_actor, get_logger
 from don.model.messages import FeatureSnapshot, History
 from don.model.schema import MarketBatch
@@ -34,7 +33,9 @@ class FeatureCacheActor:
 
     def __init__(self, spec: SessionSpec) -> None:
         configure_actor(spec.home, actor="cache", session=spec.session)
-        self._spec = spec
+        # Imported here: whoever holds this actor's handle imports its module, and must not pay.
+        from don.features.cache import FeatureCache
+
         self._db = Database(spec.database_url)
         self._recorder = MarketRecorder(self._db, spec.session, spec.interval_ns)
         self._cache = FeatureCache(spec.config.features, spec.symbols, spec.session)

@@ -10,8 +10,6 @@ from actors.runtime import Probe, find
 from actors.spec import SessionSpec
 from don.clock import SystemClock
 from don.exchanges.base import KnownState, Report
-from don.exchanges.ccxt_binance import BinanceGateway
-from don.exchanges.service import ExecutionService
 from don.log import configure_actor
 from don.model.messages import CancelOrder
 from don.model.order import Order
@@ -22,6 +20,10 @@ class Execution:
 
     def __init__(self, spec: SessionSpec) -> None:
         configure_actor(spec.home, actor="execution", session=spec.session)
+        # Imported here: whoever holds this actor's handle imports its module, and must not pay.
+        from don.exchanges.ccxt_binance import BinanceGateway
+        from don.exchanges.service import ExecutionService
+
         clock = SystemClock()
         gateway = BinanceGateway(spec.gateway, clock, live_confirmed=spec.live_confirmed)
         self._service = ExecutionService(gateway, spec.config.execution, clock, self._deliver)

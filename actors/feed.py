@@ -9,7 +9,6 @@ from actors.runtime import Probe, find
 from actors.spec import SessionSpec
 from don.clock import SystemClock
 from don.feeds.health import FeedHealth, FeedState
-from don.feeds.live import LiveFeed
 from don.log import configure_actor, get_logger
 from don.model.schema import MarketBatch
 
@@ -25,6 +24,9 @@ class ExchangeFeed:
 
     def __init__(self, spec: SessionSpec) -> None:
         configure_actor(spec.home, actor="feed", session=spec.session)
+        # Imported here: whoever holds this actor's handle imports its module, and must not pay.
+        from don.feeds.live import LiveFeed
+
         clock = SystemClock()
         self._history_bars = spec.config.history_bars
         source = f"{spec.feed.exchange}:{clock.now_ns() // 1_000_000:x}"

@@ -110,7 +110,6 @@ class Launch:
         self.supervisor.announce("session", view)
         self._spawn(spec, compose.first_entry(spec, instruments, self._clock.now_ns()))
         self._watch(process)
-        self._await_ready()
         return spec
 
     def _start_database(self) -> Secret:
@@ -142,14 +141,18 @@ class Launch:
             return process, process.start()
 
     def _spawn(self, spec: SessionSpec, first: SessionStart) -> None:
-        self._actors = {
+        """Everything behind the feed first: the market begins to move with its first reader."""
+        behind = {
             "board": spawn("board", BoardActor, spec),
             "desk": spawn("desk", Desk, spec, first),
             "optimizer": spawn("optimizer", PortfolioOptimizerActor, spec),
             "execution": spawn("execution", Execution, spec),
             "cache": spawn("cache", FeatureCacheActor, spec),
-            "feed": spawn("feed", ExchangeFeed, spec),
         }
+        self._actors = behind
+        self._await_ready([name for name in behind if name != "cache"])
+        self._actors = {**behind, "feed": spawn("feed", ExchangeFeed, spec)}
+        self._await_ready(["cache", "feed"])
 
     def _watch(self, process: ExchangeProcess) -> None:
         if self._external is None:
@@ -177,9 +180,9 @@ class Launch:
     def _revive_database(self) -> None:
         self._postgres.start()
 
-    def _await_ready(self) -> None:
-        """Every actor answers, the account is reconciled, market data flow."""
-        waiting = dict(self._actors)
+    def _await_ready(self, names: list[str]) -> None:
+        """Wait until these actors say that they are live, e.g. that the account is reconciled."""
+        waiting = {name: self._actors[name] for name in names}
         end = self._clock.monotonic_ns() + READY_TIMEOUT_S * NS_PER_S
         pause = threading.Event()
         with contextlib.ExitStack() as steps:

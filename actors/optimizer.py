@@ -7,7 +7,6 @@ from actors.spec import SessionSpec
 from don.clock import NS_PER_MS, SystemClock
 from don.log import configure_actor, get_logger
 from don.model.messages import OptimizeRequest
-from don.portfolio.optimizer import PortfolioOptimizer, target_of
 
 
 class PortfolioOptimizerActor:
@@ -15,10 +14,14 @@ class PortfolioOptimizerActor:
 
     def __init__(self, spec: SessionSpec) -> None:
         configure_actor(spec.home, actor="optimizer", session=spec.session)
+        # Imported here: whoever holds this actor's handle imports its module, and must not pay.
+        from don.portfolio.optimizer import PortfolioOptimizer, target_of
+
         self._log = get_logger("don.optimizer")
         self._session = spec.session
         self._clock = SystemClock()
         self._solved = 0
+        self._target_of = target_of
         self._optimizer = PortfolioOptimizer(spec.config.engine.portfolio)
         self._optimizer.warm(len(spec.symbols))
 
@@ -31,7 +34,7 @@ class PortfolioOptimizerActor:
         started = self._clock.monotonic_ns()
         solution = self._optimizer.solve(request)
         solve_ms = (self._clock.monotonic_ns() - started) / NS_PER_MS
-        target = target_of(
+        target = self._target_of(
             request,
             solution,
             session=self._session,

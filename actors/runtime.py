@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,9 @@ def spawn(role: str, cls: type, *args: Any, key: str = "") -> ActorHandle:
     return ray.remote(cls).options(get_if_exists=True, **options).remote(*args)
 
 
+@cache
 def find(role: str, key: str = "") -> ActorHandle:
-    """The handle of a running actor.
+    """The handle of a running actor; asked once, because handles survive restarts.
 
     Raises:
         DependencyError: if there is none of that name.
