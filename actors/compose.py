@@ -12,11 +12,11 @@ from don.clock import NS_PER_MS, Clock, interval_ns
 from don.config import DonConfig
 from don.errors import ConfigError
 from don.exchanges.ccxt_binance import BinanceGateway
-from don.exchanges.ccxt_client import GatewayConfig
+from don.exchanges.config import GatewayConfig
 from don.features.sets import FeatureSet
 from don.model.instrument import Instrument
 from don.model.messages import SessionStart
-from don.paper.main import Ready
+from don.paper.server.config import Ready
 from don.paper.server.identity import load_api_keys
 from don.policies import make_policy
 from don.security.secrets import Secret

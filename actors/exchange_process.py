@@ -9,7 +9,7 @@ from pathlib import Path
 
 from don.clock import NS_PER_S, SystemClock
 from don.errors import DependencyError, DonError, UsageError
-from don.paper.main import PaperServerConfig, Ready
+from don.paper.server.config import PaperServerConfig, Ready
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 15

@@ -31,7 +31,7 @@ from don.config import DonConfig
 from don.errors import DependencyError
 from don.log import get_logger, set_session
 from don.model.messages import SessionStart
-from don.paper.main import Ready
+from don.paper.server.config import Ready
 from don.security.secrets import Secret
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres

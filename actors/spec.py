@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from don.config import DonConfig
-from don.exchanges.ccxt_client import GatewayConfig
+from don.exchanges.config import GatewayConfig
 from don.feeds.config import FeedConfig
 from don.security.secrets import Secret
 

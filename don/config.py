@@ -19,7 +19,7 @@ from don.features.config import FeatureConfig
 from don.feeds.config import FeedConfig
 from don.model.instrument import split_symbol
 from don.model.section import Section
-from don.paper.main import PaperServerConfig
+from don.paper.server.config import PaperServerConfig
 from don.policies import POLICIES
 
 CONFIG_FILE = "don.toml"
@@ -47,7 +47,7 @@ class DonConfig(Section):
     history_bars: int = Field(default=500, ge=50, le=1500)  # fetched before the first decision
     keep_recordings: int = Field(default=30, ge=1)  # sessions whose market data stay replayable
     engine: EngineConfig = EngineConfig()
-    features: FeatureConfig = FeatureConfig()
+    features: FeatureConfig = Field(default_factory=FeatureConfig)
     feed: FeedConfig = FeedConfig()
     execution: ExecutionConfig = ExecutionConfig()
     paper: PaperServerConfig = PaperServerConfig()

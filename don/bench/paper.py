@@ -20,9 +20,8 @@ from typing import Any
 
 import aiohttp
 
-from don.paper.main import PaperServerConfig
+from don.paper.server.config import LimitsConfig, PaperServerConfig
 from don.paper.server.identity import load_api_keys
-from don.paper.server.limits import LimitsConfig
 from don.paper.server.signing import ApiKey, sign
 
 RUNS = 5

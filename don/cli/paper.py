@@ -36,7 +36,8 @@ def paper_exchange(
     in api-keys.json in the state folder.
     """
     from don.config import explain
-    from don.paper.main import PaperServerConfig, run
+    from don.paper.main import run
+    from don.paper.server.config import PaperServerConfig
 
     folder = state or home_dir() / "paper"
     try:

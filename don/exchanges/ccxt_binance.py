@@ -16,7 +16,8 @@ from don.errors import ConfigError, ExchangeRefused, ExchangeUnavailable, RateLi
 from don.exchanges import binance_wire as wire
 from don.exchanges.base import StreamEvent, SubmitUnknown
 from don.exchanges.binance_errors import DUPLICATE_ORDER_ID, NO_SUCH_ORDER
-from don.exchanges.ccxt_client import CcxtClient, Endpoint, GatewayConfig
+from don.exchanges.ccxt_client import CcxtClient, Endpoint
+from don.exchanges.config import GatewayConfig
 from don.exchanges.limiter import Priority
 from don.exchanges.user_stream import UserStream
 from don.model.instrument import Instrument

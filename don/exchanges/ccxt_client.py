@@ -11,48 +11,23 @@ import logging
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import ccxt.async_support as ccxt
 import structlog
-from pydantic import Field
 
 from don.clock import NS_PER_MS, Clock
 from don.errors import ConfigError, ExchangeUnavailable, RateLimited
 from don.exchanges.binance_errors import Answer, StaleTimestamp, translate
+from don.exchanges.config import GatewayConfig
 from don.exchanges.limiter import Priority, RateLimiter
-from don.model.section import Section
-from don.security.secrets import Secret
 
 _log = structlog.get_logger(__name__)
 _answer: contextvars.ContextVar[Answer | None] = contextvars.ContextVar("don_answer", default=None)
 
 TIME_SAMPLES = 3
 TIME_ATTEMPTS = 3  # sends of one request whose time stamp the exchange refuses
-
-
-class GatewayConfig(Section):
-    """Where the exchange is and who we are there."""
-
-    rest_url: str = "http://127.0.0.1:8900"
-    ws_url: str = "wss://localhost:8901"
-    ca_file: Path | None = None  # trusted for TLS; None: the system's authorities
-    api_key: Secret = Secret("")
-    api_secret: Secret = Secret("")
-    asset: str = "USDT"  # margin asset and quote currency
-    recv_window_ms: int = Field(default=5_000, gt=0, le=60_000)
-    request_timeout_s: float = Field(default=10.0, gt=0)
-    symbols: tuple[str, ...] = ()  # instruments to trade; empty: all listed, with the fees below
-    maker_fee: Decimal = Field(default=Decimal("0.0002"), gt=-1, lt=1)
-    taker_fee: Decimal = Field(default=Decimal("0.0005"), gt=-1, lt=1)
-    keepalive_s: float = Field(default=1_200.0, gt=0)  # a listen key lives 60 min
-    ping_s: float = Field(default=10.0, gt=0)  # a stream silent to two pings is dead
-    reconnect_base_s: float = Field(default=0.25, gt=0)
-    reconnect_cap_s: float = Field(default=15.0, gt=0)
-    allow_live: bool = False  # first of two switches for hosts that are not loopback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,8 @@ from don.clock import NS_PER_S, Clock
 from don.errors import DonError
 from don.exchanges.base import StreamEvent, StreamState, StreamStatus
 from don.exchanges.binance_wire import Row
-from don.exchanges.ccxt_client import CcxtClient, Endpoint, GatewayConfig
+from don.exchanges.ccxt_client import CcxtClient, Endpoint
+from don.exchanges.config import GatewayConfig
 from don.exchanges.limiter import Priority
 
 _log = structlog.get_logger(__name__)

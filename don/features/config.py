@@ -7,7 +7,6 @@ from pydantic import Field, field_validator, model_validator
 
 from don.clock import interval_ns
 from don.errors import ConfigError
-from don.features.sets import FeatureSet
 from don.model.section import Section
 
 DEFAULT_FEATURES = (
@@ -67,6 +66,9 @@ class FeatureConfig(Section):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
+        # Imported here: whoever only carries a configuration must not load TA-Lib and the kernels.
+        from don.features.sets import FeatureSet
+
         try:
             FeatureSet(self.names)
         except ConfigError as error:

@@ -15,76 +15,28 @@ import signal
 import ssl
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import structlog
 from aiohttp import web
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from don.clock import NS_PER_S, Clock, SystemClock, parse_iso
 from don.errors import DonError, UsageError
 from don.log import configure_actor
-from don.model.section import Section
-from don.paper.config import PaperConfig
 from don.paper.sample.make_sample import SAMPLE
 from don.paper.server import identity
 from don.paper.server.assembly import Assembly, assemble
-from don.paper.server.limits import LimitsConfig
+from don.paper.server.config import PaperServerConfig, Ready
 from don.paper.server.replay import Speed
-from don.paper.server.streams import StreamConfig
 from don.paper.store import Store, reset
 from don.paper.tape import Tape, open_tape
 
 READY_FILE = "exchange.json"
 
 _log = structlog.get_logger(__name__)
-
-
-class PaperServerConfig(Section):
-    """How the paper exchange runs."""
-
-    state_dir: Path | None = None  # its own folder: database, keys, certificate; must be given
-    # Parquet of bars or trades, or raw recordings (.gz, one a symbol); None: Don's own sample
-    tape: Path | tuple[Path, ...] | None = None
-    funding: Path | None = None  # Parquet of funding payments; None: beside the tape, if there
-    symbols: tuple[str, ...] = ()  # as BTC-USDT-PERP or BTCUSDT; empty: all of the tape
-    interval: str | None = None  # of the tape's bars; None: as found
-    start: str | None = None  # ISO-8601 tape time at which a new replay begins
-    seed: int = 0  # of the expansion of bars to trades
-    speed: str = "1bar"  # max, tape seconds per second, or bars per second
-    hold: bool = True  # the tape waits for the first reader of a market stream
-    max_idle_s: float = Field(default=5.0, gt=0)  # wall time; wider gaps of the tape are jumped
-    host: str = "127.0.0.1"
-    port: int = Field(default=0, ge=0, le=65_535)  # REST; 0: any free one
-    stream_port: int = Field(default=0, ge=0, le=65_535)  # TLS WebSocket; 0: any free one
-    end_with_parent: bool = False  # stop when standard input ends
-    log_home: Path | None = None  # write the log into this state folder; None: to stderr
-    reset: bool = False  # begin anew: forget accounts, orders and the place on the tape
-    limits: LimitsConfig = LimitsConfig()
-    streams: StreamConfig = StreamConfig()
-    exchange: PaperConfig = PaperConfig()
-
-    @property
-    def tapes(self) -> tuple[Path, ...]:
-        """The tape's files; empty for Don's own sample."""
-        if self.tape is None:
-            return ()
-        return self.tape if isinstance(self.tape, tuple) else (self.tape,)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
-    """Where a running paper exchange is to be found."""
-
-    rest_url: str
-    stream_url: str
-    certificate: str  # file that clients must trust
-    state_dir: str  # `identity.load_api_keys(state_dir)` gives the keys
-    symbols: tuple[str, ...]  # the exchange's names
-    interval: str
-    pid: int
 
 
 async def serve(

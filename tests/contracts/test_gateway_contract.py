@@ -17,7 +17,7 @@ from don.clock import SystemClock
 from don.errors import ConfigError, ExchangeRefused, UsageError
 from don.exchanges.base import StreamState, StreamStatus
 from don.exchanges.ccxt_binance import BinanceGateway
-from don.exchanges.ccxt_client import GatewayConfig
+from don.exchanges.config import GatewayConfig
 from don.model.messages import FillReport, OrderReport
 from don.model.order import OrderStatus, Side
 from don.model.portfolio import ZERO, Position, apply_fill

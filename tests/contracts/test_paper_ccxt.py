@@ -9,7 +9,7 @@ import ccxt.async_support as ccxt
 import pytest
 from support.paper import SYMBOL, UNIFIED, ccxt_client, raw, served, stream
 
-from don.paper.main import Ready
+from don.paper.server.config import Ready
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from cryptofeed.exchanges import BinanceFutures
 from cryptofeed.symbols import Symbols
 from support.paper import SYMBOL, Rest, raw, served, trusting, until
 
-from don.paper.main import Ready
+from don.paper.server.config import Ready
 
 NAME = "BTC-USDT-PERP"
 NAMES = [NAME, "ETH-USDT-PERP"]

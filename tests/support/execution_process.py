@@ -18,7 +18,7 @@ from support.probe import Probe, execution_config, order
 from don.clock import SystemClock
 from don.exchanges.base import KnownState, Report
 from don.exchanges.ccxt_binance import BinanceGateway
-from don.exchanges.ccxt_client import GatewayConfig
+from don.exchanges.config import GatewayConfig
 from don.exchanges.service import ExecutionService
 from don.model.codec import decode, decode_as, encode, kind_of
 from don.model.messages import CancelOrder

@@ -14,7 +14,8 @@ from typing import Any
 import aiohttp
 import ccxt.async_support as ccxt
 
-from don.paper.main import PaperServerConfig, Ready, serve
+from don.paper.main import serve
+from don.paper.server.config import PaperServerConfig, Ready
 from don.paper.server.identity import load_api_keys
 from don.paper.server.signing import ApiKey, sign
 

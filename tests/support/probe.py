@@ -13,7 +13,7 @@ from support.venue_book import DEPOSIT, VenueOrder
 from don.clock import SystemClock
 from don.exchanges.base import KnownOrder, KnownState, Report
 from don.exchanges.ccxt_binance import BinanceGateway
-from don.exchanges.ccxt_client import GatewayConfig
+from don.exchanges.config import GatewayConfig
 from don.exchanges.sender import SendConfig
 from don.exchanges.service import ExecutionConfig, ExecutionService
 from don.model.messages import AccountReport, FillReport, FundingReport, OrderReport

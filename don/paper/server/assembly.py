@@ -10,10 +10,11 @@ from don.clock import Clock
 from don.paper.config import PaperConfig
 from don.paper.events import Kline
 from don.paper.server import wire_account
+from don.paper.server.config import LimitsConfig, StreamConfig
 from don.paper.server.conflate import kline_of
 from don.paper.server.control import ControlCalls
 from don.paper.server.hub import Hub
-from don.paper.server.limits import LimitsConfig, RateLimits
+from don.paper.server.limits import RateLimits
 from don.paper.server.listen_keys import ListenKeys
 from don.paper.server.publisher import Publisher
 from don.paper.server.recovery import recover
@@ -23,7 +24,7 @@ from don.paper.server.rest_account import AccountCalls
 from don.paper.server.rest_market import MarketCalls
 from don.paper.server.service import ExchangeService
 from don.paper.server.signing import ApiKey
-from don.paper.server.streams import StreamConfig, StreamServer
+from don.paper.server.streams import StreamServer
 from don.paper.store import Store
 from don.paper.tape import Tape
 

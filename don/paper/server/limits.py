@@ -6,16 +6,8 @@ Request weight counts per address (everybody is on loopback: per server), orders
 from dataclasses import dataclass
 
 from don.errors import ExchangeRefused
-from don.model.section import Section
 from don.paper.server import codes
-
-
-class LimitsConfig(Section):
-    """The exchange's published limits."""
-
-    weight_per_minute: int = 2_400
-    orders_per_10s: int = 300
-    orders_per_minute: int = 1_200
+from don.paper.server.config import LimitsConfig
 
 
 class _Window:

@@ -11,7 +11,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from don.clock import NS_PER_S, Clock
 from don.errors import UsageError
-from don.model.section import Section
+from don.paper.server.config import StreamConfig
 from don.paper.server.hub import Connection, Hub, frame
 from don.paper.server.names import parse_stream
 
@@ -19,16 +19,6 @@ _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 _PREFIXES = ("/public", "/market", "/private")
 _MAX_COMMAND = 16 * 1024
-
-
-class StreamConfig(Section):
-    """Limits of a stream connection; the exchange's own."""
-
-    max_streams: int = 1_024  # of one connection
-    max_commands_per_s: int = 10
-    max_buffer: int = 16 << 20  # bytes that a client may be behind before it is cut off
-    heartbeat_s: float = 180.0  # between pings; a client that does not answer is dropped
-    max_age_s: float = 86_400.0  # a connection ends after a day
 
 
 class StreamServer:

@@ -16,7 +16,7 @@ from support.probe import Probe, execution_config, finish, order
 from don.clock import SystemClock
 from don.exchanges.base import KnownState
 from don.exchanges.ccxt_binance import BinanceGateway
-from don.exchanges.ccxt_client import GatewayConfig
+from don.exchanges.config import GatewayConfig
 from don.exchanges.service import ExecutionService
 from don.model.messages import CancelOrder
 from don.model.order import OrderStatus, Side

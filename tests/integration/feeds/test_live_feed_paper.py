@@ -16,7 +16,7 @@ from don.clock import SystemClock, interval_ns
 from don.feeds.config import FeedConfig
 from don.feeds.health import StreamState
 from don.feeds.live import LiveFeed
-from don.paper.main import Ready
+from don.paper.server.config import Ready
 
 SETTINGS: dict[str, Any] = {"speed": "5bar"}  # a second
 VALUES = ("open", "high", "low", "close", "volume", "trades")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.paper import SYMBOL, Rest, api_key, raw, served
 
-from don.paper.main import Ready
+from don.paper.server.config import Ready
 from don.paper.server.signing import sign
 
 ACCOUNT = "/fapi/v3/account"

@@ -11,7 +11,7 @@ from don.errors import ConfigError, ExchangeRefused, ExchangeUnavailable, RateLi
 from don.exchanges.binance_errors import Answer, StaleTimestamp, translate
 from don.exchanges.binance_wire import order_key, order_request, plain
 from don.exchanges.ccxt_binance import BinanceGateway
-from don.exchanges.ccxt_client import GatewayConfig
+from don.exchanges.config import GatewayConfig
 from don.exchanges.lanes import Lane, Waiting
 from don.model.messages import CancelOrder
 from don.model.order import Order, OrderStatus, OrderType, Side, TimeInForce

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from don.errors import ExchangeRefused, UsageError
+from don.paper.server.config import LimitsConfig
 from don.paper.server.hub import frame
-from don.paper.server.limits import LimitsConfig, RateLimits
+from don.paper.server.limits import RateLimits
 from don.paper.server.names import Channel, parse_stream
 from don.paper.server.params import Params
 from don.paper.server.replay import Speed
