@@ -127,4 +127,5 @@ def _delay(latency: Latency) -> dict[str, Any]:
     def rounded(value: float | None) -> float | None:
         return None if value is None else round(value, 3)
 
-    return {"n": latency.n, "p50": rounded(latency.p50), "p99": rounded(latency.p99)}
+    shares = {name: rounded(getattr(latency, name)) for name in ("min", "p50", "p99", "max")}
+    return {"n": latency.n, **shares}

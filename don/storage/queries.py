@@ -245,6 +245,7 @@ class Queries:
 
         query = sa.select(
             sa.func.count(ms).label("n"),
+            sa.func.min(ms).label("min"),
             at(0.5).label("p50"),
             at(0.99).label("p99"),
             sa.func.max(ms).label("max"),

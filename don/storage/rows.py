@@ -156,7 +156,8 @@ class Latency:
     """Distribution of a delay; None where nothing was measured."""
 
     n: int
-    p50: float | None  # ms
+    min: float | None  # ms
+    p50: float | None
     p99: float | None
     max: float | None
 

@@ -1,0 +1,114 @@
+"""Mistakes of a user: one clear line, the documented exit code, nothing left behind."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+
+def don(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "don.cli.main", *arguments],
+        env={**os.environ, "DON_HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    lines = [line for line in done.stderr.splitlines() if line.startswith("don: ")]
+    assert done.returncode == code, done.stderr
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def assert_nothing_runs(home: Path) -> None:
+    left = [
+        process.info["cmdline"]
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(home) in part for part in process.info["cmdline"] or ())
+    ]
+    assert left == []
+
+
+def test_tape_that_does_not_exist(don_home: Path) -> None:
+    done = don(don_home, "up", "--tape", "/nowhere/bars.parquet")
+    assert_one_line(done, 2, "tape /nowhere/bars.parquet", "does not exist")
+    assert list(don_home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("polici = 'hold'", ["'polici'", "did you mean 'policy'"]),
+        ("[engine.risk]\nmax_order = 3", ["engine.risk.max_order", "did you mean 'max_orders'"]),
+        ("policy = 'momentun'", ["policy", "'momentun'", "did you mean momentum"]),
+        ("[web]\nport = 'x'", ["web.port", "'x'"]),
+        ("symbols = ['BTCUSDT']", ["BTC-USDT-PERP", "'BTCUSDT'"]),
+        ("policy = ", ["not TOML"]),
+    ],
+)
+def test_configuration_that_is_wrong(don_home: Path, text: str, words: list[str]) -> None:
+    (don_home / "don.toml").write_text(text)
+    done = don(don_home, "up", "--no-console")
+    assert_one_line(done, 2, "don.toml", *words)
+
+
+def test_port_in_use(don_home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = don(don_home, "up", "--port", str(port))
+    assert_one_line(done, 2, f"port {port} is in use", "--port")
+
+
+def test_state_folder_that_cannot_be(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    done = don(file / "home", "up", "--no-console")
+    assert_one_line(done, 2, "state folder", str(file / "home"), "DON_HOME")
+
+
+def test_nothing_runs(don_home: Path) -> None:
+    for command in ("status", "halt", "resume"):
+        assert_one_line(don(don_home, command), 4, "no Don runs", "don up")
+
+
+def test_doctor_names_what_is_wrong(don_home: Path) -> None:
+    (don_home / "don.toml").write_text("polici = 'hold'")
+    done = don(don_home, "doctor", "--json")
+    found = {row["check"]: row for row in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert not found["configuration"]["ok"]
+    assert "polici" in found["configuration"]["detail"]
+    assert found["disk"]["ok"]
+
+
+@pytest.mark.ray
+@pytest.mark.postgres
+@pytest.mark.timeout(400)
+def test_parts_that_cannot_start_leave_nothing_behind(don_home: Path, tmp_path: Path) -> None:
+    unknown = don(don_home, "up", "--no-console", "--symbols", "BTC-USDT-PERP,NOPE-USDT-PERP")
+    assert_one_line(unknown, 2, "NOPE")
+
+    wrong = tmp_path / "wrong.parquet"
+    pq.write_table(pa.table({"symbol": ["BTCUSDT"], "price": [1.0]}), wrong)
+    schema = don(don_home, "up", "--no-console", "--tape", str(wrong))
+    assert_one_line(schema, 2, "wrong.parquet", "column")
+
+    away = "postgresql://don:hunter2@127.0.0.1:1/don"
+    database = don(don_home, "up", "--no-console", DON_DATABASE_URL=away)
+    assert_one_line(database, 4, "127.0.0.1:1")
+    assert "hunter2" not in database.stderr + database.stdout
+
+    assert_nothing_runs(don_home)
+    assert not (don_home / "run.json").exists()
