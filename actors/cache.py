@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from actors.delivery import deliver, run_or_die
+from actors.delivery import deliver, restart_if_away, run_or_die
 from actors.feed import HISTORY
 from actors.runtime import Probe, find
 from actors.spec import SessionSpec
@@ -46,7 +46,8 @@ class FeatureCacheActor:
         self._turn = asyncio.Lock()
         self._checkpoints = FeatureCheckpoints(self._db, spec.session)
         self._saved = 0  # version of the last checkpoint
-        self._recover()
+        with restart_if_away("rebuild the cache"):
+            self._recover()
         self._sender = run_or_die(self._push(), "cache sender")
         self._viewer = run_or_die(self._publish(), "cache view")
 
@@ -61,19 +62,24 @@ class FeatureCacheActor:
 
         The feed waits for each answer before it sends the next, so batches come in order.
         """
+        # A batch whose recording is in doubt must not be left out: a successor reads what is there
         async with self._turn:  # a feed that was replaced may still have a call under way
-            await self._room.wait()
-            if self._cache.version >= self._saved + CHECKPOINT_EVERY and not self._outbox:
-                # The desk has every snapshot so far, so a successor need not make them again.
-                await asyncio.to_thread(self._checkpoints.save, self._cache.checkpoint())
-                self._saved = self._cache.version
-            # A bar close leads to decisions: it must be durable before them. The write-ahead log
-            # is sequential, so what was recorded before becomes durable with it.
-            durable = "bars" in batch.tables
-            if await asyncio.to_thread(self._recorder.record, batch, durable):
-                closed = self._apply(batch)
-                if closed.num_rows:
-                    await asyncio.to_thread(self._recorder.record_bars, closed)
+            with restart_if_away("record market data"):
+                await self._take(batch)
+
+    async def _take(self, batch: MarketBatch) -> None:
+        await self._room.wait()
+        if self._cache.version >= self._saved + CHECKPOINT_EVERY and not self._outbox:
+            # The desk has every snapshot so far, so a successor need not make them again.
+            await asyncio.to_thread(self._checkpoints.save, self._cache.checkpoint())
+            self._saved = self._cache.version
+        # A bar close leads to decisions: it must be durable before them. The write-ahead log
+        # is sequential, so what was recorded before becomes durable with it.
+        durable = "bars" in batch.tables
+        if await asyncio.to_thread(self._recorder.record, batch, durable):
+            closed = self._apply(batch)
+            if closed.num_rows:
+                await asyncio.to_thread(self._recorder.record_bars, closed)
 
     async def close(self) -> None:
         """Make the recording durable to its last batch."""

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import PendingCallsLimitExceeded, RayError
 
 from actors import events
+from actors.delivery import RESTART, restart_if_away
 from actors.runtime import Probe, find
 from actors.spec import SessionSpec
 from don.clock import NS_PER_S, SystemClock
@@ -38,6 +39,7 @@ from don.storage.journal import Journal, Record
 
 TICK_S = 1.0
 RESOLVE_AFTER_S = 3  # an intent without an answer for so long is looked up at the exchange
+KEYS_KEPT = 20_000  # spares the journal a question; forgetting one costs that question
 VIEW_EVERY_NS = NS_PER_S // 10
 
 
@@ -55,12 +57,13 @@ class Desk:
         self._clock = SystemClock()
         self._spec = spec
         self._journal = Journal(Database(spec.database_url), spec.account, spec.session)
-        self._journal.acquire()  # from here on no older desk can write
-        self._seen: set[str] = set()
+        self._seen: dict[str, None] = {}  # the newest keys taken in; older ones are in the journal
         self._last_snapshot = 0
         self._last_view = 0
         self._resolve_all = True
-        self._engine = self._recover(start)
+        with restart_if_away("rebuild the desk"):
+            self._journal.acquire()  # from here on no older desk can write
+            self._engine = self._recover(start)
         self._me = ray.get_runtime_context().current_actor
         threading.Thread(target=self._tick_for_ever, daemon=True, name="desk timer").start()
 
@@ -135,8 +138,8 @@ class Desk:
         except DonError:
             # The engine is ahead of the journal now. Crash-only: the restart reads what is true.
             self._log.exception("journal refused, restarting the desk")
-            os._exit(70)
-        self._seen.update(message.key for message in fresh)
+            os._exit(RESTART)
+        self._remember([message.key for message in fresh])
         for message in fresh:
             if isinstance(message, FeatureSnapshot):
                 self._last_snapshot = message.version
@@ -172,7 +175,6 @@ class Desk:
                     f"nothing is traded: see `don session replay {self._spec.session}`"
                 )
             self._last_snapshot = so_far.last_snapshot
-            self._seen = set(self._journal.keys(self._spec.session))
             self._log.info("desk rebuilt", inputs=so_far.inputs, outputs=so_far.outputs)
             return so_far.engine
         previous = self._journal.last_session()
@@ -187,21 +189,29 @@ class Desk:
         first = carry_over(start, carried)
         engine = Engine(first)
         self._journal.append([Record.of(first)])
-        self._seen.add(first.key)
         self._log.info("session begins", previous=previous or "none", policy=first.policy)
         return engine
 
     def _unknown(self, messages: Sequence[Input]) -> list[Input]:
         """Stamp what was never taken in; a report may be known from an earlier session."""
-        fresh = {m.key: self._stamped(m) for m in messages if m.key not in self._seen}
-        told_by_exchange = [
-            k for k, m in fresh.items() if not isinstance(m, FeatureSnapshot | Timer)
-        ]
-        if told_by_exchange:
-            repeated = self._journal.known(told_by_exchange)
-            self._seen |= repeated
+        fresh = {m.key: self._stamped(m) for m in messages if not self._is_repeat(m)}
+        # snapshots are known by their version and timers are new: the rest may be from long ago
+        asked = [key for key, m in fresh.items() if not isinstance(m, FeatureSnapshot | Timer)]
+        if asked:
+            repeated = self._journal.known(asked)
+            self._remember(repeated)
             fresh = {key: message for key, message in fresh.items() if key not in repeated}
         return list(fresh.values())
+
+    def _is_repeat(self, message: Input) -> bool:
+        if isinstance(message, FeatureSnapshot):
+            return message.version <= self._last_snapshot
+        return message.key in self._seen
+
+    def _remember(self, keys: Iterable[str]) -> None:
+        self._seen.update(dict.fromkeys(keys))
+        while len(self._seen) > KEYS_KEPT:
+            del self._seen[next(iter(self._seen))]
 
     def _stamped(self, message: Input) -> Input:
         now = self._clock.now_ns()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import ActorDiedError, RayError
 
 from actors import compose, runtime
 from actors.board_actor import BoardActor
@@ -28,7 +29,7 @@ from actors.spec import SessionSpec
 from actors.supervisor import Part, Supervisor
 from don.clock import NS_PER_S, Clock, SystemClock
 from don.config import DonConfig
-from don.errors import DependencyError
+from don.errors import DependencyError, DonError
 from don.log import get_logger, set_session
 from don.model.messages import SessionStart
 from don.paper.server.config import Ready
@@ -38,6 +39,7 @@ from don.storage.embedded import EmbeddedPostgres
 from don.storage.sessions import forget_market, interrupt_sessions
 
 READY_TIMEOUT_S = 180
+PING_S = 5  # an actor that takes longer is shown as down; the supervisor waits before it ends one
 
 
 class Launch:
@@ -190,11 +192,16 @@ class Launch:
                 steps.enter_context(self._step(name, quiet=True))
             while waiting:
                 for name, handle in list(waiting.items()):
-                    with contextlib.suppress(ray.exceptions.RayError):
-                        left = max(1.0, (end - self._clock.monotonic_ns()) / NS_PER_S)
-                        if ray.get(handle.ping.remote(), timeout=left).state == "live":
-                            del waiting[name]
-                            self._progress(name, "ready", 0.0)
+                    left = max(1.0, (end - self._clock.monotonic_ns()) / NS_PER_S)
+                    try:
+                        live = ray.get(handle.ping.remote(), timeout=left).state == "live"
+                    except ActorDiedError as error:
+                        raise _refusal(name, error) from error
+                    except RayError:
+                        live = False  # restarting, or slow: ask again until the time is up
+                    if live:
+                        del waiting[name]
+                        self._progress(name, "ready", 0.0)
                 if waiting and self._clock.monotonic_ns() > end:
                     raise DependencyError(
                         f"not ready within {READY_TIMEOUT_S} s: {', '.join(waiting)}; "
@@ -251,11 +258,21 @@ class Launch:
             self._progress(part, "ready", seconds)
 
 
+def _refusal(name: str, error: ActorDiedError) -> DonError:
+    """What an actor's constructor refused with, if it is one of ours."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DonError):
+            return cause
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    return DonError(f"{name} cannot start, see `don logs --actor {name}`: {error}")
+
+
 def actor_part(name: str, handle: ActorHandle) -> Part:
     """How the supervisor looks after an actor: Ray restarts the dead, we end what hangs."""
 
     def probe() -> Probe:
-        answer: Probe = ray.get(handle.ping.remote(), timeout=10)
+        answer: Probe = ray.get(handle.ping.remote(), timeout=PING_S)
         return answer
 
     return Part(name=name, probe=probe, revive=lambda: None, end=lambda: _end(handle))

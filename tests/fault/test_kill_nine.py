@@ -51,6 +51,17 @@ def test_every_part_dies_once(home: Path) -> None:
             kill(before)
             run.wait_for("its successor", lambda f=find, b=before: f() not in (0, b), timeout=60)
             run.wait_for_fills(2, timeout=120)
+        # The database goes first, so that desk and cache are rebuilt while it is away.
+        before = {role: run.role_pid(role) for role in ("desk", "cache")}
+        kill(run.database_pid())
+        for pid in before.values():
+            kill(pid)
+        run.wait_for(
+            "both to be back",
+            lambda: all(run.role_pid(role) not in (0, pid) for role, pid in before.items()),
+            timeout=90,
+        )
+        run.wait_for_fills(2, timeout=120)
         summary = run.stop()
     finally:
         run.kill()
