@@ -27,7 +27,7 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     found = os.environ.get("DON_CHROMIUM") or shutil.which("chromium")
     if not found:
@@ -39,12 +39,12 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world() -> World:
     return World(history=300, length=1_800)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def url(world: World) -> Iterator[str]:
     config = ServeConfig(rate_per_s=1_000, rate_burst=1_000)
     app = build_all(world, world, DeskPolicies(), Secret(TOKEN), config)
@@ -95,7 +95,7 @@ def open_page(browser: Any, url: str) -> Iterator[Callable[..., Any]]:
         watched.check()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared(browser: Any, url: str) -> Iterator[Watched]:
     watched = Watched(browser, url, 1440, 900)
     # remember the sockets, so that a test can cut them as a lost network would
