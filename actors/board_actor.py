@@ -13,7 +13,7 @@ class BoardActor(Board):
 
     def __init__(self, spec: SessionSpec) -> None:
         super().__init__()
-        configure_actor(spec.home, actor="board", session=spec.session)
+        configure_actor(spec.home, actor="board", session=spec.session, level=spec.config.log.level)
 
     async def ping(self) -> Probe:
         """Who answers."""

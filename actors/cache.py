@@ -32,7 +32,7 @@ class FeatureCacheActor:
     """
 
     def __init__(self, spec: SessionSpec) -> None:
-        configure_actor(spec.home, actor="cache", session=spec.session)
+        configure_actor(spec.home, actor="cache", session=spec.session, level=spec.config.log.level)
         # Imported here: whoever holds this actor's handle imports its module, and must not pay.
         from don.features.cache import FeatureCache
 

@@ -68,11 +68,13 @@ def close_session(
             problems.append("orders were still in flight")
             break
         pause.wait(0.05)
+    before = len(problems)
     ask("compare the account", lambda: actors["execution"].check_account.remote(True))
+    compared = len(problems) == before
     view = ask("read the desk", lambda: actors["desk"].view.remote()) or {}
     supervisor.stop()  # from here on parts may go away
     ask("close execution", lambda: actors["execution"].close.remote())
-    summary = summarise(spec, view, supervisor.restarts, problems)
+    summary = summarise(spec, view, supervisor.restarts, problems, compared=compared)
     with Database(spec.database_url) as db:
         end_session(db, spec.session, ts_end=clock.now_ns(), status="ended", summary=summary)
     progress("session", "closed", (clock.monotonic_ns() - started) / NS_PER_S)
@@ -80,7 +82,12 @@ def close_session(
 
 
 def summarise(
-    spec: SessionSpec, view: dict[str, Any], restarts: dict[str, int], problems: list[str]
+    spec: SessionSpec,
+    view: dict[str, Any],
+    restarts: dict[str, int],
+    problems: list[str],
+    *,
+    compared: bool,
 ) -> dict[str, Any]:
     """What a session came to, from the desk's view and the database."""
     with Database(spec.database_url) as db:
@@ -108,7 +115,7 @@ def summarise(
             p["symbol"]: p["size"] for p in view.get("positions", ()) if p["size"] != "0"
         },
         "halted": view.get("halted"),
-        "ledger_equal": view.get("ledger_equal") is True and not differences,
+        "ledger_equal": compared and view.get("ledger_equal") is True and not differences,
         "ledger_differences": [
             {"what": d.what, "ledger": d.ledger, "exchange": d.exchange} for d in differences
         ],

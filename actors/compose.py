@@ -84,7 +84,8 @@ def session_spec(
         home=home,
         database_url=database_url,
         session=session,
-        account=config.account,
+        # Books made anew number their trades anew: they are another account, with its own journal.
+        account=f"{config.account}-{ready.books}",
         symbols=symbols,
         interval_ns=interval_ns(ready.interval),
         config=config.model_copy(update={"features": features}),

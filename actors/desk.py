@@ -52,7 +52,7 @@ class Desk:
     """
 
     def __init__(self, spec: SessionSpec, start: SessionStart) -> None:
-        configure_actor(spec.home, actor="desk", session=spec.session)
+        configure_actor(spec.home, actor="desk", session=spec.session, level=spec.config.log.level)
         self._log = get_logger("don.desk")
         self._clock = SystemClock()
         self._spec = spec
@@ -70,12 +70,10 @@ class Desk:
     # ---- what others ask ------------------------------------------------------------------------
 
     def ping(self) -> Probe:
-        """Who answers, and whether the books are known to equal the exchange's."""
+        """Who answers. A desk whose books differ is alive: a person must be able to command it."""
         engine = self._engine
-        state, detail = ("live", "") if engine.reconciled else ("starting", "not yet reconciled")
-        if engine.halted:
-            detail = "halted"
-        return Probe(pid=os.getpid(), state=state, detail=detail)
+        detail = "" if engine.reconciled else "not trading: the books are not known to be equal"
+        return Probe(pid=os.getpid(), detail="halted" if engine.halted else detail)
 
     def snapshot_version(self) -> int:
         """The last feature snapshot taken in: the cache sends what follows."""

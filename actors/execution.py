@@ -19,7 +19,9 @@ class Execution:
     """One account at one exchange. At every start the desk's journal tells what is unfinished."""
 
     def __init__(self, spec: SessionSpec) -> None:
-        configure_actor(spec.home, actor="execution", session=spec.session)
+        configure_actor(
+            spec.home, actor="execution", session=spec.session, level=spec.config.log.level
+        )
         # Imported here: whoever holds this actor's handle imports its module, and must not pay.
         from don.exchanges.ccxt_binance import BinanceGateway
         from don.exchanges.service import ExecutionService

@@ -23,7 +23,7 @@ class ExchangeFeed:
     """
 
     def __init__(self, spec: SessionSpec) -> None:
-        configure_actor(spec.home, actor="feed", session=spec.session)
+        configure_actor(spec.home, actor="feed", session=spec.session, level=spec.config.log.level)
         # Imported here: whoever holds this actor's handle imports its module, and must not pay.
         from don.feeds.live import LiveFeed
 

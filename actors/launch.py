@@ -19,6 +19,7 @@ from actors import compose, runtime
 from actors.board_actor import BoardActor
 from actors.cache import FeatureCacheActor
 from actors.closing import close_session
+from actors.commands import waiting_commands
 from actors.desk import Desk
 from actors.exchange_process import ExchangeProcess
 from actors.execution import Execution
@@ -29,7 +30,7 @@ from actors.spec import SessionSpec
 from actors.supervisor import Part, Supervisor
 from don.clock import NS_PER_S, Clock, SystemClock
 from don.config import DonConfig
-from don.errors import DependencyError, DonError
+from don.errors import DependencyError, DonError, Interrupted
 from don.log import get_logger, set_session
 from don.model.messages import SessionStart
 from don.paper.server.config import Ready
@@ -39,6 +40,7 @@ from don.storage.embedded import EmbeddedPostgres
 from don.storage.sessions import forget_market, interrupt_sessions
 
 READY_TIMEOUT_S = 180
+COMMANDS_EVERY_S = 0.2
 PING_S = 5  # an actor that takes longer is shown as down; the supervisor waits before it ends one
 
 
@@ -52,12 +54,27 @@ class Launch:
         *,
         external: Secret | None,
         progress: Progress,
+        stop: threading.Event,
+        after_ray: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
     ) -> None:
+        """A launch; nothing starts before `start`.
+
+        Args:
+            home: the state folder, held by the caller.
+            config: of the session.
+            external: URL of a database of the user's own; None: the embedded one.
+            progress: told of every part.
+            stop: set when the user wants to stop, also while parts are starting.
+            after_ray: called once Ray runs; it takes signal handlers for itself.
+            clock: stamps and durations.
+        """
         self._home = home
         self._config = config
         self._external = external
         self._progress = progress
+        self._stop_asked = stop
+        self._after_ray = after_ray
         self._clock = clock or SystemClock()
         self._log = get_logger("don.launch")
         self._undo = contextlib.ExitStack()
@@ -83,20 +100,21 @@ class Launch:
 
     def _start(self) -> SessionSpec:
         set_session(self.session)
-        with ThreadPoolExecutor(2, thread_name_prefix="start") as pool:
+        # The exchange first: it finds most mistakes of a user, before anything heavy has started.
+        process, ready = self._start_exchange()
+        with ThreadPoolExecutor(1, thread_name_prefix="start") as pool:
             database = pool.submit(self._start_database)
-            exchange = pool.submit(self._start_exchange)
             try:
                 with self._step("ray"):
+                    self._undo.callback(self._stop_ray)
                     runtime.start_ray(compose.ray_folder(self._home))
             finally:
-                # Register what came up before any failure is raised, so that it is undone.
-                failures = [f.exception() for f in (database, exchange)]
-                self._undo.callback(self._stop_ray)
-        for failure in failures:
-            if failure is not None:
-                raise failure
-        url, (process, ready) = database.result(), exchange.result()
+                self._after_ray()
+                failure = database.exception()  # by now it is up or has failed
+        if failure is not None:
+            raise failure
+        self._check_stop()
+        url = database.result()
         with self._step("instruments"):
             gateway = compose.gateway_config(self._config, ready)
             instruments = asyncio.run(compose.instruments(gateway, self._clock))
@@ -191,6 +209,7 @@ class Launch:
             for name in waiting:
                 steps.enter_context(self._step(name, quiet=True))
             while waiting:
+                self._check_stop()
                 for name, handle in list(waiting.items()):
                     left = max(1.0, (end - self._clock.monotonic_ns()) / NS_PER_S)
                     try:
@@ -209,11 +228,24 @@ class Launch:
                     )
                 pause.wait(0.1)
 
+    def _check_stop(self) -> None:
+        if self._stop_asked.is_set():
+            raise Interrupted(
+                "stopped while starting; nothing was traded and nothing is left behind"
+            )
+
     # ---- while it runs, and its end -------------------------------------------------------------
 
-    def wait(self, stop: threading.Event, duration_s: float | None) -> bool:
-        """Let it trade until told to stop; True if the duration was up."""
-        return not stop.wait(duration_s)
+    def wait(self, duration_s: float | None) -> None:
+        """Let it trade until told to stop or the duration is up; hand commands on meanwhile."""
+        end = None if duration_s is None else self._clock.monotonic_ns() + duration_s * NS_PER_S
+        while not self._stop_asked.wait(COMMANDS_EVERY_S):
+            for path, command in waiting_commands(self._home):
+                if command is not None:
+                    ray.get(self._actors["desk"].take.remote(command), timeout=30)
+                path.unlink()
+            if end is not None and self._clock.monotonic_ns() >= end:
+                return
 
     def stop(self) -> dict[str, object]:
         """Close the session: no more decisions, resting orders cancelled, books compared.

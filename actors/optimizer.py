@@ -13,7 +13,9 @@ class PortfolioOptimizerActor:
     """Solves one request at a time and sends the target to the desk without waiting."""
 
     def __init__(self, spec: SessionSpec) -> None:
-        configure_actor(spec.home, actor="optimizer", session=spec.session)
+        configure_actor(
+            spec.home, actor="optimizer", session=spec.session, level=spec.config.log.level
+        )
         # Imported here: whoever holds this actor's handle imports its module, and must not pay.
         from don.portfolio.optimizer import PortfolioOptimizer, target_of
 

@@ -42,6 +42,7 @@ def start_ray(temp_dir: Path) -> None:
     Raises:
         DependencyError: if the cluster does not come up.
     """
+    _private(temp_dir)
     try:
         ray.init(
             address="local",
@@ -54,8 +55,20 @@ def start_ray(temp_dir: Path) -> None:
             _temp_dir=str(temp_dir),
             _node_ip_address="127.0.0.1",
         )
-    except (RuntimeError, OSError, ConnectionError) as error:
-        raise DependencyError(f"Ray did not start: {error}") from error
+    except Exception as error:  # it raises bare ones, e.g. when the machine is too slow
+        raise DependencyError(f"Ray did not start: {str(error).splitlines()[0]}") from error
+
+
+def _private(folder: Path) -> None:
+    """Have the folder, owned by us and closed to all others: whoever writes there owns the cluster.
+
+    Raises:
+        DependencyError: if it belongs to somebody else.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise DependencyError(f"{folder} belongs to somebody else: remove it")
+    folder.chmod(0o700)
 
 
 def actor_name(role: str, key: str = "") -> str:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ray.exceptions import ActorDiedError, ActorUnavailableError
+
 from actors.runtime import Probe
 from don.clock import NS_PER_S, Clock
 from don.log import get_logger
@@ -28,6 +30,7 @@ class Part:
     seen: Probe = field(default_factory=lambda: Probe(pid=0, state="starting"))
     restarts: int = 0
     away_since: int = 0
+    rebuilding: bool = False
 
 
 class Supervisor:
@@ -85,7 +88,7 @@ class Supervisor:
         if part.seen.pid and found.pid != part.seen.pid:
             part.restarts += 1
             self._log.warning("part is back", part=part.name, pid=found.pid, n=part.restarts)
-        part.seen, part.away_since = found, 0
+        part.seen, part.away_since, part.rebuilding = found, 0, False
 
     def _away(self, part: Part, now: int, error: Exception) -> None:
         if not part.away_since:
@@ -95,7 +98,10 @@ class Supervisor:
             pid=part.seen.pid, state="down", detail=f"{type(error).__name__}: {error}"[:200]
         )
         try:
-            if part.end is not None and now - part.away_since > HUNG_AFTER_S * NS_PER_S:
+            part.rebuilding |= isinstance(error, ActorUnavailableError | ActorDiedError)
+            # One that died is being rebuilt, which may take long; only one that lived can hang.
+            hangs = now - part.away_since > HUNG_AFTER_S * NS_PER_S and not part.rebuilding
+            if part.end is not None and hangs:
                 self._log.error("part hangs, ending it", part=part.name)
                 part.away_since = now
                 part.end()

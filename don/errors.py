@@ -50,6 +50,12 @@ class JournalError(DonError):
     """
 
 
+class Interrupted(DonError):
+    """The user stopped it before it was done."""
+
+    exit_code = 130
+
+
 class ExchangeUnavailable(DependencyError):
     """The exchange did not answer or answered with a server fault: the outcome is unknown."""
 

@@ -37,12 +37,13 @@ class ReplayResult:
     snapshots: int  # recomputed from the recorded market data and equal; 0 if it was dropped
     targets: int  # solved again and equal
     chain: str  # "ok", or what is wrong
+    unverified: tuple[str, ...]  # what could not be checked
     difference: FirstDifference | None
 
     @property
     def identical(self) -> bool:
-        """True if everything came out as recorded."""
-        return self.difference is None and self.chain == "ok"
+        """True if everything was checked and came out as recorded."""
+        return self.difference is None and self.chain == "ok" and not self.unverified
 
 
 def replay_session(db: Database, row: SessionRow) -> ReplayResult:
@@ -58,7 +59,7 @@ def replay_session(db: Database, row: SessionRow) -> ReplayResult:
     if engine is None:
         raise UsageError(f"session {row.session} has no journal: it ended before it began")
     start = engine.start
-    snapshots, feature_difference = _features(db, start, entries)
+    checked, snapshots, feature_difference = _features(db, start, entries)
     targets, target_difference = _targets(start, entries)
     differences = [
         found
@@ -74,6 +75,7 @@ def replay_session(db: Database, row: SessionRow) -> ReplayResult:
         orders=sum(entry.kind == "SubmitOrder" for entry in entries),
         snapshots=snapshots,
         targets=targets,
+        unverified=() if checked else ("features: the market data are not kept any more",),
         chain="ok" if verified.ok else f"entry {verified.broken_seq}: {verified.problem}",
         difference=min(differences, key=lambda found: found.seq, default=None),
     )
@@ -81,11 +83,12 @@ def replay_session(db: Database, row: SessionRow) -> ReplayResult:
 
 def _features(
     db: Database, start: SessionStart, entries: list[Entry]
-) -> tuple[int, FirstDifference | None]:
+) -> tuple[bool, int, FirstDifference | None]:
     """Recompute every snapshot from the recorded market batches."""
     recorded = {
         entry.key: entry for entry in entries if entry.kind in ("FeatureSnapshot", "History")
     }
+    last = sum(entry.kind == "FeatureSnapshot" for entry in entries)  # versions have no holes
     config = _feature_config(start)
     cache = FeatureCache(config, start.symbols, start.session)
     recorded_any, equal = False, 0
@@ -101,6 +104,8 @@ def _features(
         for message in made:
             entry = recorded.pop(message.key, None)
             if entry is None:
+                if getattr(message, "version", 0) <= last:
+                    return True, equal, _hole(entries[-1].seq, message)
                 continue  # recorded, but the session ended before the desk took it in
             # When the desk took it in is the desk's stamp; all else must be equal to the bit.
             stamps = codec.decode(entry.kind, entry.payload)
@@ -111,11 +116,11 @@ def _features(
                 message = replace(message, ts_recv=stamps.ts_recv)
             found = _compare(entry, codec.encode(message).decode())
             if found is not None:
-                return equal, found
-    if not recorded_any:
-        return 0, None  # an old session: its recording was dropped, see `keep_recordings`
+                return True, equal, found
+    if not recorded_any and recorded:
+        return False, 0, None  # an old session: its recording was dropped, see `keep_recordings`
     missing = min(recorded.values(), key=lambda entry: entry.seq, default=None)
-    return equal, None if missing is None else _compare(missing, "nothing")
+    return True, equal, None if missing is None else _compare(missing, "nothing")
 
 
 def _targets(start: SessionStart, entries: list[Entry]) -> tuple[int, FirstDifference | None]:
@@ -147,6 +152,14 @@ def _feature_config(start: SessionStart) -> FeatureConfig:
             f"of Don computes {current}: replay it with the version that recorded it"
         )
     return config
+
+
+def _hole(seq: int, message: FeatureSnapshot | History) -> FirstDifference:
+    """A snapshot that the recorded data give, but that the desk never took in."""
+    replayed = codec.encode(message).decode()
+    return FirstDifference(
+        seq=seq, kind=codec.kind_of(message), recorded="nothing", replayed=replayed
+    )
 
 
 def _compare(entry: Entry, replayed: str) -> FirstDifference | None:

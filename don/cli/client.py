@@ -1,17 +1,24 @@
 """A small client of Don's own HTTP interface, for commands that speak to a running Don."""
 
+import fcntl
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from don.clock import NS_PER_S, SystemClock
 from don.errors import ConfigError, DependencyError, DonError, UsageError
+from don.model import codec
+from don.model.messages import Command, CommandKind
 from don.security.secrets import read_secret
 
 TIMEOUT_S = 15
+COMMAND_S = 30
+LOCK = "run.lock"  # held by the Don that runs on a state folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,19 +36,19 @@ def run_file(home: Path) -> Path:
 
 
 def running(home: Path) -> Running | None:
-    """The Don that runs on this state folder, None if there is none."""
+    """The Don that runs on this state folder, starting or trading; None if there is none."""
     try:
         told = json.loads(run_file(home).read_text())
         found = Running(pid=int(told["pid"]), session=told["session"], url=told["url"])
     except (FileNotFoundError, ValueError, KeyError):
         return None
-    try:
-        os.kill(found.pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return found
-    return found
+    # The lock tells, not the process id: ids are reused, the lock goes with its process.
+    with (home / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return found
+    return None
 
 
 def need_running(home: Path) -> Running:
@@ -54,7 +61,10 @@ def need_running(home: Path) -> Running:
     if found is None:
         raise DependencyError(f"no Don runs on {home}: start it with `don up`")
     if not found.url:
-        raise DependencyError(f"the Don on {home} (process {found.pid}) is still starting")
+        raise DependencyError(
+            f"the Don on {home} (process {found.pid}) has no API: it is still starting, or was "
+            "started with --no-console"
+        )
     return found
 
 
@@ -75,6 +85,47 @@ def post(home: Path, path: str, body: dict[str, Any]) -> Any:
     request.add_header("Content-Type", "application/json")
     request.add_header("Authorization", f"Bearer {read_secret(home / 'token').reveal()}")
     return _call(request)
+
+
+def command(home: Path, kind: CommandKind, reason: str) -> dict[str, Any]:
+    """Tell the desk; over HTTP, or by a file where there is no API.
+
+    Raises:
+        DependencyError: if nobody runs, or it was not taken in time.
+    """
+    found = running(home)
+    if found is None:
+        need_running(home)
+    elif found.url:
+        try:
+            answer = post(home, f"/v1/commands/{kind}", {"reason": reason, "client": "cli"})
+            return dict(answer)
+        except DependencyError:
+            pass  # the HTTP side is away: the file reaches the desk all the same
+    clock = SystemClock()
+    now = clock.now_ns()
+    told = Command(
+        key=f"command:{kind}:{now}-{os.getpid()}",
+        kind=kind,
+        actor="cli",
+        reason=reason,
+        ts_recv=now,
+    )
+    folder = home / "commands"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"{now}.json"
+    draft = path.with_suffix(".new")
+    draft.write_bytes(codec.encode(told))
+    draft.replace(path)
+    end = clock.monotonic_ns() + COMMAND_S * NS_PER_S
+    while path.exists():
+        if clock.monotonic_ns() > end:
+            raise DependencyError(
+                f"the {kind} was not taken within {COMMAND_S} s; it will be when the desk is "
+                f"there: see {path}"
+            )
+        time.sleep(0.05)
+    return {"key": told.key, "kind": str(kind), "accepted": True}
 
 
 def _call(request: urllib.request.Request) -> Any:

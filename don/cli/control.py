@@ -11,6 +11,7 @@ from don.cli import client
 from don.cli.output import out, print_json, print_pairs, table
 from don.errors import DependencyError
 from don.home import home_dir
+from don.model.messages import CommandKind
 from don.storage.embedded import EmbeddedPostgres
 
 JSON = typer.Option(False, "--json", help="Print one JSON document and nothing else.")
@@ -83,7 +84,7 @@ def adopt(
 
 
 def _command(kind: str, reason: str, as_json: bool) -> None:
-    answer = client.post(home_dir(), f"/v1/commands/{kind}", {"reason": reason, "client": "cli"})
+    answer = client.command(home_dir(), CommandKind(kind), reason)
     if as_json:
         print_json(answer)
     else:

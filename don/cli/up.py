@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from don.cli.client import run_file
+from don.cli.client import LOCK, run_file
 from don.cli.output import err, out, print_json, print_pairs
 from don.errors import DonError, UsageError
 from don.home import home_dir
@@ -62,9 +62,9 @@ def up(
     for file in settings.paper.tapes:
         if not file.exists():
             raise UsageError(f"tape {file} does not exist: name a Parquet file of bars")
-    if settings.web.enabled:
-        _check_port(settings.web.port)
     with _state_folder(home):
+        if settings.web.enabled:
+            _check_port(settings.web.port)
         configure_actor(home, actor="driver", level=settings.log.level)
         # Ray tells of workers that died on stdout, where the document must be alone.
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
@@ -89,12 +89,18 @@ def _run(home: Path, config: "DonConfig", duration: float | None, *, quiet: bool
     stop = threading.Event()
     _stop_on_signals(stop)
     token, fresh = ensure_token(home / "token")
-    if fresh and not quiet:
-        out.print(f"token for commands, shown once (kept in {home / 'token'}): {token.reveal()}")
-    launch = Launch(home, config, external=external_url(os.environ), progress=_progress(quiet))
-    launch.start()
-    _stop_on_signals(stop)  # Ray took SIGTERM for itself
+    if fresh:
+        err.print(f"token for commands, shown once (kept in {home / 'token'}): {token.reveal()}")
+    launch = Launch(
+        home,
+        config,
+        external=external_url(os.environ),
+        progress=_progress(quiet),
+        stop=stop,
+        after_ray=lambda: _stop_on_signals(stop),  # Ray takes SIGTERM for itself
+    )
     _write_run_file(home, launch.session, "")
+    launch.start()
     try:
         if config.web.enabled and not stop.is_set():
             url = _serve(launch)
@@ -104,7 +110,7 @@ def _run(home: Path, config: "DonConfig", duration: float | None, *, quiet: bool
                 out.print(f"API      {url}/docs")
         if not quiet:
             out.print("trading; Ctrl-C stops")
-        launch.wait(stop, duration)
+        launch.wait(duration)
     except BaseException:
         get_logger().exception("driver failed")
         launch.stop()
@@ -176,7 +182,7 @@ def _state_folder(home: Path) -> Iterator[None]:
     """Hold the state folder: one Don at a time."""
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (home / "run.lock").open("a")
+        lock = (home / LOCK).open("a")
     except OSError as error:
         raise UsageError(
             f"state folder {home} cannot be used: {error.strerror}; set DON_HOME to another"

@@ -57,6 +57,8 @@ class Decider:
         core = self._core
         decision = core.next_decision()
         obstacle = self._obstacle()
+        if not obstacle and snapshot.superseded:
+            obstacle = "STALE_DATA: a later bar is known already"
         if obstacle:
             core.record(decision, "skipped", [obstacle], snapshot=snapshot.version)
             return

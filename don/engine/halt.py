@@ -69,7 +69,8 @@ class KillSwitch:
         return self._flatten("flatten", ["a position is left"], snapshot=snapshot)
 
     def _open(self, *, again: bool = False) -> list[OrderRecord]:
-        """Orders to cancel: open ones, and those that will rest once they arrive.
+        """Orders to cancel: open ones, resting ones, and those that may not have left yet
+        and would open a position; orders that close one are let through.
 
         `again` repeats cancellations already asked for: one may have been lost on its way.
         """
@@ -78,7 +79,7 @@ class KillSwitch:
             for r in self._core.orders.in_flight()
             if not r.status.final
             and (again or not r.cancelling)
-            and (r.status is OrderStatus.OPEN or r.rests)
+            and (r.status is OrderStatus.OPEN or r.rests or not r.order.reduce_only)
         ]
 
     def _sweep(self, *, again: bool = False) -> None:

@@ -9,6 +9,7 @@ missed have no micro-structure.
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,8 @@ class FeatureCache:
             snapshots.append(self._snapshot(closed, values))
         if self._sets.last_close is None:  # no bar yet: keep only the sums that may still be needed
             self._sums.skip(self._now - 2 * self._config.interval_ns)
-        return snapshots
+        # Several sets at once are a backlog: only the last one is the present.
+        return [replace(one, superseded=True) for one in snapshots[:-1]] + snapshots[-1:]
 
     def _add_bars(self, table: pa.Table) -> None:
         code, close, recv = (

@@ -35,6 +35,13 @@ class SocketOwner(Protocol):
         """A message was not understood; reading goes on."""
 
 
+MAX_BLOCKED_S = 2.0
+
+
+class _Behind(Exception):
+    """The socket was not read for too long."""
+
+
 class FeedSocket:
     """Replaces cryptofeed's connection handler, which gives up or doubles its delay without cap.
 
@@ -112,6 +119,9 @@ class FeedSocket:
                 await self._read(self._conn.conn)
             except ConnectionClosed as error:
                 return self._abort_reason or str(error)
+            except _Behind as error:
+                self.abort(str(error))
+                return str(error)
             finally:
                 if self.connected:
                     self.losses += 1
@@ -134,8 +144,14 @@ class FeedSocket:
                 self._owner.began(self)
             if outbox.congested:
                 self.blocked = True
+                began = self._clock.monotonic_ns()
                 await outbox.room()
                 self.blocked = False
+                waited_s = (self._clock.monotonic_ns() - began) / NS_PER_S
+                if waited_s > MAX_BLOCKED_S:
+                    # What lies in the buffers is as old as the wait and would pass for fresh: a
+                    # new connection gives the present, and repair what was missed.
+                    raise _Behind(f"the consumer was {waited_s:.1f} s behind")
 
 
 def _hint(error: InvalidStatus) -> float:

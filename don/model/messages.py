@@ -83,6 +83,7 @@ class FeatureSnapshot:
     close: np.ndarray  # [symbol] float64, last traded price of the bar
     mark: np.ndarray  # [symbol] float64
     stale: tuple[str, ...]  # symbols whose bar or book is missing, late or being resynchronised
+    superseded: bool = False  # a later bar was known when it was made: not to be decided on
     ts_taken: int = 0  # wall time at which the desk took it, stamped by the desk; 0: at ts_recv
 
 

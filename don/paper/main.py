@@ -95,6 +95,7 @@ async def serve(
             stream_url=f"wss://localhost:{streams}",
             certificate=str(files.certificate),
             state_dir=str(folder),
+            books=store.books,
             symbols=tape.symbols,
             interval=tape.interval,
             pid=os.getpid(),

@@ -10,6 +10,7 @@ change with every event and follow from the tape: they are kept now and then, wi
 position.
 """
 
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from don.paper.types import (
 )
 
 FILE = "exchange.sqlite"
+BOOKS = "books"  # in `meta`: random, made with the database
 SCHEMA_VERSION = 1
 
 _SCHEMA = """
@@ -157,6 +159,12 @@ class Store:
                 raise
             self._db.execute("COMMIT")
 
+    @property
+    def books(self) -> str:
+        """Name of these books: other ones, made anew or elsewhere, have another."""
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (BOOKS,)).fetchone()
+        return str(row[0])
+
     def bind(self, what: dict[str, str]) -> None:
         """Tie the folder to one tape and configuration: kept at first, compared ever after.
 
@@ -168,7 +176,9 @@ class Store:
         if not kept:
             with self.transaction():
                 self._db.executemany("INSERT INTO meta VALUES (?, ?)", what.items())
+                self._db.execute("INSERT INTO meta VALUES (?, ?)", (BOOKS, secrets.token_hex(4)))
             return
+        kept.pop(BOOKS, None)
         for name in sorted({*what, *kept}):
             if kept.get(name) != what.get(name):
                 raise UsageError(

@@ -67,6 +67,7 @@ class Ready:
     stream_url: str
     certificate: str  # file that clients must trust
     state_dir: str  # `identity.load_api_keys(state_dir)` gives the keys
+    books: str  # name of its books; accounts and ids mean nothing with other books
     symbols: tuple[str, ...]  # the exchange's names
     interval: str
     pid: int

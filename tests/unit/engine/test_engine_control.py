@@ -63,6 +63,31 @@ def test_halt_flattens_with_reduce_only_market_orders_and_refuses_the_rest() -> 
     assert desk.of(Difference) == []
 
 
+def test_halt_takes_back_orders_that_may_not_have_left() -> None:
+    desk = start_desk(session(), seed=4)
+    t = WARM
+    while not desk.engine.orders.in_flight():  # decide, but let nothing reach the exchange
+        desk.tick(10**9)
+        desk.step(desk.snapshot(t))
+        desk.answer()
+        t += 1
+    waiting = {r.order.client_order_id for r in desk.engine.orders.in_flight()}
+    desk.exchange.mail.clear()
+    out = desk.command(CommandKind.HALT)
+    cancelled = {o.client_order_id for o in out if isinstance(o, CancelOrder)}
+    assert cancelled == waiting
+
+
+def test_a_superseded_snapshot_is_not_decided_on() -> None:
+    desk = trading()
+    before = len(desk.of(OptimizeRequest))
+    desk.bar(WARM + 20, superseded=True)
+    assert len(desk.of(OptimizeRequest)) == before
+    assert "later bar" in last(desk).reasons[0]
+    desk.bar(WARM + 21)
+    assert len(desk.of(OptimizeRequest)) == before + 1
+
+
 def test_halt_is_carried_into_the_next_session_until_resumed() -> None:
     desk = trading()
     desk.command(CommandKind.HALT)
