@@ -1,9 +1,12 @@
 """The main job, as a user runs it: real sockets, real database, real actors."""
 
 import json
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from support.books import assert_books_equal
 from support.desk_run import DeskRun, don
@@ -64,6 +67,58 @@ def test_trades_replays_and_goes_on(home: Path) -> None:
     listed = json.loads(don(home, "sessions", "--json").stdout)
     assert [row["session"] for row in listed] == [second["session"], summary["session"]]
     assert {row["status"] for row in listed} == {"ended"}
+
+
+def test_kill_switch_without_http_and_across_sessions(home: Path) -> None:
+    run = DeskRun(home, "--no-console", "--speed", "2bar")
+    try:
+        run.wait_for("positions", lambda: run.fills() >= 5, timeout=180)
+        halted = don(home, "halt", "--reason", "enough", "--json")
+        assert halted.returncode == 0, halted.stderr
+        assert json.loads(halted.stdout)["accepted"] is True
+        summary = run.stop()
+    finally:
+        run.kill()
+    assert summary["halted"] is True
+    assert summary["positions"] == {}
+    assert summary["ledger_equal"] is True
+
+    again = DeskRun(home, "--no-console", "--speed", "4bar")
+    try:
+        again.wait_for(
+            "skipped decisions", lambda: (c := again.counts()) and c.decisions >= 5, timeout=180
+        )
+        assert again.fills() == 0, "a halt must hold until a person resumes"
+        assert don(home, "resume").returncode == 0
+        again.wait_for_fills(1, timeout=120)
+        second = again.stop()
+    finally:
+        again.kill()
+    assert second["halted"] is False
+    assert second["ledger_equal"] is True
+
+
+@pytest.mark.parametrize("seconds", [1.0, 6.0, 10.0])
+def test_stopping_while_starting_leaves_nothing_behind(home: Path, seconds: float) -> None:
+    run = DeskRun(home, "--no-console")
+    try:
+        run.wait_for("the start", lambda: (home / "run.json").exists(), timeout=60)
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.process.wait(seconds)
+        run.process.send_signal(signal.SIGTERM)
+        code = run.process.wait(120)
+        error = run.process.stderr.read() if run.process.stderr else ""
+    finally:
+        run.kill()
+    assert code in (0, 130), error  # 0: it was trading already
+    assert "Traceback" not in error
+    assert not (home / "run.json").exists()
+    left = [
+        process.info["cmdline"]
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(home) in part for part in process.info["cmdline"] or ())
+    ]
+    assert left == []
 
 
 def test_a_tampered_decision_is_found(home: Path) -> None:
