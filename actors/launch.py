@@ -94,6 +94,9 @@ class Launch:
         """
         try:
             return self._start()
+        except SystemExit as error:  # how Ray, while it starts, passes SIGTERM on
+            self._undo.close()
+            raise _interrupted() from error
         except BaseException:
             self._undo.close()
             raise
@@ -230,9 +233,7 @@ class Launch:
 
     def _check_stop(self) -> None:
         if self._stop_asked.is_set():
-            raise Interrupted(
-                "stopped while starting; nothing was traded and nothing is left behind"
-            )
+            raise _interrupted()
 
     # ---- while it runs, and its end -------------------------------------------------------------
 
@@ -288,6 +289,10 @@ class Launch:
         self._log.info("started", part=part, seconds=round(seconds, 2))
         if not quiet:
             self._progress(part, "ready", seconds)
+
+
+def _interrupted() -> Interrupted:
+    return Interrupted("stopped while starting, nothing is left behind")
 
 
 def _refusal(name: str, error: ActorDiedError) -> DonError:
