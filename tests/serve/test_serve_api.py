@@ -270,6 +270,7 @@ def test_the_description_is_complete(client: httpx.Client) -> None:
     spec = client.get("/openapi.json").json()
     posts = {path for path, item in spec["paths"].items() if "post" in item}
     assert posts == {
+        "/v1/commands/adopt",
         "/v1/commands/halt",
         "/v1/commands/resume",
         "/v1/policies/{name}/act",
