@@ -124,18 +124,19 @@ class Desk:
             return
         records: list[Record] = []
         outputs: list[Output] = []
-        for message in fresh:
-            caused = self._engine.step(message)
-            records.append(Record.of(message))
-            now = self._clock.now_ns()  # when it was decided, for the record alone
-            records += [Record.of(output, key="", ts_recv=now) for output in caused]
-            outputs += caused
         try:
+            for message in fresh:
+                caused = self._engine.step(message)
+                records.append(Record.of(message))
+                now = self._clock.now_ns()  # when it was decided, for the record alone
+                records += [Record.of(output, key="", ts_recv=now) for output in caused]
+                outputs += caused
             if not self._journal.append(records):
                 raise JournalError(f"key {fresh[0].key} was journalled by somebody else")
-        except DonError:
-            # The engine is ahead of the journal now. Crash-only: the restart reads what is true.
-            self._log.exception("journal refused, restarting the desk")
+        except Exception:
+            # The engine is ahead of the journal now, or stopped half-way. Whatever the reason, it
+            # must not take in another message: the restart reads what is true.
+            self._log.exception("input not journalled, restarting the desk")
             os._exit(RESTART)
         self._remember([message.key for message in fresh])
         for message in fresh:

@@ -242,8 +242,13 @@ class Launch:
         end = None if duration_s is None else self._clock.monotonic_ns() + duration_s * NS_PER_S
         while not self._stop_asked.wait(COMMANDS_EVERY_S):
             for path, command in waiting_commands(self._home):
-                if command is not None:
-                    ray.get(self._actors["desk"].take.remote(command), timeout=30)
+                try:
+                    if command is not None:
+                        ray.get(self._actors["desk"].take.remote(command), timeout=30)
+                except RayError as error:
+                    # The desk is restarting: the file stays, and its key makes a repeat harmless.
+                    self._log.warning("command not taken yet", file=path.name, error=str(error))
+                    break
                 path.unlink()
             if end is not None and self._clock.monotonic_ns() >= end:
                 return
