@@ -97,7 +97,7 @@ def _run(home: Path, config: "DonConfig", duration: float | None, *, quiet: bool
         external=external_url(os.environ),
         progress=_progress(quiet),
         stop=stop,
-        after_ray=lambda: _stop_on_signals(stop),  # Ray takes SIGTERM for itself
+        after_ray=lambda: _take_signals_back(stop),
     )
     _write_run_file(home, launch.session, "")
     launch.start()
@@ -116,6 +116,12 @@ def _run(home: Path, config: "DonConfig", duration: float | None, *, quiet: bool
         launch.stop()
         raise
     return launch.stop()
+
+
+def _take_signals_back(stop: threading.Event) -> None:
+    """Ray takes SIGTERM for itself while it starts, and lets three seconds pass before it aborts."""
+    signal.alarm(0)
+    _stop_on_signals(stop)
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

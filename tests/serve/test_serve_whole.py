@@ -39,16 +39,20 @@ def answers(client: httpx.Client, path: str) -> Any:
     return answer.json() if answer.status_code == 200 else None
 
 
-async def hear(url: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The stream's snapshot, and the first update of the market after it."""
+async def hear(url: str, symbol: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The stream's snapshot, and the first update after it with a forming bar of the symbol.
+
+    Between a bar's close and the next trade nothing is forming.
+    """
     async with (
         asyncio.timeout(60),
         websockets.connect(url.replace("http", "ws") + "/v1/stream") as stream,
     ):
         snapshot = json.loads(await stream.recv())
-        while "market" not in (told := json.loads(await stream.recv())):
-            pass
-        return snapshot, told
+        while True:
+            told = json.loads(await stream.recv())
+            if symbol in (told.get("market") or {}).get("bars", {}):
+                return snapshot, told
 
 
 def test_the_whole_over_http(run: DeskRun, don_home: Path) -> None:
@@ -67,7 +71,7 @@ def test_the_whole_over_http(run: DeskRun, don_home: Path) -> None:
         decision = answers(client, "/v1/decisions?limit=1")["decisions"][0]
         assert decision["reasons"]
 
-        snapshot, update = asyncio.run(hear(run.api))
+        snapshot, update = asyncio.run(hear(run.api, symbol))
         assert snapshot["session"]["session"] == run.session
         assert snapshot["fills"] and snapshot["equity"] and snapshot["missing"] == []
         assert update["market"]["bars"][symbol]["close"] > 0
