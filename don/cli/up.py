@@ -119,7 +119,7 @@ def _run(home: Path, config: "DonConfig", duration: float | None, *, quiet: bool
 
 
 def _take_signals_back(stop: threading.Event) -> None:
-    """Ray takes SIGTERM for itself while it starts, and lets three seconds pass before it aborts."""
+    """Ray takes SIGTERM while it starts, and aborts the process three seconds after one."""
     signal.alarm(0)
     _stop_on_signals(stop)
 

@@ -1,0 +1,1 @@
+"""The cold tier: market data as Parquet, and reads that span both tiers. Does I/O."""

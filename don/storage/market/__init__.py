@@ -1,0 +1,1 @@
+"""The hot tier: market data in PostgreSQL, partitioned by time. Does I/O."""
