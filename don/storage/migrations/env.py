@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from don.storage.tables import metadata
+from don.storage.catalogue import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

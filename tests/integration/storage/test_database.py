@@ -9,8 +9,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from don.errors import ConfigError, DatabaseError
+from don.storage.catalogue import metadata
 from don.storage.database import Database, external_url, newest_revision
-from don.storage.tables import metadata
 
 pytestmark = pytest.mark.postgres
 PASSWORD = "s3cr3t-p@ss/word"

@@ -1,0 +1,11 @@
+"""All tables of the schema, wherever they are declared: what migrations are compared with. Pure.
+
+A module that declares tables on `metadata` is named here.
+"""
+
+from don.storage import tables
+from don.storage.market import tables as market_tables
+
+metadata = tables.metadata
+
+DECLARED_IN = (tables, market_tables)
