@@ -155,7 +155,7 @@ class FeatureCache:
             elif row["state"] == "stale":
                 self._bad[key] = row["detail"]
             seen = row["symbol"] in self.symbols and row["channel"] in _WATCHED
-            if row["state"] != "live" and seen:
+            if row["state"] not in ("live", "repaired") and seen:
                 close = (row["ts_event"] // step + 1) * step
                 if close > (self._sets.last_close or 0):
                     self._gaps.add((close, self.symbols.index(row["symbol"])))

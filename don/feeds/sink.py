@@ -270,7 +270,7 @@ class Sink:
         self.gap(stream, f"trade ids restarted at {trade_id}, were at {last}")
         return True
 
-    def _status(self, stream: Stream, state: str, detail: str) -> None:
+    def _status(self, stream: Stream, state: str, detail: str, since: int | None = None) -> None:
         row = (
             stream.symbol,
             self.latest,
@@ -278,5 +278,6 @@ class Sink:
             stream.channel,
             state,
             detail,
+            stream.last_event if since is None else since,
         )
         self._add("status", row)

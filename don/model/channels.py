@@ -107,8 +107,8 @@ CHANNELS: dict[str, Channel] = {
             (
                 must.positive("bid"),
                 must.positive("ask"),
-                must.not_negative("bid_size"),
-                must.not_negative("ask_size"),
+                must.not_negative("bid_size", unknown=True),
+                must.not_negative("ask_size", unknown=True),
             ),
         ),
         # snapshots of any depth, best level first
@@ -192,7 +192,8 @@ CHANNELS: dict[str, Channel] = {
     )
 }
 
-FEED_CHANNELS = {"funding": "marks"}  # a feed's channel -> the stored one, where the names differ
+# a feed's channel -> the stored one, where the names differ
+FEED_CHANNELS = {"funding": "marks", "repaired_trades": "trades"}
 UNSTORED = ("status",)  # what feeds send for others: the completeness ledger reads it
 
 

@@ -64,9 +64,42 @@ SCHEMAS: dict[str, pa.Schema] = {
     "liquidations": pa.schema(
         [*_COMMON, ("price", pa.float64()), ("size", pa.float64()), ("buy", pa.bool_())]
     ),
-    # stream health: `state` is live | stale | gap; a gap row says what was missed
+    # open contracts in base units and, where the exchange says it, their value in quote (else NaN)
+    "open_interest": pa.schema([*_COMMON, ("size", pa.float64()), ("notional", pa.float64())]),
+    # one changed level a row, size 0 removes it; `first_id` -1: a level of a snapshot, which voids
+    # all that was known of the book before
+    "book_deltas": pa.schema(
+        [
+            *_COMMON,
+            ("first_id", pa.int64()),
+            ("last_id", pa.int64()),
+            ("buy", pa.bool_()),
+            ("price", pa.float64()),
+            ("size", pa.float64()),
+        ]
+    ),
+    # trades that a stream missed and REST had; apart from `trades`, because they come late
+    "repaired_trades": pa.schema(
+        [
+            *_COMMON,
+            ("id", pa.int64()),
+            ("price", pa.float64()),
+            ("size", pa.float64()),
+            ("buy", pa.bool_()),
+            ("origin", pa.string()),
+        ]  # origin: repair
+    ),
+    # stream health: `state` is live | stale | gap | repaired. `since` is the exchange time of the
+    # last event before what was missed (0: none): rows between `since` and `ts_event` are in doubt
+    # after `gap` and `stale`, and complete again after `repaired`
     "status": pa.schema(
-        [*_COMMON, ("channel", pa.string()), ("state", pa.string()), ("detail", pa.string())]
+        [
+            *_COMMON,
+            ("channel", pa.string()),
+            ("state", pa.string()),
+            ("detail", pa.string()),
+            ("since", pa.int64()),
+        ]
     ),
 }
 
