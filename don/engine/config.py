@@ -30,6 +30,10 @@ class EngineConfig(Section):
     # quote; above zero only for exchanges that tell entry prices rounded
     cost_tolerance: Decimal = Field(default=Decimal(0), ge=0)
     flatten_retry_s: float = Field(default=2.0, gt=0)  # wall time between tries to close a rest
+    # wall time for which a report may wait for the bar or the target that comes before it
+    hold_s: float = Field(default=1.0, ge=0)
+    # bars between decisions, by exchange time: bars whose close is a multiple of so many
+    decide_every: int = Field(default=1, ge=1)
 
 
 def parse_config(text: str) -> EngineConfig:

@@ -24,6 +24,7 @@ from don.model.messages import (
     Decision,
     Difference,
     Equity,
+    FeatureSnapshot,
     Output,
     SessionStart,
     SubmitOrder,
@@ -90,6 +91,8 @@ class Core:
         self.target: dict[str, float] = dict(state.target)
 
         self.wall = start.ts_recv
+        self.elapsed = start.ts_recv  # rises with wall or exchange time, whichever passes faster
+        self._passed = 0  # wall time since the last bar
         self.reconciled = False
         self.stopping = False
         self.adopt_next = False
@@ -105,6 +108,25 @@ class Core:
         self.fees_before = self.ledger.fees
         self.funding_before = self.ledger.funding
         self.pnl_before = self.pnl() if self.ledger.adopted else ZERO
+
+    # ---- time -----------------------------------------------------------------------------------
+
+    def pass_time(self, wall: int) -> None:
+        """Wall time has come to `wall`, or is later already."""
+        passed = max(wall - self.wall, 0)
+        self.wall += passed
+        self.elapsed += passed
+        self._passed += passed
+
+    def take_bar(self, snapshot: FeatureSnapshot) -> None:
+        """Take in a snapshot's prices. Where a market is replayed faster than wall time, the time
+        between two bars counts for rates of orders as long as it is in the market.
+        """
+        before = self.market.ts_event
+        self.market.on_snapshot(snapshot)
+        if before:
+            self.elapsed += max(self.market.ts_event - before - self._passed, 0)
+        self._passed = 0
 
     # ---- figures --------------------------------------------------------------------------------
 
@@ -141,7 +163,9 @@ class Core:
         stale = self.market.stale_now()
         if self.market.age_s(self.wall) > self.config.max_snapshot_age_s:
             stale = frozenset(self.symbols)
-        return Gate(halted=self.halted, reconciled=self.reconciled, stale=stale, ts_wall=self.wall)
+        return Gate(
+            halted=self.halted, reconciled=self.reconciled, stale=stale, ts_wall=self.elapsed
+        )
 
     # ---- acts -----------------------------------------------------------------------------------
 

@@ -40,6 +40,11 @@ class Decider:
         self._pending: Pending | None = None
         self._standing: Standing | None = None
 
+    @property
+    def deciding(self) -> bool:
+        """True while a question to the optimizer is open."""
+        return self._pending is not None
+
     def drop(self, why: str) -> None:
         """End the open question, if any, and whatever was left to do of the last target."""
         pending, self._pending, self._standing = self._pending, None, None

@@ -14,6 +14,7 @@ from don.engine.core import Core
 from don.engine.decide import Decider
 from don.engine.halt import KillSwitch
 from don.engine.reports import Reporter
+from don.engine.sequence import Fact, Sequencer
 from don.engine.state import EngineState
 from don.engine.view import view
 from don.execution.orders import OrderBookkeeper
@@ -50,6 +51,9 @@ class Engine:
         self._decider = Decider(self._core)
         self._reports = Reporter(self._core)
         self._switch = KillSwitch(self._core)
+        config = self._core.config
+        self._sequence = Sequencer(start.interval_ns, int(config.hold_s * NS_PER_S))
+        self._decide_every_ns = config.decide_every * start.interval_ns
         self._heard = start.ts_recv  # wall time of the last snapshot
 
     @property
@@ -97,29 +101,20 @@ class Engine:
         taken = message.ts_recv
         if isinstance(message, FeatureSnapshot):
             taken = max(taken, message.ts_taken)
-        core.wall = max(core.wall, taken)
+        core.pass_time(taken)
         match message:
             case FeatureSnapshot():
                 self._on_snapshot(message)
             case Target():
                 self._decider.on_target(message)
-            case OrderReport():
-                settled = self._reports.on_order(message)
-                self._switch.on_order()
-                if settled:
-                    self._decider.on_settled(message.symbol)
-            case FillReport():
-                counted, settled = self._reports.on_fill(message)
-                if counted:
-                    self._switch.on_fill()
-                if settled:
-                    self._decider.on_settled(message.fill.symbol)
-            case FundingReport():
-                self._reports.on_funding(message)
+            case OrderReport() | FillReport() | FundingReport():
+                self._sequence.put(message, core.wall)
+                if core.halted:
+                    self._catch_up()  # nothing is decided, and what is open must be closed
             case AccountReport():
-                self._reports.on_account(message)
-                self._switch.on_time()
+                self._on_account(message)
             case Command():
+                self._catch_up()
                 self._on_command(message)
             case Timer():
                 self._on_timer()
@@ -127,14 +122,19 @@ class Engine:
                 core.market.on_history(message)
             case _:
                 raise ValueError(f"a running session cannot take in a {type(message).__name__}")
+        self._release()
         return core.out
 
     def timer_due(self, wall: int) -> bool:
         """True if a `Timer` stamped `wall` would change anything; if not, spare the journal."""
-        return self._silent_for(wall) > 0 or self._switch.due(wall)
+        return self._silent_for(wall) > 0 or self._switch.due(wall) or self._sequence.overdue(wall)
 
     def state(self) -> str:
-        """JSON to carry into the next session's `SessionStart.state`."""
+        """JSON to carry into the next session's `SessionStart.state`.
+
+        Reports that wait for their turn are counted first: nobody will tell them again.
+        """
+        self._catch_up()
         core = self._core
         return carried.dump(
             EngineState(
@@ -156,10 +156,12 @@ class Engine:
     def _on_snapshot(self, snapshot: FeatureSnapshot) -> None:
         """Price the account, then decide: in the end one decision on record per snapshot."""
         core = self._core
-        if not core.market.on_snapshot(snapshot):
+        if snapshot.version <= core.market.version:
             return
-        self._heard = core.wall
         self._decider.drop("no target before the next snapshot")
+        self._release()  # what happened before this bar's close, now that no target is waited for
+        core.take_bar(snapshot)
+        self._heard = core.wall
         if core.ledger.adopted:
             equity = core.equity_point(snapshot.ts_event)
             core.risk.mark_day(snapshot.ts_event, equity)
@@ -171,7 +173,48 @@ class Engine:
                 return
         if core.halted and self._switch.on_time(snapshot=snapshot.version):
             return
-        self._decider.on_snapshot(snapshot)
+        if snapshot.ts_event % self._decide_every_ns == 0:
+            self._decider.on_snapshot(snapshot)
+
+    def _release(self) -> None:
+        """Take in the reports whose turn it is."""
+        core = self._core
+        while True:
+            bar_ts = core.market.ts_event if core.market.version else None
+            fact = self._sequence.take(bar_ts, core.wall, deciding=self._decider.deciding)
+            if fact is None:
+                return
+            self._on_fact(fact)
+
+    def _catch_up(self) -> None:
+        """Take in every report that waits."""
+        while (fact := self._sequence.pop()) is not None:
+            self._on_fact(fact)
+
+    def _on_fact(self, fact: Fact) -> None:
+        match fact:
+            case OrderReport():
+                settled = self._reports.on_order(fact)
+                self._switch.on_order()
+                if settled:
+                    self._decider.on_settled(fact.symbol)
+            case FillReport():
+                counted, settled = self._reports.on_fill(fact)
+                if counted:
+                    self._switch.on_fill()
+                if settled:
+                    self._decider.on_settled(fact.fill.symbol)
+            case FundingReport():
+                self._reports.on_funding(fact)
+
+    def _on_account(self, report: AccountReport) -> None:
+        """Compare the books, once everything that the report contains is in them."""
+        if report.final or not self._core.ledger.adopted or self._core.adopt_next:
+            self._catch_up()
+        elif len(self._sequence):
+            return  # it counts what still waits for its turn here; the next one comes soon
+        self._reports.on_account(report)
+        self._switch.on_time()
 
     def _on_command(self, command: Command) -> None:
         core = self._core

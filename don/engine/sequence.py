@@ -1,0 +1,61 @@
+"""The exchange's reports in the order of exchange time, seen from the bars. Pure.
+
+Reports and bars reach the desk by different ways, so either may come first. Without a rule, whether
+a payment at 08:00 counts in the decision on the bar that closes at 08:00 would depend on which
+socket was faster, and no backtest could repeat it. The rule: a decision on the bar that closes at T
+knows every report stamped before T and none stamped at or after T. A report from beyond the next
+close waits for that bar, one that comes while a decision waits for its target waits for the target.
+None waits longer than `hold_s` of wall time: being up to date comes before being repeatable.
+"""
+
+from collections import deque
+
+from don.model.messages import FillReport, FundingReport, OrderReport
+
+Fact = OrderReport | FillReport | FundingReport
+
+
+def stamp(fact: Fact) -> int:
+    """Exchange time of a report, ns."""
+    return fact.fill.ts_event if isinstance(fact, FillReport) else fact.ts_event
+
+
+class Sequencer:
+    """Reports that wait for their turn, in the order in which they came."""
+
+    def __init__(self, interval_ns: int, hold_ns: int) -> None:
+        self._interval, self._hold = interval_ns, hold_ns
+        self._waiting: deque[tuple[Fact, int]] = deque()  # and the wall time at which it came
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, fact: Fact, wall: int) -> None:
+        """Queue a report that came at a wall time."""
+        self._waiting.append((fact, wall))
+
+    def take(self, bar_ts: int | None, wall: int, *, deciding: bool) -> Fact | None:
+        """The next report whose turn it is, or None.
+
+        Args:
+            bar_ts: close time of the last bar taken in; None before the first.
+            wall: now.
+            deciding: a decision on that bar waits for its target.
+        """
+        if not self._waiting:
+            return None
+        fact, since = self._waiting[0]
+        if bar_ts is not None:
+            bound = bar_ts if deciding else bar_ts + self._interval
+            if stamp(fact) >= bound and wall - since < self._hold:
+                return None
+        self._waiting.popleft()
+        return fact
+
+    def pop(self) -> Fact | None:
+        """The next report, whether it is its turn or not; None if there is none."""
+        return self._waiting.popleft()[0] if self._waiting else None
+
+    def overdue(self, wall: int) -> bool:
+        """True if the first report has waited for too long."""
+        return bool(self._waiting) and wall - self._waiting[0][1] >= self._hold
