@@ -115,6 +115,7 @@ def order_from_rest(row: Row, symbol: str, ts_recv: int, ts_sent: int = 0) -> Or
         symbol=symbol,
         status=_status(row["status"]),
         filled=Decimal(row["executedQty"]),
+        detail=str(row.get("rm", "")),
         ts_event=int(row["updateTime"]) * NS_PER_MS,
         ts_recv=ts_recv,
         ts_sent=ts_sent,
@@ -257,6 +258,7 @@ def user_event(event: Row, symbols: Symbols, quote: str, ts_recv: int) -> list[S
             symbol=symbol,
             status=_status(row["X"]),
             filled=Decimal(row["z"]),
+            detail=str(row.get("rm", "")),
             ts_event=int(row["T"]) * NS_PER_MS,
             ts_recv=ts_recv,
         )

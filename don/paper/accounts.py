@@ -73,7 +73,9 @@ class Account:
     def track(self, old: OrderState | None, new: OrderState) -> None:
         """Keep the notional of open orders, which margins need, as an order changes."""
         for order, sign in ((old, -1), (new, 1)):
-            if order is not None and not order.status.final and not order.reduce_only:
+            if order is None or order.status.final or order.waiting:
+                continue
+            if not order.reduce_only:
                 self._pending[order.symbol][order.side] += sign * order.left * order.price
 
     # ---- views -----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from don.model.order import Side, TimeInForce
 from don.model.portfolio import ZERO, money
 from don.paper.accounts import Account
 from don.paper.config import PaperConfig
+from don.paper.delay import Delay
 from don.paper.events import AccountUpdate, Event, Execution, OrderUpdate, UpdateReason
 from don.paper.market import Market, book_side
 from don.paper.matching import Fill
@@ -50,6 +51,7 @@ class Clearing:
         self.accounts = accounts
         self.records = records
         self.marks = Marks(markets)
+        self.delay = Delay(config)
         self.now = 0
         self.events: list[Event] = []
         self.changed_wallets: dict[str, None] = {}
@@ -69,8 +71,12 @@ class Clearing:
         price: Decimal,
         size: Decimal,
         client_order_id: str | None,
+        due: int | None = None,
     ) -> OrderState:
-        """Accept an order: it gets its id and is announced, but neither matched nor queued yet."""
+        """Accept an order: it gets its id and is announced, but neither matched nor queued yet.
+
+        With `due` it waits until that time and is announced then; see `enter`.
+        """
         order_id = self.records.next_order_id()
         prefix = "autoclose" if kind is OrderKind.LIQUIDATION else "paper"
         order = OrderState(
@@ -87,12 +93,21 @@ class Clearing:
             filled=ZERO,
             quote=ZERO,
             status=Status.NEW,
-            ts_created=self.now,
-            ts_updated=self.now,
+            ts_created=self.now if due is None else due,
+            ts_updated=self.now if due is None else due,
+            waiting=due is not None,
         )
         self._store(None, order)
-        self._announce(order, Execution.NEW)
+        if due is None:
+            self._announce(order, Execution.NEW)
         return order
+
+    def enter(self, order: OrderState, size: Decimal, price: Decimal) -> OrderState:
+        """Let an order that waited take effect, with what the checks made of its size and price."""
+        entered = replace(order, size=size, price=price, ts_updated=self.now, waiting=False)
+        self._store(order, entered)
+        self._announce(entered, Execution.NEW)
+        return entered
 
     def match(self, order: OrderState, limit: int) -> OrderState:
         """Let an accepted order take liquidity up to a limit in ticks; its state after that."""
@@ -131,10 +146,10 @@ class Clearing:
             market.lots(order.left),
         )
 
-    def end(self, order: OrderState, status: Status) -> OrderState:
-        """Cancel or expire an order, in the book or not."""
+    def end(self, order: OrderState, status: Status, reason: str = "") -> OrderState:
+        """Cancel, expire or reject an order, in the book or not."""
         self.markets[order.symbol].book.cancel(order.order_id)
-        ended = replace(order, status=status, ts_updated=self.now)
+        ended = replace(order, status=status, ts_updated=self.now, waiting=False, reason=reason)
         self._store(order, ended)
         self._announce(ended, Execution(status.value))
         return ended
@@ -236,7 +251,7 @@ class Clearing:
     def _trim(self, account: Account, symbol: str) -> None:
         """Cut reduce-only orders to the position that is left; end those with nothing to reduce."""
         for order in self.records.open_orders(account.name, symbol):
-            if not order.reduce_only:
+            if not order.reduce_only or order.waiting:
                 continue
             closable = account.closable(symbol, order.side)
             if order.left <= closable:

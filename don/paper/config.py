@@ -20,5 +20,8 @@ class PaperConfig(Section):
     percent_down: Decimal = Field(default=Decimal("0.95"), gt=0, lt=1)
     max_open_orders: int = Field(default=200, ge=1)  # per account and symbol
     intervals: tuple[str, ...] = ("1m",)  # of the bars that form; those of the tape
+    # part of a bar after whose begin requests take effect, at a tape time that does not depend on
+    # how fast they came (see `delay`); None: at once
+    order_latency: float | None = Field(default=None, gt=0, lt=1)
     kline_every_ns: int = Field(default=250_000_000, ge=0)  # tape time between forming updates
     history: int = Field(default=100_000, ge=1)  # finished orders, trades and incomes kept, each

@@ -185,6 +185,7 @@ class Execution(StrEnum):
     TRADE = "TRADE"
     CANCELED = "CANCELED"
     EXPIRED = "EXPIRED"
+    REJECTED = "REJECTED"  # refused when its time came
     AMENDMENT = "AMENDMENT"  # a reduce-only order was cut to the position that is left
     CALCULATED = "CALCULATED"  # the insurance fund took the rest of a liquidation over; has a trade
 

@@ -11,18 +11,14 @@ from typing import assert_never
 from don.errors import DataError
 from don.model.instrument import Instrument
 from don.paper import liquidation, placement
-from don.paper.accounts import Account
 from don.paper.config import PaperConfig
 from don.paper.events import (
     BarClose,
-    BookTicker,
     BookUpdate,
     Event,
     FundingRate,
-    Kline,
     LeverageUpdate,
     MarkPrice,
-    Premium,
     PublicTrade,
     TapeEvent,
     TradePrint,
@@ -31,23 +27,21 @@ from don.paper.events import (
 from don.paper.filters import refuse
 from don.paper.market import Market, rows_of
 from don.paper.matching import ASK, BID
-from don.paper.records import Records
 from don.paper.restart import build, dump, take_dirty
 from don.paper.types import (
-    AccountState,
-    AccountTrade,
-    DepthSnapshot,
     Dirty,
     ExchangeState,
-    Income,
     IncomeKind,
     NewOrder,
     OrderState,
+    Pending,
+    PendingKind,
     Status,
 )
+from don.paper.views import Views
 
 
-class PaperExchange:
+class PaperExchange(Views):
     """Books, accounts and bars of a replayed perpetuals market.
 
     Requests that are refused raise `ExchangeRefused(code, message)` with the exchange's own codes
@@ -57,6 +51,11 @@ class PaperExchange:
     a finished order may be used again, as on the real exchange. A reduce-only order is cut to the
     position when placed and follows it down. An account may trade with itself. Post-only and
     fill-or-kill orders that cannot be what they ask for are refused (-5022, -5021), not recorded.
+
+    With `config.order_latency` orders and cancels take effect at a later tape time (see `delay`):
+    `place` gives a NEW order that waits, `cancel` the order as it is, and what became of them comes
+    with the events of the `apply` (or `release`) that moves time there. What only the market can
+    refuse then ends the order as REJECTED, with the code in its `reason`.
     """
 
     def __init__(
@@ -69,11 +68,6 @@ class PaperExchange:
         self.instruments = {i.exchange_symbol: i for i in instruments}
         self.position = state.counters.position if state else 0  # of the tape, after `now`
         self._clearing = build(self.instruments, config, state)
-
-    @property
-    def now(self) -> int:
-        """Tape time, ns."""
-        return self._clearing.now
 
     # ---- the tape --------------------------------------------------------------------------------
 
@@ -102,6 +96,7 @@ class PaperExchange:
         if isinstance(event, TradePrint):
             _check_print(event)
         rows = rows_of(event) if isinstance(event, BookUpdate) else []
+        events = self._move(event.ts) if clearing.delay else []
         clearing.now = event.ts
         match event:
             case TradePrint():
@@ -120,7 +115,24 @@ class PaperExchange:
                 assert_never(event)
         if position is not None:
             self.position = position
-        return self._finish()
+        return events + self._finish() if events else self._finish()
+
+    def release(self) -> list[Event]:
+        """Let all requests that wait take effect; tape time moves on to theirs.
+
+        For the end of a tape, after which nothing else moves time.
+        """
+        return self._move(None)
+
+    def _move(self, until: int | None) -> list[Event]:
+        """Let requests that are due at or before a tape time take effect, each at its own time."""
+        clearing, events = self._clearing, []
+        while (due := clearing.delay.next()) is not None and (until is None or due <= until):
+            clearing.now = max(clearing.now, due)
+            for request in clearing.delay.take(due):
+                placement.carry_out(clearing, request)
+            events += self._finish()
+        return events
 
     def _on_print(self, market: Market, event: TradePrint) -> None:
         clearing = self._clearing
@@ -152,10 +164,31 @@ class PaperExchange:
 
     def place(self, request: NewOrder) -> tuple[OrderState, list[Event]]:
         """Place an order; its state after matching, and the events to publish."""
+        clearing = self._clearing
         account, market = self._account(request.account), self._market(request.symbol)
-        order = placement.place(self._clearing, account, market, request)
+        due = clearing.delay.due(clearing.now)
+        if due is not None:
+            order = placement.take_in(clearing, account, market, request, due)
+            self._wait(PendingKind.PLACE, account.name, market.symbol, due, order.order_id, request)
+            return order, self._finish()
+        order = placement.place(clearing, account, market, request)
         events = self._finish()
-        return self._clearing.records.get(order.order_id), events
+        return clearing.records.get(order.order_id), events
+
+    def _wait(
+        self,
+        kind: PendingKind,
+        account: str,
+        symbol: str,
+        due: int,
+        order_id: int = 0,
+        order: NewOrder | None = None,
+    ) -> None:
+        self._clearing.delay.add(
+            Pending(
+                kind=kind, account=account, symbol=symbol, due=due, order_id=order_id, order=order
+            )
+        )
 
     def cancel(
         self,
@@ -171,10 +204,19 @@ class PaperExchange:
         order = self._clearing.records.find(name, symbol, order_id, client_order_id)
         if order is None or order.status.final:
             refuse(-2011, "Unknown order sent.")
+        due = self._clearing.delay.due(self.now)
+        if due is not None:
+            self._wait(PendingKind.CANCEL, name, symbol, due, order.order_id)
+            return order, []
         return self._clearing.end(order, Status.CANCELED), self._finish()
 
     def cancel_all(self, symbol: str, *, account: str | None = None) -> list[Event]:
         """Cancel all open orders of a symbol."""
+        name = self._account(account).name
+        due = self._clearing.delay.due(self.now)
+        if due is not None:
+            self._wait(PendingKind.CANCEL_ALL, name, self._market(symbol).symbol, due)
+            return []
         for order in self.open_orders(self._market(symbol).symbol, account=account):
             self._clearing.end(order, Status.CANCELED)
         return self._finish()
@@ -210,105 +252,6 @@ class PaperExchange:
         clearing.credit(holder, IncomeKind.TRANSFER, amount, reason)
         return self._finish()
 
-    # ---- queries: accounts -----------------------------------------------------------------------
-
-    def order(
-        self,
-        symbol: str,
-        *,
-        order_id: int | None = None,
-        client_order_id: str | None = None,
-        account: str | None = None,
-    ) -> OrderState:
-        """An order by either id; a client order id means its latest order. -2013 when unknown."""
-        name = self._account(account).name
-        self._market(symbol)
-        order = self._records.find(name, symbol, order_id, client_order_id)
-        if order is None:
-            refuse(-2013, "Order does not exist.")
-        return order
-
-    def open_orders(
-        self, symbol: str | None = None, *, account: str | None = None
-    ) -> list[OrderState]:
-        """Open orders of a symbol or of all, oldest first."""
-        if symbol is not None:
-            self._market(symbol)
-        return self._records.open_orders(self._account(account).name, symbol)
-
-    def all_orders(
-        self,
-        symbol: str,
-        *,
-        from_id: int | None = None,
-        start: int | None = None,
-        end: int | None = None,
-        limit: int = 500,
-        account: str | None = None,
-    ) -> list[OrderState]:
-        """Orders, ascending: the first `limit` from an order id or start on, else the latest."""
-        name = self._account(account).name
-        self._market(symbol)
-        return self._records.orders(name, symbol, from_id, start, end, limit)
-
-    def trades(
-        self,
-        symbol: str | None,
-        *,
-        order_id: int | None = None,
-        from_id: int | None = None,
-        start: int | None = None,
-        end: int | None = None,
-        limit: int = 500,
-        account: str | None = None,
-    ) -> list[AccountTrade]:
-        """Fills, ascending: the first `limit` from a trade id or start on, else the latest."""
-        name = self._account(account).name
-        if symbol is not None:
-            self._market(symbol)
-        return self._records.trades(name, symbol, order_id, from_id, start, end, limit)
-
-    def income(
-        self,
-        *,
-        symbol: str | None = None,
-        kind: IncomeKind | None = None,
-        start: int | None = None,
-        end: int | None = None,
-        limit: int = 100,
-        account: str | None = None,
-    ) -> list[Income]:
-        """Balance changes, ascending: the first `limit` from a start on, else the latest."""
-        name = self._account(account).name
-        return self._records.incomes(name, symbol, kind, start, end, limit)
-
-    def account(self, account: str | None = None) -> AccountState:
-        """Wallet, margins and all positions at the present mark prices."""
-        return self._account(account).state(self._clearing.marks, self.now)
-
-    # ---- queries: markets ------------------------------------------------------------------------
-
-    def depth(self, symbol: str, limit: int) -> DepthSnapshot:
-        """The book down to `limit` levels a side, as of the last published diff."""
-        return self._market(symbol).depth(limit, self.now)
-
-    def ticker(self, symbol: str) -> BookTicker:
-        """Best bid and ask."""
-        return self._market(symbol).ticker(self.now)
-
-    def premium(self, symbol: str) -> Premium:
-        """Mark price, index price and funding rate."""
-        return self._market(symbol).premium(self.now)
-
-    def last_price(self, symbol: str) -> Decimal:
-        """Price of the tape's last print, 0 before the first."""
-        market = self._market(symbol)
-        return market.price(market.last)
-
-    def forming(self, symbol: str, interval: str) -> Kline | None:
-        """The unfinished bar, None before its first print. Closed bars come from the tape."""
-        return self._market(symbol).bars.forming(interval, self.now)
-
     # ---- restart ---------------------------------------------------------------------------------
 
     def dump(self) -> ExchangeState:
@@ -318,26 +261,6 @@ class PaperExchange:
     def take_dirty(self) -> Dirty:
         """Rows that changed since the last call; store them in one transaction, then publish."""
         return take_dirty(self._clearing, self.position)
-
-    # ---- inside ----------------------------------------------------------------------------------
-
-    @property
-    def _records(self) -> Records:
-        return self._clearing.records
-
-    def _account(self, name: str | None) -> Account:
-        accounts = self._clearing.accounts
-        if name is None:
-            return accounts[self.config.accounts[0]]
-        if name not in accounts:
-            refuse(-2015, "Invalid API-key, IP, or permissions for action.")
-        return accounts[name]
-
-    def _market(self, symbol: str) -> Market:
-        market = self._clearing.markets.get(symbol)
-        if market is None:
-            refuse(-1121, "Invalid symbol.")
-        return market
 
 
 def _check_print(event: TradePrint) -> None:

@@ -11,7 +11,7 @@ from don.paper.clearing import Clearing
 from don.paper.filters import refuse
 from don.paper.market import Market, book_side
 from don.paper.matching import ANY_PRICE
-from don.paper.types import NewOrder, OrderKind, OrderState, Status
+from don.paper.types import NewOrder, OrderKind, OrderState, Pending, PendingKind, Status
 
 _SLIPPAGE = Decimal("1.0005")  # by which a market buy's margin is reckoned above the best ask
 
@@ -22,17 +22,102 @@ def place(clearing: Clearing, account: Account, market: Market, request: NewOrde
     Raises:
         ExchangeRefused: nothing has changed then.
     """
+    _check_request(clearing, account, market, request)
+    size, limit = _check_market(clearing, account, market, request)
+    order = _open(clearing, account, market, request, size, _price(market, request, limit))
+    return _execute(clearing, order, limit)
+
+
+def take_in(
+    clearing: Clearing, account: Account, market: Market, request: NewOrder, due: int
+) -> OrderState:
+    """Accept an order that takes effect later; checks what does not depend on the market.
+
+    Raises:
+        ExchangeRefused: nothing has changed then.
+    """
+    _check_request(clearing, account, market, request)
+    price = request.price if request.price is not None else ZERO
+    return _open(clearing, account, market, request, request.size, price, due)
+
+
+def carry_out(clearing: Clearing, request: Pending) -> None:
+    """Let a request that waited take effect; nothing happens to orders that have ended since."""
+    if request.kind is PendingKind.CANCEL_ALL:
+        for order in clearing.records.open_orders(request.account, request.symbol):
+            clearing.end(order, Status.CANCELED)
+        return
+    order = clearing.records.get(request.order_id)
+    if order.status.final:
+        return
+    if request.kind is PendingKind.CANCEL:
+        clearing.end(order, Status.CANCELED)
+    elif request.order is not None:
+        enter(clearing, order, request.order)
+
+
+def enter(clearing: Clearing, order: OrderState, request: NewOrder) -> OrderState:
+    """Let an order that waited take effect: check it against the market, match and rest it.
+
+    One that is refused now ends as REJECTED, with the code in its reason.
+    """
+    account, market = clearing.accounts[order.account], clearing.markets[order.symbol]
+    try:
+        size, limit = _check_market(clearing, account, market, request)
+    except ExchangeRefused as refused:
+        return clearing.end(order, Status.REJECTED, f"{refused.code} {refused.message}")
+    size = market.size(market.lots(size))
+    order = clearing.enter(order, size, _price(market, request, limit))
+    return _execute(clearing, order, limit)
+
+
+def _price(market: Market, request: NewOrder, limit: int) -> Decimal:
+    return market.price(limit) if request.price is not None else ZERO
+
+
+def _open(
+    clearing: Clearing,
+    account: Account,
+    market: Market,
+    request: NewOrder,
+    size: Decimal,
+    price: Decimal,
+    due: int | None = None,
+) -> OrderState:
+    return clearing.open(
+        account.name,
+        market.symbol,
+        side=request.side,
+        kind=request.kind,
+        time_in_force=request.time_in_force or TimeInForce.GTC,
+        reduce_only=request.reduce_only,
+        price=price,
+        size=market.size(market.lots(size)),
+        client_order_id=request.client_order_id,
+        due=due,
+    )
+
+
+def _check_request(clearing: Clearing, account: Account, market: Market, request: NewOrder) -> None:
+    """What can be told of a request without looking at the market."""
     filters.check_form(request)
     if request.client_order_id is not None and clearing.records.open_with_client_id(
         account.name, request.client_order_id
     ):
         refuse(-4116, "ClientOrderId is duplicated.")
-    instrument, config = market.instrument, clearing.config
-    filters.check_size(request.size, instrument)
+    filters.check_size(request.size, market.instrument)
     if request.price is not None:
-        filters.check_price(request.price, instrument)
+        filters.check_price(request.price, market.instrument)
+
+
+def _check_market(
+    clearing: Clearing, account: Account, market: Market, request: NewOrder
+) -> tuple[Decimal, int]:
+    """What depends on the market and the account; the size that is left, and the limit in ticks."""
+    instrument, config = market.instrument, clearing.config
+    if request.price is not None:
         filters.check_band(request.side, request.price, market.mark, config)
-        if len(clearing.records.open_orders(account.name, market.symbol)) >= config.max_open_orders:
+        if _resting(clearing, account, market) >= config.max_open_orders:
             refuse(-2025, "Reach max open order limit.")
     size = _reducible(account, request) if request.reduce_only else request.size
     best = market.book.best(1 - book_side(request.side))
@@ -45,17 +130,17 @@ def place(clearing: Clearing, account: Account, market: Market, request: NewOrde
     _check_immediate(clearing, account, market, request, size, limit)
     if not request.reduce_only:
         _check_margin(clearing, account, market, request)
-    order = clearing.open(
-        account.name,
-        market.symbol,
-        side=request.side,
-        kind=request.kind,
-        time_in_force=request.time_in_force or TimeInForce.GTC,
-        reduce_only=request.reduce_only,
-        price=market.price(limit) if request.price is not None else ZERO,
-        size=market.size(market.lots(size)),
-        client_order_id=request.client_order_id,
-    )
+    return size, limit
+
+
+def _resting(clearing: Clearing, account: Account, market: Market) -> int:
+    """Open orders that have taken effect."""
+    opened = clearing.records.open_orders(account.name, market.symbol)
+    return sum(not order.waiting for order in opened)
+
+
+def _execute(clearing: Clearing, order: OrderState, limit: int) -> OrderState:
+    """Match an order that was announced, and rest or end what is left of it."""
     order = clearing.match(order, limit)
     if order.status.final:
         return order
@@ -124,6 +209,7 @@ def _users_offer(
         for order in clearing.records.all_open()
         if order.symbol == market.symbol
         and order.side is not request.side
+        and not order.waiting
         and order.price * sign <= price * sign
     ]
     total = ZERO

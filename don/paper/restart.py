@@ -71,8 +71,10 @@ def _load(clearing: Clearing, state: ExchangeState) -> None:
         if position.symbol in markets:
             accounts[position.account].load(position)
     for order in opened:
-        accounts[order.account].track(None, order)
-        clearing.rest(order)
+        if not order.waiting:
+            accounts[order.account].track(None, order)
+            clearing.rest(order)
+    clearing.delay.load(state.waiting)
     whole = {book.symbol for book in books}
     for symbol, market in markets.items():
         market.settle_restart(whole=symbol in whole)
@@ -86,7 +88,11 @@ def _levels(
     Such levels are in a book that was brought forward without users; the next update of the tape
     that names them meets the orders in the ordinary way.
     """
-    own = [(o.side, market.ticks(o.price)) for o in orders if o.symbol == market.symbol]
+    own = [
+        (o.side, market.ticks(o.price))
+        for o in orders
+        if o.symbol == market.symbol and not o.waiting
+    ]
     highest_bid = max((price for side, price in own if side is Side.BUY), default=0)
     lowest_ask = min((price for side, price in own if side is Side.SELL), default=ANY_PRICE)
     return [
@@ -111,6 +117,7 @@ def dump(clearing: Clearing, position: int) -> ExchangeState:
         markets=tuple(market.row() for market in markets),
         books=tuple(market.house() for market in markets),
         bars=tuple(bar for market in markets for bar in market.bars.dump()),
+        waiting=clearing.delay.row(),
     )
 
 
@@ -129,7 +136,9 @@ def take_dirty(clearing: Clearing, position: int) -> Dirty:
         trades=trades,
         incomes=incomes,
         markets=tuple(market.row() for market in markets),
+        waiting=clearing.delay.row() if clearing.delay.changed else None,
     )
+    clearing.delay.changed = False
     clearing.changed_wallets.clear()
     clearing.changed_positions.clear()
     for market in markets:

@@ -31,6 +31,7 @@ from don.paper.types import (
     MarketRow,
     OrderState,
     PositionRow,
+    WaitingRow,
     WalletRow,
 )
 
@@ -57,6 +58,10 @@ CREATE TABLE funding (symbol TEXT, ts INTEGER, body TEXT NOT NULL,
     PRIMARY KEY (symbol, ts)) WITHOUT ROWID;
 CREATE TABLE listen_keys (key TEXT PRIMARY KEY, account TEXT NOT NULL,
     expires_ms INTEGER NOT NULL) WITHOUT ROWID;
+"""
+# tables that came later: made in older databases too, where they are empty
+_LATER = """
+CREATE TABLE IF NOT EXISTS waiting (one INTEGER PRIMARY KEY CHECK (one = 1), body TEXT NOT NULL);
 """
 
 T = TypeVar("T")
@@ -124,6 +129,8 @@ class Store:
             for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        for statement in _LATER.split(";"):
+            self._db.execute(statement)
         self._db.execute("COMMIT")
         if version not in (0, SCHEMA_VERSION):
             raise UsageError(
@@ -194,6 +201,8 @@ class Store:
         self._put("counters", 2, [(1, _text(dirty.counters))])
         if dirty.markets:
             self._put("markets", 2, [(row.symbol, _text(row)) for row in dirty.markets])
+        if dirty.waiting is not None:
+            self._put("waiting", 2, [(1, _text(dirty.waiting))])
         if not dirty.urgent:
             return
         self._put("wallets", 2, [(row.account, _text(row)) for row in dirty.wallets])
@@ -234,6 +243,7 @@ class Store:
         counters = self._read(Counters, "SELECT body FROM counters")
         if not counters:
             return None
+        waiting = self._read(WaitingRow, "SELECT body FROM waiting")
         tail = "SELECT body FROM (SELECT id, body FROM {} ORDER BY id DESC LIMIT ?) ORDER BY id"
         return ExchangeState(
             counters=counters[0],
@@ -250,6 +260,7 @@ class Store:
             trades=self._read(AccountTrade, tail.format("trades"), history),
             incomes=self._read(Income, tail.format("incomes"), history),
             markets=self._read(MarketRow, "SELECT body FROM markets ORDER BY symbol"),
+            waiting=waiting[0] if waiting else WaitingRow(),
         )
 
     def save_displayed(self, displayed: Displayed) -> None:

@@ -28,6 +28,7 @@ class Status(StrEnum):
     FILLED = "FILLED"
     CANCELED = "CANCELED"
     EXPIRED = "EXPIRED"
+    REJECTED = "REJECTED"  # accepted for a later time, then refused
 
     @property
     def final(self) -> bool:
@@ -77,8 +78,10 @@ class OrderState:
     filled: Decimal  # base
     quote: Decimal  # sum of price * size over fills
     status: Status
-    ts_created: int
+    ts_created: int  # of a waiting order: when it takes effect
     ts_updated: int
+    waiting: bool = False  # on its way to the book; neither matched nor counted in margins yet
+    reason: str = ""  # code and message of a rejection
 
     @property
     def left(self) -> Decimal:
@@ -198,6 +201,26 @@ class DepthSnapshot:
     asks: tuple[tuple[Decimal, Decimal], ...]
 
 
+class PendingKind(StrEnum):
+    """Requests that can wait for their time."""
+
+    PLACE = "place"
+    CANCEL = "cancel"
+    CANCEL_ALL = "cancel_all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A request that takes effect at a later tape time."""
+
+    kind: PendingKind
+    account: str
+    symbol: str
+    due: int  # tape time, ns
+    order_id: int = 0  # 0 for all of the symbol
+    order: NewOrder | None = None  # of PLACE
+
+
 # ---- what a restart needs ------------------------------------------------------------------------
 
 
@@ -247,6 +270,13 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingRow:
+    """All requests that wait, in the order in which they came. One row."""
+
+    requests: tuple[Pending, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BookLevels:
     """The tape's own levels of a symbol (without user orders)."""
 
@@ -275,8 +305,9 @@ class FormingBar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dirty:
-    """Rows changed since the last `take_dirty()`: replace wallets, positions, orders, markets and
-    counters by key, append trades and incomes. One transaction for all keeps the store whole.
+    """Rows changed since the last `take_dirty()`: replace wallets, positions, orders, markets,
+    counters and what waits by key, append trades and incomes. One transaction for all keeps the
+    store whole.
     """
 
     counters: Counters
@@ -286,11 +317,19 @@ class Dirty:
     trades: tuple[AccountTrade, ...] = ()  # key: id
     incomes: tuple[Income, ...] = ()  # key: tran_id
     markets: tuple[MarketRow, ...] = ()
+    waiting: WaitingRow | None = None  # None: unchanged
 
     @property
     def urgent(self) -> bool:
         """True if accounts or orders changed, not only the market."""
-        return bool(self.wallets or self.positions or self.orders or self.trades or self.incomes)
+        return bool(
+            self.wallets
+            or self.positions
+            or self.orders
+            or self.trades
+            or self.incomes
+            or self.waiting is not None
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,3 +347,4 @@ class ExchangeState:
     markets: tuple[MarketRow, ...] = ()
     books: tuple[BookLevels, ...] = ()
     bars: tuple[FormingBar, ...] = ()
+    waiting: WaitingRow = field(default_factory=WaitingRow)

@@ -156,6 +156,7 @@ class Replay:
             if self.speed.factor is None:
                 await self._room()
             await asyncio.sleep(0)
+        self._service.end()
 
     def _due(self) -> int:
         """Tape time that has come; moves the anchor over gaps and after delays."""

@@ -54,6 +54,7 @@ class ExchangeService:
         self._clock = clock
         self._kept_at = clock.monotonic_ns()
         self._stored = True  # memory holds nothing that the database lacks
+        self._ended = False  # the tape moves no more
 
     def change(self, action: Callable[[], tuple[T, list[Event]]]) -> T:
         """Run a request that changes something; store what it changed, tell it, return its result.
@@ -68,6 +69,8 @@ class ExchangeService:
         except ExchangeRefused:
             self._stored = True
             raise
+        if self._ended:
+            events = events + self.exchange.release()
         with self.store.transaction():
             self._save()
         self._stored = True
@@ -106,6 +109,11 @@ class ExchangeService:
                 self.store.save_displayed(displayed_of(self.exchange, self.position))
         self._stored = True
         self._tell(events)
+
+    def end(self) -> None:
+        """The tape has ended: from now on no request waits for its time."""
+        self._ended = True
+        self.change(lambda: (None, []))
 
     def flush_depth(self) -> None:
         """Tell the depth changes that waited for more."""

@@ -33,7 +33,7 @@ def _kind(order: OrderState) -> str:
 
 def order(state: OrderState) -> Json:
     """Answer of the order queries."""
-    return {
+    answer: Json = {
         "orderId": state.order_id,
         "symbol": state.symbol,
         "status": state.status.value,
@@ -59,6 +59,7 @@ def order(state: OrderState) -> Json:
         "time": ms(state.ts_created),
         "updateTime": ms(state.ts_updated),
     }
+    return answer | {"rm": state.reason} if state.reason else answer
 
 
 def placed(state: OrderState, *, result: bool) -> Json:
@@ -306,6 +307,8 @@ def order_event(update: OrderUpdate) -> Json:
     }
     if fill:
         body |= {"N": fill.fee_asset, "n": number(fill.fee)}
+    if state.reason:
+        body["rm"] = state.reason
     return {"e": "ORDER_TRADE_UPDATE", "E": ms(update.ts), "T": ms(update.ts), "o": body}
 
 
