@@ -4,8 +4,9 @@ A module that declares tables on `metadata` is named here.
 """
 
 from don.storage import tables
+from don.storage.market import coverage
 from don.storage.market import tables as market_tables
 
 metadata = tables.metadata
 
-DECLARED_IN = (tables, market_tables)
+DECLARED_IN = (tables, market_tables, coverage)
