@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from actors.budget import budget_gate
 from actors.delivery import deliver, run_or_die
 from actors.runtime import Probe, find
 from actors.spec import SessionSpec
@@ -25,9 +26,17 @@ class Execution:
         # Imported here: whoever holds this actor's handle imports its module, and must not pay.
         from don.exchanges.ccxt_binance import BinanceGateway
         from don.exchanges.service import ExecutionService
+        from don.exchanges.wallet import WalletConfig
 
         clock = SystemClock()
-        gateway = BinanceGateway(spec.gateway, clock, live_confirmed=spec.live_confirmed)
+        gate = budget_gate(
+            spec.feed.exchange,
+            key=spec.gateway.api_key.reveal(),
+            lessee=f"execution:{spec.account}",
+            config=WalletConfig(keep_cancels=10, keep_orders=5),
+            clock=clock,
+        )
+        gateway = BinanceGateway(spec.gateway, clock, live_confirmed=spec.live_confirmed, gate=gate)
         self._service = ExecutionService(gateway, spec.config.execution, clock, self._deliver)
         self._started = asyncio.Event()
         self._task = run_or_die(self._run(), "execution")
@@ -37,6 +46,8 @@ class Execution:
         health = self._service.health()
         up = health.stream == "up"
         detail = f"{health.live_orders} live orders, {health.in_flight} in flight"
+        if health.clock:
+            detail = f"{detail}; our clock is {health.clock}"
         return Probe(
             pid=os.getpid(),
             state="live" if up and self._started.is_set() else "starting",

@@ -17,6 +17,7 @@ from ray.exceptions import ActorDiedError, RayError
 
 from actors import compose, runtime
 from actors.board_actor import BoardActor
+from actors.budget import Budget
 from actors.cache import FeatureCacheActor
 from actors.closing import close_session
 from actors.commands import waiting_commands
@@ -167,6 +168,8 @@ class Launch:
         """Everything behind the feed first: the market begins to move with its first reader."""
         behind = {
             "board": spawn("board", BoardActor, spec),
+            # before whoever sends requests: without it each would count for itself
+            "budget": spawn("budget", Budget, spec.home, spec.session, spec.config.log.level),
             "desk": spawn("desk", Desk, spec, first),
             "optimizer": spawn("optimizer", PortfolioOptimizerActor, spec),
             "execution": spawn("execution", Execution, spec),

@@ -22,6 +22,8 @@ _ALWAYS: dict[str, Any] = {"lifetime": "detached", "max_restarts": -1, "max_task
 OPTIONS: dict[str, dict[str, Any]] = {
     # many readers wait on the board at once
     "board": {**_ALWAYS, "num_cpus": 0.05, "max_concurrency": 1000, "max_pending_calls": 10_000},
+    # every lessee settles here once a second at most, plus refills
+    "budget": {**_ALWAYS, "num_cpus": 0.05, "max_concurrency": 256, "max_pending_calls": 10_000},
     "feed": {**_ALWAYS, "num_cpus": 0.3, "max_concurrency": 16, "max_pending_calls": 1000},
     "cache": {**_ALWAYS, "num_cpus": 0.3, "max_concurrency": 16, "max_pending_calls": 1000},
     # sync: one message at a time, in the order of arrival

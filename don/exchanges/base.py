@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from don.errors import ExchangeUnavailable
+from don.exchanges.clock_offset import Reading
 from don.model.instrument import Instrument
 from don.model.messages import AccountReport, FillReport, FundingReport, OrderReport
 from don.model.order import Order
@@ -145,6 +146,10 @@ class Gateway(Protocol):
 
         Each fill is followed at once by the report of its order's state.
         """
+        ...
+
+    def clock(self) -> Reading | None:
+        """How our clock stands to the exchange's; None before the first comparison."""
         ...
 
     def rate_use(self) -> float:

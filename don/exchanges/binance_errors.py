@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from don.errors import DonError, ExchangeRefused, ExchangeUnavailable, RateLimited
+from don.exchanges.rates import Counts
 
 UNKNOWN_ORDER = -2011  # cancel: nothing (left) to cancel
 NO_SUCH_ORDER = -2013  # query: the exchange does not know it
@@ -17,7 +18,8 @@ NO_SUCH_LISTEN_KEY = -1125
 
 STALE_TIMESTAMP = frozenset({-1021, -5028})  # refused unread: our clock, or too long under way
 UNKNOWN_EFFECT = frozenset({-1000, -1001, -1006, -1007})  # "execution status unknown" and its kin
-TURNED_AWAY = frozenset({-1003, -1008, -1015})  # too many requests, overload, too many orders
+TOO_MANY_ORDERS = -1015
+TURNED_AWAY = frozenset({-1003, -1008, TOO_MANY_ORDERS})  # too many requests, overload, orders
 
 _BAN_S = 60.0  # a 418 without a hint
 _PAUSE_S = 1.0  # a 429 without a hint
@@ -56,6 +58,12 @@ def retry_after_s(answer: Answer) -> float:
         if name.lower() == "retry-after" and value.isdigit():
             return float(value)
     return _BAN_S if answer.status == 418 else _PAUSE_S
+
+
+def counted_as(answer: Answer) -> Counts:
+    """Which count a refusal for too many requests is about: the orders or the address's weight."""
+    found = refusal(answer.body)
+    return Counts.ORDERS if found is not None and found[0] == TOO_MANY_ORDERS else Counts.WEIGHT
 
 
 def translate(answer: Answer, what: str) -> DonError:

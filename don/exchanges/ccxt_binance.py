@@ -17,8 +17,9 @@ from don.exchanges import binance_wire as wire
 from don.exchanges.base import StreamEvent, SubmitUnknown
 from don.exchanges.binance_errors import DUPLICATE_ORDER_ID, NO_SUCH_ORDER
 from don.exchanges.ccxt_client import CcxtClient, Endpoint
+from don.exchanges.clock_offset import Reading
 from don.exchanges.config import GatewayConfig
-from don.exchanges.limiter import Priority
+from don.exchanges.rates import Priority, RateGate
 from don.exchanges.user_stream import UserStream
 from don.model.instrument import Instrument
 from don.model.messages import AccountReport, FillReport, FundingReport, OrderReport
@@ -54,6 +55,7 @@ class BinanceGateway:
         *,
         live_confirmed: bool = False,
         rng: random.Random | None = None,
+        gate: RateGate | None = None,
     ) -> None:
         """A gateway; it connects at the first call.
 
@@ -62,6 +64,7 @@ class BinanceGateway:
             clock: stamps `ts_recv` and `ts_sent`.
             live_confirmed: second switch for hosts beyond this machine (`DON_ALLOW_LIVE=1`).
             rng: spreads retries; a fresh one by default.
+            gate: the cluster's request budget; by default one of this gateway's own.
 
         Raises:
             ConfigError: if an address is not loopback and live trading was not turned on twice.
@@ -70,7 +73,7 @@ class BinanceGateway:
         self.recv_window_ms = config.recv_window_ms
         self._config = config
         self._clock = clock
-        self._client = CcxtClient(config, clock, rng, live_confirmed=live_confirmed)
+        self._client = CcxtClient(config, clock, rng, live_confirmed=live_confirmed, gate=gate)
         self._stream = UserStream(self._client, config, clock, rng, self._event)
         self._instruments: dict[str, Instrument] = {}
         self._symbols = wire.Symbols([])
@@ -220,7 +223,11 @@ class BinanceGateway:
 
     def rate_use(self) -> float:
         """Fraction of the weight budget used in the running minute."""
-        return self._client.limiter.budget.use(self._client.limiter.now_ms())
+        return self._client.limiter.use()
+
+    def clock(self) -> Reading | None:
+        """How our clock stands to the exchange's; None before the first comparison."""
+        return self._client.offset.reading
 
     async def close(self) -> None:
         """Close the session."""
@@ -238,7 +245,7 @@ class BinanceGateway:
         )
 
     def _listed(self, info: Any, brackets: Any) -> list[Instrument]:
-        self._client.limiter.budget.set_limits(info["rateLimits"])
+        self._client.limiter.set_limits(info["rateLimits"])
         leverage = {
             row["symbol"]: max(int(step["initialLeverage"]) for step in row["brackets"])
             for row in brackets

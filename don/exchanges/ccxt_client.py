@@ -17,16 +17,18 @@ from urllib.parse import urlsplit
 import ccxt.async_support as ccxt
 import structlog
 
-from don.clock import NS_PER_MS, Clock
+from don.clock import NS_PER_MS, NS_PER_S, Clock
 from don.errors import ConfigError, ExchangeUnavailable, RateLimited
-from don.exchanges.binance_errors import Answer, StaleTimestamp, translate
+from don.exchanges.binance_errors import Answer, StaleTimestamp, counted_as, translate
+from don.exchanges.clock_offset import ClockOffset, ClockUnsafe, Comparison
 from don.exchanges.config import GatewayConfig
-from don.exchanges.limiter import Priority, RateLimiter
+from don.exchanges.limiter import RateLimiter
+from don.exchanges.rates import Priority, RateGate
 
 _log = structlog.get_logger(__name__)
 _answer: contextvars.ContextVar[Answer | None] = contextvars.ContextVar("don_answer", default=None)
 
-TIME_SAMPLES = 3
+TIME_SAMPLES = 5
 TIME_ATTEMPTS = 3  # sends of one request whose time stamp the exchange refuses
 
 
@@ -75,12 +77,19 @@ class CcxtClient:
     """Signed calls within the request budget."""
 
     def __init__(
-        self, config: GatewayConfig, clock: Clock, rng: random.Random, *, live_confirmed: bool
+        self,
+        config: GatewayConfig,
+        clock: Clock,
+        rng: random.Random,
+        *,
+        live_confirmed: bool,
+        gate: RateGate | None = None,
     ) -> None:
         check_hosts(config, live_confirmed=live_confirmed)
         self._clock = clock
         self._config = config
-        self.limiter = RateLimiter(clock, rng)
+        self.limiter: RateGate = gate if gate is not None else RateLimiter(clock, rng)
+        self.offset = ClockOffset()
         self._sync = asyncio.Lock()
         self._synced_ns = 0
         options: dict[str, Any] = {
@@ -112,7 +121,10 @@ class CcxtClient:
         Raises:
             ExchangeRefused, ExchangeUnavailable, RateLimited: see `don.exchanges.base`.
         """
+        if self._clock_due():
+            await self.sync_time(since_ns=self._clock.monotonic_ns())
         for attempt in range(1, TIME_ATTEMPTS + 1):
+            await self._check_clock(endpoint)
             await self.limiter.acquire(endpoint.weight, endpoint.orders, priority)
             try:
                 return await self._send(endpoint, params)
@@ -133,8 +145,8 @@ class CcxtClient:
             StaleTimestamp: the clocks disagreed; they are in step again: not processed.
             ExchangeRefused, ExchangeUnavailable: see `don.exchanges.base`.
         """
-        budget = self.limiter.budget
-        wait = budget.take(endpoint.weight, endpoint.orders, priority, self.limiter.now_ms())
+        await self._check_clock(endpoint)
+        wait = await self.limiter.take(endpoint.weight, endpoint.orders, priority)
         if wait > 0:
             raise RateLimited(f"{endpoint.name}: own request budget is used up", wait / 1_000)
         try:
@@ -152,26 +164,47 @@ class CcxtClient:
         async with self._sync:
             if since_ns is not None and self._synced_ns > since_ns:
                 return
-            # the shortest round trip tells best; the first one may have had to connect
-            half, ahead_ms = min([await self._compare() for _ in range(TIME_SAMPLES)])
-            self._ccxt.options["timeDifference"] = ahead_ms
-            self._synced_ns = self._clock.monotonic_ns()
-            _log.info("clock compared", ahead_ms=ahead_ms, round_trip_ms=2 * half / NS_PER_MS)
+            comparisons = [await self._compare() for _ in range(TIME_SAMPLES)]
+            now_ns = self._clock.monotonic_ns()
+            reading = self.offset.add(comparisons, now_ns)
+            self._ccxt.options["timeDifference"] = round(reading.ahead_ns / NS_PER_MS)
+            self._synced_ns = now_ns
+            _log.info("clock compared", ours=reading.text())
 
-    async def _compare(self) -> tuple[int, int]:
-        """(half a round trip in ns, ms by which our clock is ahead)."""
+    def _clock_due(self) -> bool:
+        age_ns = self._clock.monotonic_ns() - self._synced_ns
+        return self._synced_ns > 0 and age_ns > self._config.clock_check_s * NS_PER_S
+
+    async def _check_clock(self, endpoint: Endpoint) -> None:
+        """Before a signed request: raises ClockUnsafe if our clock is still too far off."""
+        if "Private" not in endpoint.name or self.offset.reading is None:
+            return
+        bound_s = self._config.max_clock_offset_s
+        try:
+            self.offset.check(bound_s)
+        except ClockUnsafe as unsafe:
+            # it may have been set right since: look again, but not at every request
+            soon_ns = self._synced_ns + int(unsafe.retry_after_s * NS_PER_S)
+            if self._clock.monotonic_ns() < soon_ns:
+                raise
+            await self.sync_time(since_ns=self._synced_ns)
+            self.offset.check(bound_s)
+
+    async def _compare(self) -> Comparison:
         await self.limiter.acquire(TIME.weight, 0, Priority.CANCEL)
         before, began = self._clock.now_ns(), self._clock.monotonic_ns()
         row = await self._send(TIME, {})
-        half = (self._clock.monotonic_ns() - began) // 2
+        round_trip = self._clock.monotonic_ns() - began
         try:
-            return half, (before + half) // NS_PER_MS - int(row["serverTime"])
+            server_ns = int(row["serverTime"]) * NS_PER_MS + NS_PER_MS // 2
         except (KeyError, TypeError, ValueError) as error:
             raise ExchangeUnavailable("time: unexpected answer") from error
+        return Comparison(sent_ns=before, round_trip_ns=round_trip, server_ns=server_ns)
 
     async def close(self) -> None:
-        """Close the session."""
+        """Close the session and give the unused budget back."""
         await self._ccxt.close()
+        await self.limiter.close()
 
     async def _send(self, endpoint: Endpoint, params: Mapping[str, Any]) -> Any:
         answer = Answer()
@@ -181,12 +214,13 @@ class CcxtClient:
         except ccxt.BaseError:
             failure = translate(answer, endpoint.name)
             if isinstance(failure, RateLimited) and not isinstance(failure, StaleTimestamp):
-                self.limiter.budget.block(failure.retry_after_s, self.limiter.now_ms())
+                counts = counted_as(answer)
+                self.limiter.pause(failure.retry_after_s, counts, str(failure))
             # ccxt's own text holds the signed URL: it must not travel further
             raise failure from None
         finally:
             _answer.reset(token)
-            self.limiter.budget.correct(answer.headers, self.limiter.now_ms())
+            self.limiter.observe(answer.headers)
         if not isinstance(result, dict | list):
             raise ExchangeUnavailable(f"{endpoint.name}: the answer is not JSON")
         return result

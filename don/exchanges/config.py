@@ -27,4 +27,6 @@ class GatewayConfig(Section):
     ping_s: float = Field(default=10.0, gt=0)  # a stream silent to two pings is dead
     reconnect_base_s: float = Field(default=0.25, gt=0)
     reconnect_cap_s: float = Field(default=15.0, gt=0)
+    max_clock_offset_s: float = Field(default=5.0, gt=0)  # further off nothing is signed
+    clock_check_s: float = Field(default=300.0, gt=0)  # between comparisons of the clocks
     allow_live: bool = False  # first of two switches for hosts that are not loopback

@@ -1,4 +1,4 @@
-"""The request budget: what may leave now, what has to wait. `RateBudget` is pure, the rest waits.
+"""One process's own request budget, where there is none for the cluster. `RateBudget` is pure.
 
 The exchange counts request weight in minutes of wall time, new orders in windows of 10 s and 1 min.
 Each priority may use the budget only up to its share, so that cancels always find room: they never
@@ -8,20 +8,15 @@ queue behind polling or new orders.
 import asyncio
 import random
 from collections.abc import Mapping
-from enum import Enum
+
+import structlog
 
 from don.clock import NS_PER_MS, Clock
+from don.exchanges.rates import Counts, Priority
+
+_log = structlog.get_logger(__name__)
 
 MINUTE_MS = 60_000
-
-
-class Priority(float, Enum):
-    """Share of the budget that a kind of request may use up."""
-
-    CANCEL = 1.0
-    REDUCE = 0.95
-    OPEN = 0.85
-    POLL = 0.6
 
 
 class _Window:
@@ -35,7 +30,7 @@ class _Window:
 
     def roll(self, now_ms: int) -> None:
         index = now_ms // self.length_ms
-        if index != self._index:
+        if index > self._index:  # a wall clock that was set back opens no window anew
             self._index, self.used = index, 0
 
     def wait_ms(self, cost: int, share: float, now_ms: int) -> int:
@@ -115,7 +110,7 @@ class RateBudget:
 
 
 class RateLimiter:
-    """Waits until the budget lets a request pass."""
+    """Waits until the budget lets a request pass; implements `don.exchanges.rates.RateGate`."""
 
     def __init__(self, clock: Clock, rng: random.Random) -> None:
         self.budget = RateBudget()
@@ -134,3 +129,27 @@ class RateLimiter:
                 return
             # spread the waiters, so that they do not all knock at the window's first millisecond
             await asyncio.sleep((wait_ms + 100 * self._rng.random()) / 1_000)
+
+    async def take(self, weight: int, orders: int, priority: Priority) -> int:
+        """Count a request that leaves now and give 0, or give the ms to wait."""
+        return self.budget.take(weight, orders, priority, self.now_ms())
+
+    def observe(self, headers: Mapping[str, str]) -> None:
+        """Take in what an answer says about the counts."""
+        self.budget.correct(headers, self.now_ms())
+
+    def pause(self, seconds: float, counts: Counts, reason: str) -> None:
+        """Let nothing leave for a while, whichever count was exceeded."""
+        _log.warning("exchange asks for a pause", seconds=seconds, counts=counts, reason=reason)
+        self.budget.block(seconds, self.now_ms())
+
+    def set_limits(self, rows: list[Mapping[str, object]]) -> None:
+        """Take the limits over that the exchange lists."""
+        self.budget.set_limits(rows)
+
+    def use(self) -> float:
+        """Fraction of the weight used in the running minute."""
+        return self.budget.use(self.now_ms())
+
+    async def close(self) -> None:
+        """Nothing to give back."""

@@ -14,7 +14,7 @@ from functools import partial
 import structlog
 from pydantic import Field
 
-from don.clock import Clock
+from don.clock import NS_PER_S, Clock
 from don.errors import DependencyError, ExchangeRefused, RateLimited, UsageError
 from don.exchanges.base import FundingDue, Gateway, KnownState, StreamState, StreamStatus
 from don.exchanges.outbox import Deliver, Outbox
@@ -61,6 +61,8 @@ class ExecutionHealth:
     unresolved: int  # of these, in doubt
     live_orders: int
     rate_use: float  # fraction of the exchange's request budget
+    clock: str  # how far ours is ahead of the exchange's, for people; "" while not compared
+    clock_ahead_s: float
     last_reconcile_ts: int
     last_account_ts: int
     last_error: str
@@ -212,6 +214,7 @@ class ExecutionService:
     def health(self) -> ExecutionHealth:
         """The service's state now."""
         failure = self._tasks.failure
+        clock = self._gateway.clock()
         return ExecutionHealth(
             started=self._caught_up.is_set(),
             stream=self._stream.status.value,
@@ -225,6 +228,8 @@ class ExecutionService:
             unresolved=self._sender.unresolved,
             live_orders=len(self._reporter.tracker.live()),
             rate_use=self._gateway.rate_use(),
+            clock="" if clock is None else clock.text(),
+            clock_ahead_s=0.0 if clock is None else clock.ahead_ns / NS_PER_S,
             last_reconcile_ts=self._poller.last_reconcile_ns,
             last_account_ts=self._poller.last_account_ns,
             last_error=self._last_error,

@@ -22,7 +22,7 @@ from don.exchanges.base import StreamEvent, StreamState, StreamStatus
 from don.exchanges.binance_wire import Row
 from don.exchanges.ccxt_client import CcxtClient, Endpoint
 from don.exchanges.config import GatewayConfig
-from don.exchanges.limiter import Priority
+from don.exchanges.rates import Priority
 
 _log = structlog.get_logger(__name__)
 

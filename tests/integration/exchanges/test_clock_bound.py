@@ -1,0 +1,28 @@
+"""A clock that is too far off: nothing is signed, until it is right again. Real sockets."""
+
+import pytest
+from support.probe import gateway_config
+from support.venue import Venue
+
+from don.clock import SystemClock
+from don.exchanges.ccxt_binance import BinanceGateway
+from don.exchanges.clock_offset import ClockUnsafe
+
+
+async def test_signing_is_refused_past_the_bound_and_works_again_when_the_clock_is_right():
+    venue = Venue()
+    await venue.start()
+    gateway = BinanceGateway(gateway_config(venue, max_clock_offset_s=2.0), SystemClock())
+    try:
+        venue.skew_ms = 1_500
+        await gateway.instruments()
+        await gateway.account()  # corrected for the offset
+        reading = gateway.clock()
+        assert reading is not None
+        assert abs(reading.ahead_ns + 1_500_000_000) < 200_000_000
+        venue.skew_ms = -60_000
+        with pytest.raises(ClockUnsafe, match=r"ahead of the exchange.*not signed beyond 2 s"):
+            await gateway.account()  # the exchange refuses the stamp: the clocks are compared
+    finally:
+        await gateway.close()
+        await venue.stop()
