@@ -142,7 +142,7 @@ CHANNELS: dict[str, Channel] = {
                     broken=lambda table: pc.less(table["high"], table["low"]),
                 ),
                 must.not_negative("volume"),
-                must.at_least("trades", -1),
+                must.within("trades", -1, 2**31 - 1),
             ),
             trades=-1,
         ),

@@ -113,13 +113,14 @@ def time(column: str, *, unknown: bool = False) -> Rule:
     return Rule(column=column, says=says + (", or 0" if unknown else ""), broken=broken)
 
 
-def at_least(column: str, least: int) -> Rule:
-    """An integer of at least `least`."""
-    return Rule(
-        column=column,
-        says=f"must be at least {least}",
-        broken=lambda table: pc.less(table[column], least),
-    )
+def within(column: str, least: int, most: int) -> Rule:
+    """An integer from `least` to `most`."""
+
+    def broken(table: pa.Table) -> Mask:
+        values = table[column]
+        return pc.or_(pc.less(values, least), pc.greater(values, most))
+
+    return Rule(column=column, says=f"must be from {least} to {most}", broken=broken)
 
 
 def between_low_and_high(column: str) -> Rule:

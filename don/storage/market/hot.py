@@ -1,0 +1,293 @@
+"""Loads of market data into PostgreSQL: all or nothing, once by natural key. Does I/O.
+
+Rows that lie behind everything known of their series go straight into the table by binary COPY,
+under a savepoint; where some may be known already, they go through a temporary table and are
+inserted where the key is new. Either way in the order of the index: that is half the work, halves
+the index, and keeps two loads of the same rows from waiting for each other in a circle.
+"""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
+
+from don.errors import DatabaseError
+from don.model.channels import conform
+from don.storage.database import Connection, Database
+from don.storage.market.copy import Ints, encode, hot_columns, names_of
+from don.storage.market.partitions import Partitions, number_of, span_of_number
+from don.storage.market.tables import LAYOUTS, Layout
+
+_TIMEOUT_S = 600.0
+_SERIES_TRIES = 5  # one that another process makes at the same moment is seen the next time
+_PROBE_MOST = 20_000  # groups of a load that are looked up before it is taken as known in part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What a load did."""
+
+    rows: int  # handed in
+    inserted: int  # new by natural key; the others were known
+
+    @property
+    def duplicates(self) -> int:
+        """Rows that were known, or twice in the table."""
+        return self.rows - self.inserted
+
+
+class MarketTables:
+    """The market tables of one database; safe to use from several threads.
+
+    Args:
+        db: the database, migrated.
+        timeout_s: longest that one load may take.
+    """
+
+    def __init__(self, db: Database, *, timeout_s: float = _TIMEOUT_S) -> None:
+        self._db = db
+        self._timeout_ms = round(timeout_s * 1_000)
+        self.partitions = Partitions(db)
+        self._lock = threading.Lock()
+        self._series: dict[tuple[str, str], int] = {}
+        self._spans: set[tuple[str, int]] = set()
+
+    def load(self, channel: str, table: pa.Table, *, where: str = "load") -> Loaded:
+        """Store a table in one transaction; repeats and overlaps are harmless.
+
+        Args:
+            channel: its name.
+            table: in the channel's schema (see `don.model.channels.conform`).
+            where: file or stream, for messages.
+
+        Raises:
+            DataError: naming `where`, row and column, if a row is not valid: nothing is stored.
+            DatabaseError: if the database is away: all of it was stored, or nothing; repeat it.
+        """
+        return self.load_checked(channel, conform(channel, table, where=where))
+
+    def load_checked(self, channel: str, table: pa.Table) -> Loaded:
+        """As `load`, for a table that `conform` or `sift` has returned."""
+        if not table.num_rows:
+            return Loaded(rows=0, inserted=0)
+        layout = LAYOUTS[channel]
+        names = names_of(table)
+        ids = self.series_ids(names.pairs)
+        columns = hot_columns(layout, table, ids[names.codes])
+        numbers = number_of(layout.channel.partition, columns["ts_event"])
+        self._ensure(channel, numbers)
+        rows = _sorted(layout, columns, numbers)
+        inserted = 0
+        for attempt in _again():
+            with attempt:
+                try:
+                    inserted = self._transfer(layout, columns, rows)
+                except psycopg.errors.CheckViolation:  # a partition was dropped since we saw it
+                    with self._lock:
+                        self._spans.clear()
+                    self._ensure(channel, numbers)
+                    inserted = self._transfer(layout, columns, rows)
+        return Loaded(rows=table.num_rows, inserted=inserted)
+
+    def series_ids(self, pairs: tuple[tuple[str, str], ...]) -> Ints:
+        """Numbers of (exchange, symbol) pairs; new ones are given to those that have none."""
+        with self._lock:
+            new = [pair for pair in pairs if pair not in self._series]
+        for _ in range(_SERIES_TRIES):
+            if not new:
+                break
+            with self._db.connection() as connection:
+                rows = connection.execute(
+                    _SERIES, ([pair[0] for pair in new], [pair[1] for pair in new])
+                ).fetchall()
+            with self._lock:  # committed: what is kept here is never taken back
+                self._series.update({(exchange, symbol): n for n, exchange, symbol in rows})
+                new = [pair for pair in new if pair not in self._series]
+        with self._lock:
+            return np.array([self._series[pair] for pair in pairs], np.int64)
+
+    # ---- inside ---------------------------------------------------------------------------------
+
+    def _ensure(self, channel: str, numbers: Ints) -> None:
+        with self._lock:
+            wanted = {(channel, int(number)) for number in np.unique(numbers)} - self._spans
+        if wanted:
+            width = LAYOUTS[channel].channel.partition
+            self.partitions.ensure(channel, (span_of_number(width, n) for _, n in wanted))
+            with self._lock:
+                self._spans |= wanted
+
+    def _transfer(self, layout: Layout, columns: dict[str, Any], rows: Ints | slice) -> int:
+        with self._db.connection() as connection:
+            connection.execute(f"SET LOCAL statement_timeout = {self._timeout_ms}")
+            try:
+                if not _known_in_part(connection, layout, columns, rows):
+                    try:
+                        with connection.transaction():
+                            return _copy(connection, layout.table, layout, columns, rows)
+                    except psycopg.errors.UniqueViolation:
+                        pass  # twice in the table, or another load was faster: undone
+                return _merge(connection, layout, columns, rows)
+            except psycopg.errors.DeadlockDetected:
+                raise Deadlock(f"{layout.table}: another load of the same rows") from None
+
+
+def _again() -> Retrying:
+    return Retrying(
+        retry=retry_if_exception_type(Deadlock),
+        stop=stop_after_attempt(5),
+        wait=wait_random(0.01, 0.2),
+        reraise=True,
+    )
+
+
+class Deadlock(DatabaseError):
+    """Two loads waited for each other, and this one was chosen to give way."""
+
+
+def _sorted(layout: Layout, columns: dict[str, Any], numbers: Ints) -> Ints | slice:
+    """Rows in the order of partitions and, within one, of the index."""
+    by = [numbers, *(_sortable(columns[name]) for name in layout.key)]
+    head = by[: 2 + layout.key.index("ts_event")]  # what follows the time hardly matters
+    if _in_order(head):
+        return slice(None)
+    return np.lexsort(by[::-1])
+
+
+def _sortable(values: Any) -> Any:
+    if isinstance(values, np.ndarray):
+        return values
+    return values.dictionary_encode().indices.to_numpy()
+
+
+def _in_order(by: list[Any]) -> bool:
+    below = np.zeros(len(by[0]) - 1, np.bool_)  # the row is decided to be behind the one before it
+    for values in by:
+        if bool(np.any(~below & (values[1:] < values[:-1]))):
+            return False
+        below |= values[1:] > values[:-1]
+    return True
+
+
+def _groups(layout: Layout, columns: dict[str, Any], rows: Ints | slice) -> list[list[Any]]:
+    """For each (series, interval …) of sorted rows: those columns, first and last time.
+
+    A group that spans several partitions comes several times, which is as good.
+    """
+    before = layout.key[: layout.key.index("ts_event")]
+    times = columns["ts_event"][rows]
+    changed = np.zeros(len(times), np.bool_)
+    changed[0] = True
+    changed[1:] = times[1:] < times[:-1]
+    for name in before:
+        values = _sortable(columns[name])[rows]
+        changed[1:] |= values[1:] != values[:-1]
+    first = np.flatnonzero(changed)
+    last = np.append(first[1:], len(times)) - 1
+    places = np.arange(len(columns["ts_event"]))[rows][first]
+    named = []
+    for name in before:
+        values = columns[name]
+        at = values[places] if isinstance(values, np.ndarray) else values.take(pa.array(places))
+        named.append(at.tolist())
+    return [*named, times[first].tolist(), times[last].tolist()]
+
+
+def _known_in_part(
+    connection: Connection, layout: Layout, columns: dict[str, Any], rows: Ints | slice
+) -> bool:
+    """False if no stored row lies in the time range of a group: then every row is new."""
+    groups = _groups(layout, columns, rows)
+    if len(groups[0]) > _PROBE_MOST:
+        return True
+    before = layout.key[: layout.key.index("ts_event")]
+    kinds = {column.name: column.kind for column in layout.columns}
+    unnested = sql.SQL(", ").join(
+        sql.SQL("%s::{}[]").format(sql.SQL(kind))
+        for kind in [*(kinds[name] for name in before), "int8", "int8"]
+    )
+    same = sql.SQL(" AND ").join(
+        sql.SQL("m.{0} = g.{0}").format(sql.Identifier(name)) for name in before
+    )
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in (*before, "first", "last"))
+    # LIMIT keeps the planner from joining the whole table; the outer bounds prune partitions.
+    query = sql.SQL(
+        "SELECT EXISTS (SELECT FROM unnest({}) AS g ({}), LATERAL (SELECT FROM {} AS m WHERE {} "
+        "AND m.ts_event BETWEEN g.first AND g.last AND m.ts_event BETWEEN %s AND %s LIMIT 1) AS h)"
+    ).format(unnested, names, sql.Identifier(layout.table), same)
+    bounds = (min(groups[-2]), max(groups[-1]))
+    row = connection.execute(query, (*groups, *bounds)).fetchone()
+    return row is None or bool(row[0])
+
+
+def _copy(
+    connection: Connection,
+    target: str,
+    layout: Layout,
+    columns: dict[str, Any],
+    rows: Ints | slice,
+) -> int:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+        sql.Identifier(target), _names(layout)
+    )
+    with connection.cursor() as cursor:
+        with cursor.copy(statement) as sink:
+            for chunk in encode(layout, columns, rows):
+                sink.write(chunk)
+        return cursor.rowcount
+
+
+def _merge(
+    connection: Connection, layout: Layout, columns: dict[str, Any], rows: Ints | slice
+) -> int:
+    stage = f"stage_{layout.channel.name}"
+    connection.execute(
+        sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} (LIKE {}) ON COMMIT DELETE ROWS").format(
+            sql.Identifier(stage), sql.Identifier(layout.table)
+        )
+    )
+    _copy(connection, stage, layout, columns, rows)
+    statement = sql.SQL(
+        "INSERT INTO {} ({names}) SELECT {names} FROM {} ORDER BY {} ON CONFLICT DO NOTHING"
+    ).format(
+        sql.Identifier(layout.table),
+        sql.Identifier(stage),
+        sql.SQL(", ").join(map(sql.Identifier, layout.key)),
+        names=_names(layout),
+    )
+    return connection.execute(statement).rowcount
+
+
+def _names(layout: Layout) -> sql.Composable:
+    return sql.SQL(", ").join(map(sql.Identifier, layout.names))
+
+
+def series_names(db: Database) -> dict[int, tuple[str, str]]:
+    """All series: number to (exchange, symbol)."""
+    with db.connection() as connection:
+        return {n: (exchange, symbol) for n, exchange, symbol in _all(connection)}
+
+
+def _all(connection: Connection) -> Iterator[tuple[int, str, str]]:
+    yield from connection.execute("SELECT id, exchange, symbol FROM series").fetchall()
+
+
+# Known ones are not proposed: each proposal would use up a number.
+_SERIES = """
+WITH wanted AS (SELECT * FROM unnest(%s::text[], %s::text[]) AS w (exchange, symbol)),
+made AS (
+    INSERT INTO series (exchange, symbol)
+    SELECT w.exchange, w.symbol FROM wanted AS w
+    WHERE NOT EXISTS (
+        SELECT FROM series AS s WHERE s.exchange = w.exchange AND s.symbol = w.symbol)
+    ORDER BY 1, 2 ON CONFLICT DO NOTHING RETURNING id, exchange, symbol
+)
+SELECT * FROM made UNION
+SELECT s.id, s.exchange, s.symbol FROM series AS s JOIN wanted USING (exchange, symbol)
+"""
