@@ -7,13 +7,13 @@ part in trading. Whatever fails while starting, nothing is left behind half-star
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import RayError
 
 from actors import compose, runtime
 from actors.board_actor import BoardActor
@@ -26,12 +26,13 @@ from actors.exchange_process import ExchangeProcess
 from actors.execution import Execution
 from actors.feed import ExchangeFeed
 from actors.optimizer import PortfolioOptimizerActor
+from actors.parts import Steps, actor_part, interrupted
 from actors.runtime import Probe, Progress, spawn
 from actors.spec import SessionSpec
 from actors.supervisor import Part, Supervisor
 from don.clock import NS_PER_S, Clock, SystemClock
 from don.config import DonConfig
-from don.errors import DependencyError, DonError, Interrupted
+from don.errors import DependencyError
 from don.log import get_logger, set_session
 from don.model.messages import SessionStart
 from don.paper.server.config import Ready
@@ -40,9 +41,7 @@ from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
 from don.storage.sessions import forget_market, interrupt_sessions
 
-READY_TIMEOUT_S = 180
 COMMANDS_EVERY_S = 0.2
-PING_S = 5  # an actor that takes longer is shown as down; the supervisor waits before it ends one
 
 
 class Launch:
@@ -78,6 +77,7 @@ class Launch:
         self._after_ray = after_ray
         self._clock = clock or SystemClock()
         self._log = get_logger("don.launch")
+        self._steps = Steps(progress, stop, self._clock)
         self._undo = contextlib.ExitStack()
         self._postgres = EmbeddedPostgres(home)
         self._actors: dict[str, ActorHandle] = {}
@@ -97,7 +97,7 @@ class Launch:
             return self._start()
         except SystemExit as error:  # how Ray, while it starts, passes SIGTERM on
             self._undo.close()
-            raise _interrupted() from error
+            raise interrupted() from error
         except BaseException:
             self._undo.close()
             raise
@@ -109,7 +109,7 @@ class Launch:
         with ThreadPoolExecutor(1, thread_name_prefix="start") as pool:
             database = pool.submit(self._start_database)
             try:
-                with self._step("ray"):
+                with self._steps.step("ray"):
                     self._undo.callback(self._stop_ray)
                     runtime.start_ray(compose.ray_folder(self._home))
             finally:
@@ -117,9 +117,9 @@ class Launch:
                 failure = database.exception()  # by now it is up or has failed
         if failure is not None:
             raise failure
-        self._check_stop()
+        self._steps.check_stop()
         url = database.result()
-        with self._step("instruments"):
+        with self._steps.step("instruments"):
             gateway = compose.gateway_config(self._config, ready)
             instruments = asyncio.run(compose.instruments(gateway, self._clock))
         spec = compose.session_spec(
@@ -137,7 +137,7 @@ class Launch:
         return spec
 
     def _start_database(self) -> Secret:
-        with self._step("database"):
+        with self._steps.step("database"):
             if self._external is not None:
                 url = self._external
             else:
@@ -149,7 +149,7 @@ class Launch:
             return url
 
     def _start_exchange(self) -> tuple[ExchangeProcess, Ready]:
-        with self._step("exchange"):
+        with self._steps.step("exchange"):
             paper = self._config.paper.model_copy(
                 update={
                     "state_dir": self._config.paper.state_dir or self._home / "exchange",
@@ -176,9 +176,9 @@ class Launch:
             "cache": spawn("cache", FeatureCacheActor, spec),
         }
         self._actors = behind
-        self._await_ready([name for name in behind if name != "cache"])
+        self._steps.await_ready({n: a for n, a in behind.items() if n != "cache"})
         self._actors = {**behind, "feed": spawn("feed", ExchangeFeed, spec)}
-        self._await_ready(["cache", "feed"])
+        self._steps.await_ready({n: self._actors[n] for n in ("cache", "feed")})
 
     def _watch(self, process: ExchangeProcess) -> None:
         if self._external is None:
@@ -205,38 +205,6 @@ class Launch:
 
     def _revive_database(self) -> None:
         self._postgres.start()
-
-    def _await_ready(self, names: list[str]) -> None:
-        """Wait until these actors say that they are live, e.g. that the account is reconciled."""
-        waiting = {name: self._actors[name] for name in names}
-        end = self._clock.monotonic_ns() + READY_TIMEOUT_S * NS_PER_S
-        pause = threading.Event()
-        with contextlib.ExitStack() as steps:
-            for name in waiting:
-                steps.enter_context(self._step(name, quiet=True))
-            while waiting:
-                self._check_stop()
-                for name, handle in list(waiting.items()):
-                    left = max(1.0, (end - self._clock.monotonic_ns()) / NS_PER_S)
-                    try:
-                        live = ray.get(handle.ping.remote(), timeout=left).state == "live"
-                    except ActorDiedError as error:
-                        raise _refusal(name, error) from error
-                    except RayError:
-                        live = False  # restarting, or slow: ask again until the time is up
-                    if live:
-                        del waiting[name]
-                        self._progress(name, "ready", 0.0)
-                if waiting and self._clock.monotonic_ns() > end:
-                    raise DependencyError(
-                        f"not ready within {READY_TIMEOUT_S} s: {', '.join(waiting)}; "
-                        f"see `don logs --actor {next(iter(waiting))}`"
-                    )
-                pause.wait(0.1)
-
-    def _check_stop(self) -> None:
-        if self._stop_asked.is_set():
-            raise _interrupted()
 
     # ---- while it runs, and its end -------------------------------------------------------------
 
@@ -277,51 +245,9 @@ class Launch:
     # ---- helpers --------------------------------------------------------------------------------
 
     def _stop_ray(self) -> None:
-        with self._step("stopping actors"):
+        with self._steps.step("stopping actors"):
             ray.shutdown()
 
     def _show(self, key: str, view: dict[str, object]) -> None:
         if "board" in self._actors:
             self._actors["board"].put.remote(key, view)
-
-    @contextlib.contextmanager
-    def _step(self, part: str, *, quiet: bool = False) -> Iterator[None]:
-        started = self._clock.monotonic_ns()
-        self._progress(part, "starting", 0.0)
-        try:
-            yield
-        except BaseException:
-            self._progress(part, "failed", (self._clock.monotonic_ns() - started) / NS_PER_S)
-            raise
-        seconds = (self._clock.monotonic_ns() - started) / NS_PER_S
-        self._log.info("started", part=part, seconds=round(seconds, 2))
-        if not quiet:
-            self._progress(part, "ready", seconds)
-
-
-def _interrupted() -> Interrupted:
-    return Interrupted("stopped while starting, nothing is left behind")
-
-
-def _refusal(name: str, error: ActorDiedError) -> DonError:
-    """What an actor's constructor refused with, if it is one of ours."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, DonError):
-            return cause
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    return DonError(f"{name} cannot start, see `don logs --actor {name}`: {error}")
-
-
-def actor_part(name: str, handle: ActorHandle) -> Part:
-    """How the supervisor looks after an actor: Ray restarts the dead, we end what hangs."""
-
-    def probe() -> Probe:
-        answer: Probe = ray.get(handle.ping.remote(), timeout=PING_S)
-        return answer
-
-    return Part(name=name, probe=probe, revive=lambda: None, end=lambda: _end(handle))
-
-
-def _end(handle: ActorHandle) -> None:
-    ray.kill(handle, no_restart=False)
