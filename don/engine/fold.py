@@ -6,6 +6,7 @@ the same outputs bit for bit, and restarting is replaying. Wall time is what inp
 with.
 """
 
+from decimal import Decimal
 from typing import Any
 
 from don.clock import NS_PER_S
@@ -55,6 +56,7 @@ class Engine:
         self._sequence = Sequencer(start.interval_ns, int(config.hold_s * NS_PER_S))
         self._decide_every_ns = config.decide_every * start.interval_ns
         self._heard = start.ts_recv  # wall time of the last snapshot
+        self._pace = 0  # wall time between the last two, at most a bar's length
 
     @property
     def ledger(self) -> Ledger:
@@ -65,6 +67,11 @@ class Engine:
     def orders(self) -> OrderBookkeeper:
         """The account's orders; for reading."""
         return self._core.orders
+
+    @property
+    def equity(self) -> Decimal:
+        """Balance plus unrealised profit at the last marks, quote."""
+        return self._core.equity()
 
     @property
     def halted(self) -> bool:
@@ -160,6 +167,8 @@ class Engine:
             return
         self._decider.drop("no target before the next snapshot")
         self._release()  # what happened before this bar's close, now that no target is waited for
+        if core.market.version:
+            self._pace = min(core.wall - self._heard, core.start.interval_ns)
         core.take_bar(snapshot)
         self._heard = core.wall
         if core.ledger.adopted:
@@ -249,7 +258,13 @@ class Engine:
         self._switch.on_time()
 
     def _silent_for(self, wall: int) -> float:
-        """Seconds without a snapshot, if that is too long and not on record yet; else 0."""
+        """Seconds without a snapshot, if that is too long and not on record yet; else 0.
+
+        Long bars come at long intervals: silence begins when the next one is due.
+        """
         quiet = (wall - self._heard) / NS_PER_S
-        late = quiet > self._core.config.silence_s and not self._core.market.silent
+        late = (
+            quiet > self._core.config.silence_s + self._pace / NS_PER_S
+            and not self._core.market.silent
+        )
         return quiet if late else 0.0

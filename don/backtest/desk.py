@@ -1,0 +1,142 @@
+"""The desk in one process: the very engine, feature cache and optimizer, without wires. No waiting.
+
+What the actors send each other is called here, in the order in which it happens on the tape: a bar
+closes, the desk decides, its requests leave, the exchange answers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from don.backtest.account import LocalAccount
+from don.engine import Engine
+from don.model.messages import (
+    CancelOrder,
+    Decision,
+    Difference,
+    Equity,
+    FeatureSnapshot,
+    FillReport,
+    FundingReport,
+    Input,
+    OptimizeRequest,
+    OrderReport,
+    Output,
+    SubmitOrder,
+    Timer,
+)
+from don.model.order import Fill, Order
+from don.paper.events import Event
+from don.portfolio.optimizer import PortfolioOptimizer, target_of
+
+
+@dataclass(slots=True)
+class Record:
+    """What came of a run, gathered on the way."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    orders: dict[str, Order] = field(default_factory=dict)
+    states: dict[str, OrderReport] = field(default_factory=dict)  # the last of each order
+    fills: list[Fill] = field(default_factory=list)
+    funding: list[FundingReport] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    equity_ts: list[int] = field(default_factory=list)
+    equity: list[float] = field(default_factory=list)
+    closes_ts: list[int] = field(default_factory=list)
+    closes: list[np.ndarray] = field(default_factory=list)  # [symbol]
+
+
+class LocalDesk:
+    """Engine and optimizer; takes snapshots in and acts on what the engine says.
+
+    Args:
+        engine: at the session's start.
+        optimizer: answers its questions, at once.
+        account: where its requests go.
+        session: name in keys.
+        wall: wall time now.
+        on_events: takes what the exchange published because of a request.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        optimizer: PortfolioOptimizer,
+        account: LocalAccount,
+        session: str,
+        wall: Callable[[], int],
+        on_events: Callable[[list[Event]], None],
+    ) -> None:
+        self.engine, self.record = engine, Record()
+        self._optimizer, self._account, self._session = optimizer, account, session
+        self._wall, self._on_events = wall, on_events
+
+    def take(self, message: Input) -> None:
+        """Take in one message and everything that follows from it at this moment."""
+        self._step(message)
+        self.deliver()
+
+    def take_snapshot(self, snapshot: FeatureSnapshot) -> None:
+        """Take in a snapshot, after the timer that may have been due before it."""
+        wall = self._wall()
+        if self.engine.timer_due(wall):
+            self._step(Timer(key=f"timer:{self._session}:{wall}", ts_recv=wall))
+        self.record.closes_ts.append(snapshot.ts_event)
+        self.record.closes.append(snapshot.close)
+        self.take(replace(snapshot, ts_taken=wall))
+
+    def deliver(self) -> None:
+        """Take in what the exchange has reported."""
+        reports = self._account.reports
+        while reports:
+            self._step(reports.popleft())
+
+    def check_account(self, *, final: bool = False) -> None:
+        """Compare the books with the exchange's account."""
+        self.deliver()
+        self._step(self._account.account(final=final))
+
+    def _step(self, message: Input) -> None:
+        record = self.record
+        match message:
+            case OrderReport():
+                record.states[message.client_order_id] = message
+            case FillReport():
+                record.fills.append(message.fill)
+            case FundingReport():
+                record.funding.append(message)
+            case _:
+                pass
+        self._act(self.engine.step(message))
+
+    def _act(self, outputs: list[Output]) -> None:
+        cancels: list[CancelOrder] = []
+        orders: list[Order] = []
+        request: OptimizeRequest | None = None
+        record = self.record
+        for output in outputs:
+            match output:
+                case Equity():
+                    record.equity_ts.append(output.ts_event)
+                    record.equity.append(float(output.equity))
+                case Decision():
+                    record.decisions.append(output)
+                case SubmitOrder(order=order):
+                    record.orders[order.client_order_id] = order
+                    orders.append(order)
+                case CancelOrder():
+                    cancels.append(output)
+                case OptimizeRequest():
+                    request = output
+                case Difference():
+                    record.differences.append(output)
+        if cancels or orders:
+            self._on_events(self._account.send(cancels, orders))
+        if request is not None:
+            solution = self._optimizer.solve(request)
+            self._step(
+                target_of(
+                    request, solution, session=self._session, solve_ms=0.0, ts_recv=self._wall()
+                )
+            )

@@ -1,0 +1,95 @@
+"""The tape through exchange and desk in one process, event by event. No waiting, no clock."""
+
+from collections.abc import Callable, Iterator
+
+from don.backtest.account import LocalAccount
+from don.backtest.desk import LocalDesk
+from don.backtest.market import MarketTap
+from don.features.cache import FeatureCache
+from don.paper.events import Event, TapeEvent
+from don.paper.exchange import PaperExchange
+from don.paper.tape import Tape
+
+Progress = Callable[[int], None]  # tape time reached
+
+
+class TapeClock:
+    """Wall time of a session that plays the tape at a speed: what ages are measured on."""
+
+    def __init__(self, exchange: PaperExchange, start_ns: int, speed: float | None) -> None:
+        self._exchange, self._start, self._speed = exchange, start_ns, speed
+
+    def now(self) -> int:
+        """Wall time, ns: the tape's own start, and from there on as the speed says."""
+        passed = max(self._exchange.now - self._start, 0)
+        if self._speed is None:
+            return self._start
+        return self._start + (passed if self._speed == 1.0 else int(passed / self._speed))
+
+
+class Replay:
+    """Moves the tape; each set of bars that closes goes through the cache to the desk."""
+
+    def __init__(
+        self,
+        exchange: PaperExchange,
+        account: LocalAccount,
+        tap: MarketTap,
+        cache: FeatureCache,
+        clock: TapeClock,
+        *,
+        account_bars: int,
+    ) -> None:
+        self._exchange, self._account, self._tap = exchange, account, tap
+        self._cache, self._clock = cache, clock
+        self._account_bars = account_bars
+        self._bars = 0
+        self._ready = False
+
+    def published(self, events: list[Event]) -> None:
+        """Take in what the exchange published because of a request."""
+        self._ready |= self._tap.take(events, self._clock.now())
+
+    def run(self, tape: Tape, desk: LocalDesk, start: int, end_ns: int, progress: Progress) -> None:
+        """Play from a position to a time, exclusive of what happens after it."""
+        for position, event in self._standing(tape.events(start), start):
+            if event.ts > end_ns:
+                break
+            self._move(event, position, desk)
+            if self._ready:
+                self._close_bars(desk)
+                progress(self._exchange.now)
+        events = self._exchange.release()
+        self._account.hear(events)
+        desk.check_account(final=True)
+
+    def _standing(
+        self, events: Iterator[tuple[int, TapeEvent]], start: int
+    ) -> Iterator[tuple[int, TapeEvent]]:
+        """The tape after the books and marks as they stand, which nobody was there to hear of."""
+        for position, event in events:
+            if position > start:
+                yield position, event
+                break
+            self._exchange.apply(event, position)
+        yield from events
+
+    def _move(self, event: TapeEvent, position: int, desk: LocalDesk) -> None:
+        arrival = self._account.next_arrival
+        if arrival is not None and arrival <= event.ts:
+            self.published(self._account.arrive(event.ts))
+            desk.deliver()
+        events = self._exchange.apply(event, position)
+        if events:
+            self._account.hear(events)
+            self._ready |= self._tap.take(events, self._clock.now())
+            if self._account.reports:
+                desk.deliver()
+
+    def _close_bars(self, desk: LocalDesk) -> None:
+        self._ready = False
+        for snapshot in self._cache.on_batch(self._tap.batch(self._clock.now())):
+            desk.take_snapshot(snapshot)
+        self._bars += 1
+        if self._bars % self._account_bars == 0:
+            desk.check_account()

@@ -1,0 +1,276 @@
+"""A backtest from its configuration to its result. Reads tape files; no clock, no randomness but
+the configuration's seed.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from don.backtest.account import LocalAccount
+from don.backtest.assume import assumptions
+from don.backtest.config import BacktestConfig, Detail
+from don.backtest.desk import LocalDesk
+from don.backtest.market import MarketTap
+from don.backtest.replay import Replay, TapeClock
+from don.backtest.result import BacktestResult, Books, OrderOutcome
+from don.clock import iso, parse_iso
+from don.engine import Engine
+from don.errors import DataError, UsageError
+from don.features.cache import FeatureCache
+from don.features.config import FeatureConfig
+from don.features.sets import FeatureSet
+from don.model.instrument import Instrument
+from don.model.messages import SessionStart
+from don.model.order import OrderStatus
+from don.model.portfolio import ZERO
+from don.model.schema import SCHEMAS
+from don.paper.exchange import PaperExchange
+from don.paper.funding import funding_beside
+from don.paper.sample.make_sample import SAMPLE
+from don.paper.tape import Tape, open_tape
+from don.paper.tape_data import interval_name
+from don.paper.types import ExchangeState
+from don.policies import make_policy
+from don.portfolio.optimizer import PortfolioOptimizer
+
+Progress = Callable[[float], None]  # part done, 0 to 1
+
+
+def run(config: BacktestConfig, progress: Progress = lambda done: None) -> BacktestResult:
+    """Run a backtest.
+
+    Args:
+        config: what to run.
+        progress: told now and then how much is done.
+
+    Raises:
+        UsageError, DataError, ConfigError: naming the field, the value and what is allowed.
+    """
+    if config.detail is Detail.BARS:
+        raise UsageError("detail must be exchange, was bars")
+    tape = open_config_tape(config)
+    return run_tape(config, tape, progress)
+
+
+def run_tape(
+    config: BacktestConfig,
+    tape: Tape,
+    progress: Progress = lambda done: None,
+    *,
+    start: SessionStart | None = None,
+    books: ExchangeState | None = None,
+    position: int | None = None,
+) -> BacktestResult:
+    """Run over an open tape with every event; see `run`.
+
+    Args:
+        config: what to run; its tape, symbols and start are those of `tape`.
+        tape: the market.
+        progress: as of `run`.
+        start: a session's first entry to begin with; None makes one.
+        books: the exchange's accounts at the beginning; None opens one.
+        position: of the tape, to begin at; None: the tape's own start.
+    """
+    instruments = fees_of(config, tape.instruments())
+    paper = config.exchange.model_copy(
+        update={"intervals": (tape.interval,), "accounts": config.exchange.accounts[:1]}
+    )
+    begin = tape.start if position is None else position
+    start_ns, end_ns = tape.time_of(begin), end_of(config, tape.end_ns, tape.time_of(begin))
+    exchange = PaperExchange(instruments, paper, books)
+    clock = TapeClock(exchange, start_ns, config.speed)
+    first = start or first_entry(config, instruments, tape.interval_ns, start_ns)
+    features = FeatureConfig.model_validate_json(first.feature_config)
+    engine = Engine(first)
+    optimizer = PortfolioOptimizer(config.engine.portfolio)
+    cache = FeatureCache(features, first.symbols, first.session)
+    account = LocalAccount(exchange, instruments, config.latency, config.seed, clock.now)
+    names = {i.exchange_symbol: i.symbol for i in instruments if i.symbol in first.symbols}
+    tap = MarketTap(
+        names, tape.interval, f"backtest:{first.session}", lambda name: exchange.depth(name, 10)
+    )
+    replay = Replay(exchange, account, tap, cache, clock, account_bars=config.account_bars)
+    desk = LocalDesk(engine, optimizer, account, first.session, clock.now, replay.published)
+
+    desk.check_account()
+    cache.warm_up(_history(tape, names, start_ns, config.history_bars))
+    desk.take(cache.history())
+    span = max(end_ns - start_ns, 1)
+    replay.run(tape, desk, begin, end_ns, lambda ts: progress((ts - start_ns) / span))
+    return result_of(config, first, tape.interval_ns, start_ns, min(exchange.now, end_ns), desk)
+
+
+def open_config_tape(config: BacktestConfig) -> Tape:
+    """The tape of a configuration.
+
+    Raises:
+        DataError: if there is no such tape, symbol or time.
+    """
+    return open_tape(
+        config.tapes or None,
+        config.symbols or None,
+        seed=config.seed,
+        start_ns=moment(config.start, "start"),
+        interval=config.interval,
+        funding=config.funding,
+    )
+
+
+def moment(text: str | None, name: str) -> int | None:
+    """Nanoseconds of an ISO-8601 option.
+
+    Raises:
+        UsageError: if it is not a time.
+    """
+    if text is None:
+        return None
+    try:
+        return parse_iso(text)
+    except ValueError as error:
+        raise UsageError(f"{name} must be an ISO-8601 time, was {text!r}") from error
+
+
+def end_of(config: BacktestConfig, tape_end: int, start_ns: int) -> int:
+    """Where a run ends: the configured end, or the tape's.
+
+    Raises:
+        DataError: if the end is not after the start.
+    """
+    stated = moment(config.end, "end")
+    if stated is not None and stated <= start_ns:
+        raise DataError(f"end must be after the start {iso(start_ns)}, was {config.end!r}")
+    return tape_end if stated is None else min(stated, tape_end)
+
+
+def fees_of(config: BacktestConfig, listed: tuple[Instrument, ...]) -> tuple[Instrument, ...]:
+    """Instruments with the fees of the account's tier."""
+    fees = config.fees
+    return tuple(
+        replace(
+            one,
+            maker_fee=one.maker_fee if fees.maker is None else fees.maker,
+            taker_fee=one.taker_fee if fees.taker is None else fees.taker,
+        )
+        for one in listed
+    )
+
+
+def first_entry(
+    config: BacktestConfig, instruments: tuple[Instrument, ...], interval: int, now_ns: int
+) -> SessionStart:
+    """The session's first entry, as the composition of a live session makes it."""
+    policy = make_policy(config.policy, config.engine.policies)
+    names = tuple(dict.fromkeys((*config.features.names, *policy.features)))
+    features = config.features.model_copy(
+        update={"interval": interval_name(interval), "names": names}
+    )
+    made = FeatureSet(features.names)
+    return SessionStart(
+        key=f"start:{config.session}",
+        session=config.session,
+        account="backtest",
+        policy=config.policy,
+        symbols=tuple(i.symbol for i in instruments),
+        instruments=instruments,
+        interval_ns=interval,
+        feature_set=made.hash,
+        features=tuple(made.names),
+        feature_config=features.model_dump_json(),
+        config=config.engine.model_dump_json(),
+        state="",
+        ts_recv=now_ns,
+    )
+
+
+def result_of(
+    config: BacktestConfig,
+    first: SessionStart,
+    interval: int,
+    start_ns: int,
+    end_ns: int,
+    desk: LocalDesk,
+) -> BacktestResult:
+    """The result of a run that is over."""
+    record, engine = desk.record, desk.engine
+    text = config.model_dump_json(exclude={"tape", "funding"})  # files are known by their content
+    orders = []
+    for client_id, order in record.orders.items():
+        state = record.states.get(client_id)
+        orders.append(
+            OrderOutcome(
+                order=order,
+                status=OrderStatus.INTENDED if state is None else state.status,
+                filled=ZERO if state is None else state.filled,
+                detail="" if state is None else state.detail,
+            )
+        )
+    closes = np.array(record.closes) if record.closes else np.empty((0, len(first.symbols)))
+    ledger = engine.ledger
+    equity = engine.equity
+    return BacktestResult(
+        session=first.session,
+        policy=first.policy,
+        detail=str(config.detail),
+        symbols=first.symbols,
+        interval_ns=interval,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        bars=int(np.isfinite(closes).sum()),
+        config=text,
+        config_hash=hashlib.sha256(text.encode()).hexdigest()[:16],
+        data_hash=data_hash(config),
+        feature_set=first.feature_set,
+        decisions=tuple(record.decisions),
+        orders=tuple(orders),
+        fills=tuple(record.fills),
+        funding=tuple(record.funding),
+        differences=tuple(record.differences),
+        equity_ts=np.array(record.equity_ts, np.int64),
+        equity=np.array(record.equity),
+        closes_ts=np.array(record.closes_ts, np.int64),
+        closes=closes,
+        books=Books(
+            equity=equity,
+            balance=ledger.balance,
+            deposits=ledger.deposits,
+            realized=ledger.realized,
+            unrealized=equity - ledger.balance,
+            fees=ledger.fees,
+            funding=ledger.funding,
+        ),
+        assumptions=assumptions(config),
+    )
+
+
+def data_hash(config: BacktestConfig) -> str:
+    """Hash of the content of the files that the market comes from."""
+    files = list(config.tapes or (SAMPLE,))
+    funding = config.funding or funding_beside(files[0])
+    digest = hashlib.sha256()
+    for file in [*files, *([funding] if funding is not None else [])]:
+        with Path(file).open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _history(tape: Tape, names: dict[str, str], end_ns: int, limit: int) -> pa.Table:
+    """Closed bars before the start, as the feed fetches them."""
+    rows: list[dict[str, object]] = []
+    ticks = {i.exchange_symbol: (i.tick_size, i.lot_size) for i in tape.instruments()}
+    for name, symbol in names.items():
+        tick, lot = ticks[name]
+        for bar in tape.history(name, tape.interval, end_ns, limit):
+            prices = (bar.open, bar.high, bar.low, bar.close)
+            o, h, low, c = (float(price * tick) for price in prices)
+            rows.append(
+                {
+                    "symbol": symbol, "ts_event": bar.ts, "ts_recv": end_ns,
+                    "open": o, "high": h, "low": low, "close": c,
+                    "volume": float(bar.volume * lot), "trades": bar.trades, "origin": "history",
+                }
+            )  # fmt: skip
+    return pa.Table.from_pylist(rows, SCHEMAS["bars"])

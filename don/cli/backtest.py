@@ -1,0 +1,119 @@
+"""`don backtest`: the desk's own engine over recorded markets, as fast as the machine goes."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from don.cli.output import err, out, print_json, print_pairs, table
+from don.errors import ConfigError
+
+if TYPE_CHECKING:
+    from don.backtest.config import BacktestConfig
+
+DIFFERENT = 3
+TELL_EVERY_S = 1.0
+SHOWN = (
+    "policy", "detail", "start", "end", "bars", "decisions", "orders", "fills", "denials",
+    "equity", "pnl", "fees", "funding", "turnover", "hit_rate", "books_equal", "digest",
+)  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group's command."""
+    app.command()(backtest)
+
+
+def backtest(
+    tape: list[Path] = typer.Option(
+        None, help="Parquet of bars, or raw recordings (repeat); default: the sample."
+    ),
+    data: list[Path] = typer.Option(None, help="The same as --tape."),
+    funding: Path = typer.Option(None, help="Parquet of funding payments."),
+    policy: str = typer.Option(None, help="momentum, mean_reversion, inverse_volatility, hold."),
+    symbols: str = typer.Option(None, help="Comma-separated, such as BTC-USDT-PERP,ETH-USDT-PERP."),
+    start: str = typer.Option(None, help="ISO-8601; default: after some history."),
+    end: str = typer.Option(None, help="ISO-8601; default: the end of the tape."),
+    detail: str = typer.Option(None, help="exchange: every event; bars: closed bars, fast."),
+    order_latency: float = typer.Option(
+        None, help="Part of a bar after which requests take effect, as of the paper exchange."
+    ),
+    seed: int = typer.Option(None, help="Of everything that is drawn."),
+    config: Path = typer.Option(None, help="TOML with the fields of the configuration."),
+    save: Path = typer.Option(None, help="Write the result to a .json file, or into a folder."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Run the desk over a recorded market and say what came of it, and what that rests on."""
+    settings = _settings(
+        config, tape=tape or data, funding=funding, policy=policy, symbols=symbols, start=start,
+        end=end, detail=detail, order_latency=order_latency, seed=seed,
+    )  # fmt: skip
+    from don.backtest import run
+    from don.backtest.files import save as write
+    from don.backtest.summary import summary
+
+    result = run(settings, _Progress(quiet=as_json))
+    told = summary(result)
+    if save is not None:
+        told["saved"] = str(write(result, save, tables=save.suffix != ".json"))
+    if as_json:
+        print_json(told)
+    else:
+        _print(told)
+    if result.differences:
+        raise typer.Exit(DIFFERENT)
+
+
+def _settings(path: Path | None, **given: Any) -> "BacktestConfig":
+    from pydantic import ValidationError
+
+    from don.backtest.config import BacktestConfig
+    from don.config import explain, read_toml
+
+    values = read_toml(path) if path is not None else {}
+    for name, value in given.items():
+        if value is None or value == []:
+            continue
+        if name == "tape":
+            value = value[0] if len(value) == 1 else tuple(value)
+        elif name == "symbols":
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        elif name == "order_latency":
+            name, value = "exchange", {**values.get("exchange", {}), "order_latency": value}
+        values[name] = value
+    try:
+        return BacktestConfig.model_validate(values)
+    except ValidationError as error:
+        origin = str(path) if path is not None else "command line"
+        raise ConfigError(explain(error, BacktestConfig, origin)) from None
+
+
+class _Progress:
+    """Tells how much is done and when it will be over."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._begin = self._told = time.monotonic()
+
+    def __call__(self, done: float) -> None:
+        now = time.monotonic()
+        if self._quiet or now - self._told < TELL_EVERY_S or done <= 0:
+            return
+        self._told = now
+        left = (now - self._begin) * (1.0 / done - 1.0)
+        err.print(f"  {done:6.1%}  {left:5.0f} s left")
+
+
+def _print(told: dict[str, Any]) -> None:
+    print_pairs({name: told[name] for name in SHOWN})
+    out.print()
+    columns = told["performance"]
+    names = list(next(iter(columns.values())))
+    lines = [[name, *(f"{columns[c][name]:.4f}" for c in columns)] for name in names]
+    out.print(table(["", *(f"{column}#" for column in columns)], lines))
+    out.print()
+    for topic, text in told["assumptions"].items():
+        out.print(f"[dim]{topic:<11}[/dim] {text}")
+    if "saved" in told:
+        out.print(f"\nsaved to {told['saved']}")
