@@ -29,7 +29,7 @@ class Line:
         self._done = 0  # claimed complete up to this minute
         self._open: tuple[int, str] | None = None  # in doubt since, and why
         self._told = 0  # the doubt is claimed up to this minute
-        self._resumed: int | None = None  # arrival of `live`, until rows tell the exchange's time
+        self.resumed: int | None = None  # arrival of `live`, until rows tell the exchange's time
         self._bad = 0  # end of the last minute in which something is known to be missing
         self._claims: list[Range] = []
 
@@ -46,20 +46,20 @@ class Line:
     def live(self, ts_recv: int) -> None:
         """The feed believes the stream again; from which exchange time on, rows will tell."""
         if self._open is not None or self._since is None:
-            self._resumed = ts_recv
+            self.resumed = ts_recv
 
-    def evidence(self, now: int, ts_recv: int) -> None:
-        """Rows of the feed that arrived by `ts_recv` show the exchange's time to be `now`."""
-        if self._resumed is None or ts_recv <= self._resumed or not now:
+    def evidence(self, first: int) -> None:
+        """The first exchange time that any stream of the feed told after `live`; 0: none yet."""
+        if self.resumed is None or not first:
             return
         if self._open is not None:
-            self._close(now)
+            self._close(first)
         else:
-            self._begin(now)
+            self._begin(first)
 
     def doubt(self, start: int, reason: str) -> None:
         """From `start` on nothing is certain any more."""
-        self._resumed = None
+        self.resumed = None
         if self._open is not None or start <= 0:
             return
         if self._since is not None:
@@ -117,7 +117,7 @@ class Line:
     def _begin(self, at: int) -> None:
         self._since = at
         self._done = max(self._bad, ceil_minute(at))
-        self._resumed = None
+        self.resumed = None
 
     def _close(self, at: int) -> None:
         """The doubt ends at `at`."""
@@ -265,7 +265,7 @@ class BarLine(Line):
         """Bars speak for themselves."""
         self._open = None
 
-    def evidence(self, now: int, ts_recv: int) -> None:
+    def evidence(self, first: int) -> None:
         """Bars speak for themselves."""
 
     def doubt(self, start: int, reason: str) -> None:

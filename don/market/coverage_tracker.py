@@ -19,7 +19,7 @@ from don.market.coverage_lines import BarLine, Line, PlainLine, TradeLine
 from don.model.channels import FEED_CHANNELS
 from don.model.schema import MarketBatch
 
-SILENCE_S = 30.0  # as `FeedConfig.silence_s`: a connection cannot have been dead for longer
+SILENCE_S = 30.0  # as `FeedConfig.silence_s`
 _ABSENT = re.compile(r"\d+ bars closing (\d+) to (\d+) do not exist")
 _MARKET = "side is empty"  # a quote stream that is stale for this reason missed nothing
 
@@ -36,7 +36,8 @@ class CoverageTracker:
         interval_ns: the same in ns.
         counted_ids: trade ids of a symbol rise by one on this exchange, so that a hole in them is a
             hole in the data, and none proves that nothing was missed.
-        silence_s: a connection that is silent for so long is ended by the feed.
+        silence_s: a connection that is silent for so long is ended by the feed: none that is lost
+            has been dead for twice as long.
         known: end of what the ledger knows of a stream, ns: what lies between it and the
             beginning of this feed was not collected.
     """
@@ -71,7 +72,8 @@ class CoverageTracker:
         for (channel, symbol), rows in list(statuses.items()):
             if channel == "books" and self._has_deltas(symbol, batch):
                 statuses["book_deltas", symbol] = rows
-        recv_max, now = 0, self._now
+        now = self._now
+        heard: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []  # arrival, exchange time
         for channel, table in batch.tables.items():
             if channel in ("status", "repaired_trades") or not table.num_rows:
                 continue
@@ -80,7 +82,7 @@ class CoverageTracker:
             if channel == "bars":
                 fresh = np.asarray(table["origin"].to_pylist()) == "stream"
             if fresh.any():
-                recv_max = max(recv_max, int(table["ts_recv"].to_numpy()[fresh].max()))
+                heard.append((table["ts_recv"].to_numpy()[fresh], times[fresh]))
                 now = max(now, int(times[fresh].max()))
             for symbol, part in _by_symbol(table):
                 self._rows(self._line(channel, symbol), part, statuses.pop((channel, symbol), []))
@@ -95,7 +97,10 @@ class CoverageTracker:
                 line.repaired(part["ts_event"].to_numpy(), part["id"].to_numpy())
         self._now = now
         for line in self._lines.values():
-            line.evidence(now, recv_max)
+            if line.resumed is not None:
+                after = [times[arrived > line.resumed] for arrived, times in heard]
+                first = min((int(t.min()) for t in after if len(t)), default=0)
+                line.evidence(first)
 
     def heartbeat(self, now_ns: int) -> None:
         """Every live connection is known to have told all that happened until this exchange time.
@@ -178,7 +183,7 @@ class CoverageTracker:
             case "stale" if not detail.endswith(_MARKET):
                 begun = since
                 if detail.startswith("disconnected"):
-                    begun = max(since, self._alive.get(detail, 0), ts - self._silence_ns)
+                    begun = max(since, self._alive.get(detail, 0), ts - 2 * self._silence_ns)
                 line.doubt(min(begun, ts) or ts, detail)
             case "gap":
                 absent = _ABSENT.search(detail)
