@@ -186,6 +186,26 @@ Input = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PortfolioInputs:
+    """What some objectives, costs and limits need beyond means and covariance; None: not known."""
+
+    carry: np.ndarray | None = None  # [symbol] funding that a long of weight 1 pays per bar
+    impact: np.ndarray | None = None  # [symbol] c of the cost c |z|^1.5 of trading weight z
+    margin: np.ndarray | None = None  # [symbol] initial margin per unit of |weight|
+    lot: np.ndarray | None = None  # [symbol] weight of one lot
+    least: np.ndarray | None = None  # [symbol] weight of the least notional of an order
+    mu_error: np.ndarray | None = None  # [symbol] standard error of mu, per bar
+    mu_path: np.ndarray | None = None  # [period, symbol] mu of each coming period, per bar
+    cost_path: np.ndarray | None = None  # [period, symbol] cost per unit of turnover
+    scenarios: np.ndarray | None = None  # [time, symbol] returns per bar, oldest first
+    exposures: np.ndarray | None = None  # [factor, symbol] to be kept neutral
+    reference: np.ndarray | None = None  # [symbol] weights that a market in balance would hold
+    views: np.ndarray | None = None  # [view, symbol] portfolios that views are about
+    view_mu: np.ndarray | None = None  # [view] their expected return per bar
+    view_error: np.ndarray | None = None  # [view] standard error of that
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizeRequest:
     """A portfolio problem. The answer is a pure function of this message."""
 
@@ -199,6 +219,7 @@ class OptimizeRequest:
     cost: np.ndarray  # [symbol] cost per unit of turnover, fraction (fee + half spread)
     tradable: np.ndarray  # [symbol] bool; False holds the current weight
     desired: np.ndarray | None = None  # [symbol] weights to track instead of earning mu
+    inputs: PortfolioInputs | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

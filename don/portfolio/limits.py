@@ -1,5 +1,6 @@
 """Weight limits as arrays: bounds, gross, turnover, and pulling a portfolio inside them. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,12 @@ class Limits:
     turnover: float  # sum of |w - w_now|
 
 
-def limits_for(config: PortfolioConfig, w_now: np.ndarray, tradable: np.ndarray) -> Limits:
+def limits_for(
+    config: PortfolioConfig,
+    w_now: np.ndarray,
+    tradable: np.ndarray,
+    symbols: Sequence[str] = (),
+) -> Limits:
     """The limits around the current portfolio.
 
     Symbols that cannot be traded are pinned where they are. If the market has carried the portfolio
@@ -30,10 +36,16 @@ def limits_for(config: PortfolioConfig, w_now: np.ndarray, tradable: np.ndarray)
         config: the limits wanted.
         w_now: [symbol] current weights, finite.
         tradable: [symbol] bool.
+        symbols: their names, for the bounds of single ones.
     """
-    floor = -config.max_weight if config.allow_short else 0.0
-    lower = np.where(tradable, floor, w_now)
-    upper = np.where(tradable, config.max_weight, w_now)
+    least = np.full(len(w_now), -config.max_weight if config.allow_short else 0.0)
+    most = np.full(len(w_now), config.max_weight)
+    for bound in config.bounds:
+        if bound.symbol in symbols:
+            i = symbols.index(bound.symbol)
+            least[i], most[i] = max(least[i], bound.lower), min(most[i], bound.upper)
+    lower = np.where(tradable, least, w_now)
+    upper = np.where(tradable, most, w_now)
     pinned = float(np.abs(w_now[~tradable]).sum())
     gross = max(config.max_gross, pinned)
     nearest = _shrink(np.clip(w_now, lower, upper), tradable, gross, pinned)

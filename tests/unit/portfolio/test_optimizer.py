@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from don.model import codec
 from don.model.messages import OptimizeRequest, TargetStatus
-from don.portfolio import optimizer as module
+from don.portfolio import program as module
 from don.portfolio.config import PortfolioConfig
 from don.portfolio.limits import limits_for, pull_inside, violation
 from don.portfolio.optimizer import PortfolioOptimizer, factorise, target_of
@@ -166,7 +166,7 @@ def test_without_an_answer_the_last_target_is_kept_inside_the_limits(
 
 def test_solver_that_gives_up_is_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real solver, stopped after one iteration."""
-    monkeypatch.setitem(module.SOLVER_OPTIONS, "max_iter", 1)
+    monkeypatch.setitem(module.PIQP_OPTIONS, "max_iter", 1)
     last = np.array([0.1, 0.1, 0.0])
     solution = PortfolioOptimizer(TIGHT).solve(request(mu=np.full(3, 1e-3), w_last=last))
     assert solution.status is TargetStatus.FALLBACK
