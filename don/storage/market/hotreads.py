@@ -1,0 +1,151 @@
+"""Reads of the hot tier: rows of chosen series in a time range, as Arrow. Does I/O.
+
+Small answers are one prepared statement. Large ones come in pages by time, partition by partition,
+so that neither side ever holds more than a page.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from psycopg.types.numeric import Int4, Int8
+
+from don.clock import NS_PER_S
+from don.market.rows import ordered
+from don.model.channels import CHANNELS
+from don.storage.database import Connection
+from don.storage.market.fetch import Selection
+from don.storage.market.tables import LAYOUTS, SERIES
+
+FIRST, LAST = -(2**63), 2**63 - 1  # no bound
+PAGE = 65_536  # rows fetched at once
+
+Names = Mapping[int, tuple[str, str]]  # series number -> (exchange, symbol)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What is wanted of a channel."""
+
+    channel: str
+    columns: tuple[str, ...]  # of the channel, in its order
+    start: int = FIRST  # ns
+    end: int = LAST  # exclusive, ns
+    interval_ns: int | None = None  # of bars; None: all intervals
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the answer."""
+        schema = CHANNELS[self.channel].schema
+        return pa.schema([schema.field(name) for name in self.columns])
+
+    @property
+    def by_time(self) -> bool:
+        """Whether rows of several bar intervals are interleaved by time."""
+        return self.interval_ns is None
+
+
+def rows_of(
+    connection: Connection, ask: Ask, names: Names, ids: Sequence[int], most: int,
+    *, newest: bool = False,
+) -> pa.Table:  # fmt: skip
+    """At most `most` rows of each series: the first ones, or the newest; sorted.
+
+    Args:
+        connection: to ask on.
+        ask: with all key columns of its channel.
+        names: of at least the series asked for.
+        ids: numbers of the series.
+        most: rows of each.
+        newest: the last ones instead of the first.
+
+    Raises:
+        psycopg.Error: as the connection does.
+    """
+    layout = LAYOUTS[ask.channel]
+    selection = Selection(
+        layout=layout,
+        columns=tuple(dict.fromkeys((*ask.columns, "ts_event"))),
+        interval=ask.interval_ns is not None,
+        newest=newest,
+    )
+    asked: dict[str, Any] = {
+        "ids": [Int4(number) for number in ids],
+        "start": Int8(ask.start),
+        "end": Int8(ask.end),
+        "most": Int8(most),
+    }
+    if ask.interval_ns is not None:
+        asked["interval"] = Int4(ask.interval_ns // NS_PER_S)
+    answer = connection.execute(selection.sql, asked, binary=True, prepare=True).pgresult
+    assert answer is not None
+    values = [answer.get_value(0, place) for place in range(answer.nfields)]
+    made = selection.decode(values)
+    table = _table(ask, made, names)
+    return ordered(table, CHANNELS[ask.channel], by_time=ask.by_time)
+
+
+def pages(
+    connection: Connection, ask: Ask, names: Names, number: int, *, rows: int = PAGE
+) -> Iterator[pa.Table]:
+    """All rows of one series in time order, about `rows` at a time.
+
+    Rows of one time never come apart, so that a page ends between two times.
+    """
+    for low, high in _windows(connection, ask):
+        start, most = low, rows
+        while start < high:
+            part = Ask(
+                channel=ask.channel, columns=ask.columns, start=start, end=high,
+                interval_ns=ask.interval_ns,
+            )  # fmt: skip
+            found = rows_of(connection, part, names, [number], most)
+            if found.num_rows < most:
+                if found.num_rows:
+                    yield found
+                break
+            times = found["ts_event"].to_numpy()
+            latest = int(times.max())
+            whole = int(np.count_nonzero(times < latest))
+            if not whole:  # more rows of one time than a page has
+                most *= 2
+                continue
+            yield found.slice(0, whole)
+            start, most = latest, rows
+
+
+def _windows(connection: Connection, ask: Ask) -> Iterator[tuple[int, int]]:
+    """The asked range cut at the bounds of the partitions that there are, in order."""
+    rows = connection.execute(
+        "SELECT (regexp_match(pg_get_expr(c.relpartbound, c.oid), "
+        "$$FROM \\('?(-?\\d+)'?\\) TO \\('?(-?\\d+)'?\\)$$))::int8[] AS bounds "
+        "FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid "
+        "WHERE i.inhparent = %s::regclass ORDER BY bounds",
+        (LAYOUTS[ask.channel].table,),
+    ).fetchall()
+    for (bounds,) in rows:
+        low, high = max(ask.start, bounds[0]), min(ask.end, bounds[1])
+        if low < high:
+            yield low, high
+
+
+def _table(ask: Ask, made: dict[str, Any], names: Names) -> pa.Table:
+    """Fetched columns as a table with names for series numbers; key columns and time are kept."""
+    schema = CHANNELS[ask.channel].schema
+    numbers = made.pop(SERIES)
+    columns: dict[str, Any] = dict(made)
+    present = np.unique(numbers) if len(numbers) > 1 and numbers[0] != numbers[-1] else numbers[:1]
+    for place, name in enumerate(("exchange", "symbol")):
+        texts = pa.array([names[int(number)][place] for number in present], pa.string())
+        if len(present) == 1:
+            columns[name] = pa.repeat(texts[0], len(numbers))
+        else:
+            columns[name] = texts.take(pa.array(np.searchsorted(present, numbers)))
+    kept = [field for field in schema if field.name in columns]
+    return pa.table(
+        [pa.array(columns[field.name], field.type) if not isinstance(columns[field.name], pa.Array)
+         else columns[field.name] for field in kept],
+        schema=pa.schema(kept),
+    )  # fmt: skip

@@ -1,0 +1,350 @@
+"""Market data of any age: one read over the database and the lake. Does I/O; changes nothing.
+
+A read first takes what the database has and then, in the same transaction, asks the manifest what
+the lake has: a partition that is being archived is in one or the other, never in neither, because
+it cannot be dropped while the transaction that read the table lasts. Where both hold rows of one
+time (late rows, a partition brought back), each natural key counts once.
+"""
+
+import difflib
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from don.errors import DataError
+from don.market.rows import ordered, ranks
+from don.model.channels import CHANNELS
+from don.model.channels import channel as channel_of
+from don.storage.database import Connection, Database
+from don.storage.lake import manifest
+from don.storage.lake.files import LakeFile
+from don.storage.lake.lake import Lake
+from don.storage.market.hotreads import FIRST, LAST, PAGE, Ask, pages, rows_of
+from don.storage.market.tables import LAYOUTS
+
+Pair = tuple[str, str]  # exchange, symbol
+ANSWER = 1_000_000  # most rows that one statement is asked for
+
+
+class MarketStore:
+    """Reads of market data; safe to share between threads.
+
+    Args:
+        db: the database, migrated.
+        lake: where archived partitions are; without one, reads that need it are refused.
+        threads: lake files read at once.
+    """
+
+    def __init__(self, db: Database, lake: Lake | None = None, *, threads: int = 2) -> None:
+        self._db = db
+        self._lake = lake
+        self._threads = threads
+        self._names: dict[int, Pair] = {}
+
+    # ---- public ---------------------------------------------------------------------------------
+
+    def read(
+        self,
+        channel: str,
+        symbols: Sequence[str] | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        columns: Sequence[str] | None = None,
+        *,
+        exchange: str | None = None,
+        interval: int | None = None,
+        last: int | None = None,
+    ) -> pa.Table:
+        """Rows in [start, end), sorted by exchange, symbol and time.
+
+        Args:
+            channel: name of the channel.
+            symbols: canonical; all if None.
+            start: ns UTC, inclusive; from the first row if None.
+            end: ns UTC, exclusive; to the last row if None.
+            columns: of the channel; all if None.
+            exchange: of this exchange only.
+            interval: of bars, ns; all intervals if None.
+            last: only the newest so many rows of each series.
+
+        Returns:
+            The chosen columns, in the channel's order.
+
+        Raises:
+            DataError: an unknown channel, column, exchange or symbol, or an empty range; or a file
+                of the lake is missing or damaged.
+            DatabaseError: if the database is away.
+        """
+        ask = self._ask(channel, columns, start, end, interval)
+        if last is not None and last < 1:
+            raise DataError(f"last must be at least 1, was {last}")
+        with self._db.connection() as connection:
+            series = self._series(connection, symbols, exchange)
+            ids = list(series)
+            hot = self._hot(connection, _with_key(ask), ids, last)
+            files = self._files(connection, ask, series)
+        cold = self._cold(ask, files, last, hot) if files else []
+        return _finish(ask, cold, hot, last)
+
+    def scan(
+        self,
+        channel: str,
+        symbols: Sequence[str] | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        columns: Sequence[str] | None = None,
+        *,
+        exchange: str | None = None,
+        interval: int | None = None,
+        batch_rows: int = PAGE,
+    ) -> Iterator[pa.RecordBatch]:
+        """As `read`, a batch at a time, in bounded memory; one state of the data throughout.
+
+        Arguments and errors as for `read`; batches have at most `batch_rows` rows.
+        """
+        if batch_rows < 1:
+            raise DataError(f"batch_rows must be at least 1, was {batch_rows}")
+        ask = self._ask(channel, columns, start, end, interval)
+        with self._db.errors(), self._db.connect(autocommit=False) as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            # Before the snapshot: from here on nothing is archived away under this scan.
+            connection.execute(f"LOCK TABLE ONLY {LAYOUTS[channel].table} IN ACCESS SHARE MODE")
+            series = self._series(connection, symbols, exchange)
+            files = self._files(connection, ask, series)
+            for number, pair in series.items():
+                own = [file for file in files if (file.exchange, file.symbol) == pair]
+                for table in self._one(connection, ask, number, own):
+                    part = table.select(ask.columns).combine_chunks()
+                    yield from part.to_batches(max_chunksize=batch_rows)
+
+    def series(self, channel: str | None = None) -> list[Pair]:
+        """Every (exchange, symbol) known to the database, sorted."""
+        del channel
+        with self._db.connection() as connection:
+            return sorted(self._series(connection, None, None).values())
+
+    # ---- asking ---------------------------------------------------------------------------------
+
+    def _ask(
+        self,
+        name: str,
+        columns: Sequence[str] | None,
+        start: int | None,
+        end: int | None,
+        interval: int | None,
+    ) -> Ask:
+        channel = channel_of(name)
+        names = channel.schema.names
+        for column in columns or ():
+            if column not in names:
+                raise DataError(f"column must be one of {', '.join(names)}, was {column!r}")
+        if columns is not None and not columns:
+            raise DataError(f"columns must name at least one of {', '.join(names)}")
+        if interval is not None and "interval_ns" not in names:
+            raise DataError(f"interval is for bars, channel was {name!r}")
+        low, high = FIRST if start is None else start, LAST if end is None else end
+        if low >= high:
+            raise DataError(f"end must be after start, was {end}, start {start}")
+        chosen = tuple(n for n in names if columns is None or n in columns)
+        return Ask(channel=name, columns=chosen, start=low, end=high, interval_ns=interval)
+
+    def _series(
+        self, connection: Connection, symbols: Sequence[str] | None, exchange: str | None
+    ) -> dict[int, Pair]:
+        """Numbers and names of the series asked for, sorted by name."""
+        if isinstance(symbols, str):
+            raise DataError(f"symbols must be a list of symbols, was {symbols!r}")
+        found = self._match(symbols, exchange)
+        if symbols is None or {pair[1] for pair in found.values()} != set(symbols):
+            self._names = {
+                number: (text, symbol)
+                for number, text, symbol in connection.execute(
+                    "SELECT id, exchange, symbol FROM series", prepare=True
+                ).fetchall()
+            }
+            found = self._match(symbols, exchange)
+        every = self._names.values()
+        if exchange is not None and exchange not in {pair[0] for pair in every}:
+            raise _unknown("exchange", exchange, {pair[0] for pair in every})
+        for symbol in symbols or ():
+            if symbol not in {pair[1] for pair in found.values()}:
+                known = {pair[1] for pair in self._match(None, exchange).values()}
+                raise _unknown("symbol", symbol, known)
+        return dict(sorted(found.items(), key=lambda item: item[1]))
+
+    def _match(self, symbols: Sequence[str] | None, exchange: str | None) -> dict[int, Pair]:
+        wanted = None if symbols is None else set(symbols)
+        return {
+            number: pair
+            for number, pair in self._names.items()
+            if (wanted is None or pair[1] in wanted) and (exchange is None or pair[0] == exchange)
+        }
+
+    def _files(self, connection: Connection, ask: Ask, series: dict[int, Pair]) -> list[LakeFile]:
+        files = manifest.listed(
+            connection, ask.channel, start=ask.start, end=ask.end, series=list(series.values())
+        )
+        if ask.interval_ns is not None:
+            files = [file for file in files if ask.interval_ns in file.intervals]
+        if files and self._lake is None:
+            raise DataError(
+                f"{len(files)} archived files of {ask.channel} are in the range: name the lake"
+            )
+        return files
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    def _hot(
+        self, connection: Connection, ask: Ask, ids: list[int], last: int | None
+    ) -> list[pa.Table]:
+        """All rows, or the newest: what fits a page at once, the rest of longer series by page."""
+        most = PAGE if last is None else last
+        step = max(1, ANSWER // most)  # series in one statement
+        found = []
+        for group in [ids[at : at + step] for at in range(0, len(ids), step)] or [[]]:
+            table = rows_of(connection, ask, self._names, group, most, newest=last is not None)
+            found.append(table)
+            if last is not None or table.num_rows < most:
+                continue
+            back = {self._names[number]: number for number in group}
+            for low, high in bounds_of(table):
+                if high - low == most:  # there may be more; the last time may have been cut off
+                    number = back[pair_at(table, low)]
+                    latest = int(table["ts_event"].slice(low, most).to_numpy().max())
+                    found += pages(connection, replace(ask, start=latest), self._names, number)
+        return found
+
+    def _cold(
+        self, ask: Ask, files: list[LakeFile], last: int | None, hot: list[pa.Table]
+    ) -> list[pa.Table]:
+        lake = self._required()
+        limits: dict[str, Any] = {
+            "columns": _with_key(ask).columns,
+            "start": ask.start,
+            "end": ask.end,
+            "interval_ns": ask.interval_ns,
+        }
+        if last is not None:
+            return _newest(lake, files, last, limits, hot)
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(lambda file: lake.read(file, **limits), files))
+
+    def _one(
+        self, connection: Connection, ask: Ask, number: int, files: list[LakeFile]
+    ) -> Iterator[pa.Table]:
+        """One series of both tiers in time order, in parts."""
+        keyed, at = _with_key(ask), ask.start
+        for start, end, group in _zones(files):
+            if at < start:
+                yield from pages(connection, replace(keyed, start=at, end=start),
+                                 self._names, number)  # fmt: skip
+            at = max(at, end)
+            inside = replace(keyed, start=max(ask.start, start), end=min(ask.end, end))
+            yield from self._zone(connection, inside, number, group)
+        if at < ask.end:
+            yield from pages(connection, replace(keyed, start=at), self._names, number)
+
+    def _zone(
+        self, connection: Connection, ask: Ask, number: int, files: list[LakeFile]
+    ) -> Iterator[pa.Table]:
+        """A period that the lake covers, with the rows of it that the database has besides."""
+        lake = self._required()
+        limits: dict[str, Any] = {"columns": ask.columns, "start": ask.start, "end": ask.end,
+                                  "interval_ns": ask.interval_ns}  # fmt: skip
+        late = rows_of(connection, ask, self._names, [number], 1)
+        inner = CHANNELS[ask.channel].sort[2] != "ts_event"  # an interval, a feature set
+        mixed = inner and ask.by_time and len(files[0].intervals) != 1
+        if not late.num_rows and len(files) == 1 and not mixed:
+            yield from lake.batches(files[0], **limits)
+            return
+        hot = pages(connection, ask, self._names, number)
+        tables = [*(lake.read(file, **limits) for file in files), *hot]
+        yield ordered(pa.concat_tables(tables), CHANNELS[ask.channel], by_time=ask.by_time)
+
+    def _required(self) -> Lake:
+        assert self._lake is not None  # `_files` refused otherwise
+        return self._lake
+
+
+# ---- private -------------------------------------------------------------------------------------
+
+
+def _with_key(ask: Ask) -> Ask:
+    """The ask with the columns that tell rows apart."""
+    channel = CHANNELS[ask.channel]
+    wanted = {*ask.columns, *channel.key}
+    return replace(ask, columns=tuple(n for n in channel.schema.names if n in wanted))
+
+
+def _finish(ask: Ask, cold: list[pa.Table], hot: list[pa.Table], last: int | None) -> pa.Table:
+    """One table of both tiers' rows; where they hold the same key, the lake's counts."""
+    filled = [table for table in (*cold, *hot) if table.num_rows] or hot[:1]
+    table = filled[0]
+    if len(filled) > 1:
+        table = ordered(pa.concat_tables(filled), CHANNELS[ask.channel], by_time=ask.by_time)
+    if last is not None and cold:
+        places = [np.arange(max(low, high - last), high) for low, high in bounds_of(table)]
+        table = table.take(pa.array(np.concatenate(places))) if places else table
+    return table.select(ask.columns)
+
+
+def bounds_of(table: pa.Table) -> list[tuple[int, int]]:
+    """Where each series of a sorted table begins and ends."""
+    if not table.num_rows:
+        return []
+    changed = np.zeros(table.num_rows - 1, bool)
+    for name in ("exchange", "symbol"):
+        code = ranks(table, name)
+        changed |= code[1:] != code[:-1]
+    cuts = [0, *(np.flatnonzero(changed) + 1).tolist(), table.num_rows]
+    return list(itertools.pairwise(cuts))
+
+
+def pair_at(table: pa.Table, row: int) -> Pair:
+    """Exchange and symbol of a row."""
+    return table["exchange"][row].as_py(), table["symbol"][row].as_py()
+
+
+def _zones(files: Sequence[LakeFile]) -> list[tuple[int, int, list[LakeFile]]]:
+    """Periods that files cover, apart from each other, in order; with their files."""
+    zones: list[tuple[int, int, list[LakeFile]]] = []
+    for file in sorted(files, key=lambda f: (f.start, f.end)):
+        if zones and file.start < zones[-1][1]:
+            start, end, group = zones.pop()
+            zones.append((start, max(end, file.end), [*group, file]))
+        else:
+            zones.append((file.start, file.end, [file]))
+    return zones
+
+
+def _newest(
+    lake: Lake, files: list[LakeFile], last: int, limits: dict[str, Any], hot: list[pa.Table]
+) -> list[pa.Table]:
+    """The newest rows of each series in the lake, as far as the database's may not suffice."""
+    enough: dict[Pair, int] = {}  # series -> time of its oldest row, if the database had plenty
+    for table in hot:
+        for low, high in bounds_of(table):
+            if high - low >= last:
+                enough[pair_at(table, low)] = table["ts_event"][low].as_py()
+    found: list[pa.Table] = []
+    for pair in dict.fromkeys((file.exchange, file.symbol) for file in files):
+        own = [file for file in files if (file.exchange, file.symbol) == pair]
+        rows = 0
+        for _, end, group in reversed(_zones(own)):
+            if rows >= last or end <= enough.get(pair, FIRST):
+                break
+            for file in group:
+                found.append(lake.read(file, **limits))
+                rows += found[-1].num_rows
+    return found
+
+
+def _unknown(what: str, value: str, known: set[str]) -> DataError:
+    near = difflib.get_close_matches(value, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"{len(known)} are known"
+    return DataError(f"{what} {value!r} is not known; {hint}")
