@@ -76,13 +76,7 @@ class MarketTables:
         """As `load`, for a table that `conform` or `sift` has returned."""
         if not table.num_rows:
             return Loaded(rows=0, inserted=0)
-        layout = LAYOUTS[channel]
-        names = names_of(table)
-        ids = self.series_ids(names.pairs)
-        columns = hot_columns(layout, table, ids[names.codes])
-        numbers = number_of(layout.channel.partition, columns["ts_event"])
-        self._ensure(channel, numbers)
-        rows = _sorted(layout, columns, numbers)
+        layout, columns, numbers, rows = self._prepared(channel, table)
         inserted = 0
         for attempt in _again():
             with attempt:
@@ -93,6 +87,23 @@ class MarketTables:
                         self._spans.clear()
                     self._ensure(channel, numbers)
                     inserted = self._transfer(layout, columns, rows)
+        return Loaded(rows=table.num_rows, inserted=inserted)
+
+    def load_within(self, connection: Connection, channel: str, table: pa.Table) -> Loaded:
+        """As `load_checked`, within the caller's transaction and as lasting as that.
+
+        Rows that may have been known are in the temporary table `stage_<channel>` afterwards.
+
+        Raises:
+            DatabaseError: roll back, and repeat the whole transaction.
+        """
+        if not table.num_rows:
+            return Loaded(rows=0, inserted=0)
+        layout, columns, _, rows = self._prepared(channel, table)
+        with self._db.errors():
+            connection.execute(_stage(layout))
+            connection.execute(sql.SQL("TRUNCATE {}").format(_stage_name(layout)))
+            inserted = self._put(connection, layout, columns, rows)
         return Loaded(rows=table.num_rows, inserted=inserted)
 
     def series_ids(self, pairs: tuple[tuple[str, str], ...]) -> Ints:
@@ -123,19 +134,40 @@ class MarketTables:
             with self._lock:
                 self._spans |= wanted
 
+    def _prepared(
+        self, channel: str, table: pa.Table
+    ) -> tuple[Layout, dict[str, Any], Ints, Ints | slice]:
+        """(layout, hot columns, partition number of each row, order of the rows)."""
+        layout = LAYOUTS[channel]
+        names = names_of(table)
+        ids = self.series_ids(names.pairs)
+        columns = hot_columns(layout, table, ids[names.codes])
+        numbers = number_of(layout.channel.partition, columns["ts_event"])
+        self._ensure(channel, numbers)
+        return layout, columns, numbers, _sorted(layout, columns, numbers)
+
     def _transfer(self, layout: Layout, columns: dict[str, Any], rows: Ints | slice) -> int:
         with self._db.connection() as connection:
             connection.execute(f"SET LOCAL statement_timeout = {self._timeout_ms}")
-            try:
-                if not _known_in_part(connection, layout, columns, rows):
-                    try:
-                        with connection.transaction():
-                            return _copy(connection, layout.table, layout, columns, rows)
-                    except psycopg.errors.UniqueViolation:
-                        pass  # twice in the table, or another load was faster: undone
-                return _merge(connection, layout, columns, rows)
-            except psycopg.errors.DeadlockDetected:
-                raise Deadlock(f"{layout.table}: another load of the same rows") from None
+            return self._put(connection, layout, columns, rows)
+
+    def _put(
+        self,
+        connection: Connection,
+        layout: Layout,
+        columns: dict[str, Any],
+        rows: Ints | slice,
+    ) -> int:
+        try:
+            if not _known_in_part(connection, layout, columns, rows):
+                try:
+                    with connection.transaction():
+                        return _copy(connection, layout.table, layout, columns, rows)
+                except psycopg.errors.UniqueViolation:
+                    pass  # twice in the table, or another load was faster: undone
+            return _merge(connection, layout, columns, rows)
+        except psycopg.errors.DeadlockDetected:
+            raise Deadlock(f"{layout.table}: another load of the same rows") from None
 
 
 def _again() -> Retrying:
@@ -247,11 +279,7 @@ def _merge(
     connection: Connection, layout: Layout, columns: dict[str, Any], rows: Ints | slice
 ) -> int:
     stage = f"stage_{layout.channel.name}"
-    connection.execute(
-        sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} (LIKE {}) ON COMMIT DELETE ROWS").format(
-            sql.Identifier(stage), sql.Identifier(layout.table)
-        )
-    )
+    connection.execute(_stage(layout))
     _copy(connection, stage, layout, columns, rows)
     statement = sql.SQL(
         "INSERT INTO {} ({names}) SELECT {names} FROM {} ORDER BY {} ON CONFLICT DO NOTHING"
@@ -262,6 +290,16 @@ def _merge(
         names=_names(layout),
     )
     return connection.execute(statement).rowcount
+
+
+def _stage_name(layout: Layout) -> sql.Identifier:
+    return sql.Identifier(f"stage_{layout.channel.name}")
+
+
+def _stage(layout: Layout) -> sql.Composed:
+    return sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} (LIKE {}) ON COMMIT DELETE ROWS").format(
+        _stage_name(layout), sql.Identifier(layout.table)
+    )
 
 
 def _names(layout: Layout) -> sql.Composable:
