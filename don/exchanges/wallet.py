@@ -15,7 +15,7 @@ from pydantic import Field
 
 from don.clock import NS_PER_MS, NS_PER_S, Clock
 from don.errors import DependencyError
-from don.exchanges.budget import Ask, Settle, Settled
+from don.exchanges.budget import Ask, BudgetConfig, ClusterBudget, Settle, Settled
 from don.exchanges.purse import Purse
 from don.exchanges.rates import Counts, ExchangeLimits, Priority
 from don.model.section import Section
@@ -33,6 +33,18 @@ class BudgetPort(Protocol):
             DependencyError: if the budget is away.
         """
         ...
+
+
+class LoneBudget:
+    """A budget of one process, where no cluster's is at hand; implements `BudgetPort`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._budget = ClusterBudget(BudgetConfig())
+
+    async def settle(self, message: Settle) -> Settled:
+        """Answer at once."""
+        return self._budget.settle(message, self._clock.now_ns() // NS_PER_MS)
 
 
 class WalletConfig(Section):
