@@ -19,8 +19,10 @@ from don.errors import DependencyError
 from don.model.messages import Command, CommandKind
 from don.security.secrets import Secret
 from don.storage.database import Database
+from don.storage.market.coverage import CoverageLedger
 from don.storage.queries import Queries
-from serve.ports import Page, Row
+from serve.coverage import told
+from serve.ports import CoverageAsked, CoverageTold, Page, Row
 
 T = TypeVar("T")
 
@@ -51,6 +53,7 @@ class ActorReader:
             database_url, name="don-api", pool_size=THREADS, statement_timeout_s=ANSWER_S
         )
         self._queries = Queries(self._db)
+        self._ledger = CoverageLedger(self._db)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reads")
 
     async def views(self) -> Mapping[str, Stamped]:
@@ -93,11 +96,18 @@ class ActorReader:
             self._queries.bars, symbol, interval_ns, start=start, end=end, limit=limit
         )
 
+    async def coverage(self, asked: CoverageAsked) -> CoverageTold:
+        """What is known of every minute of what was collected."""
+        return await self._run(lambda: told(self._ledger, asked))
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
     async def _rows(self, query: Callable[..., Sequence[Any]], *args: Any, **kw: Any) -> list[Row]:
         def run() -> list[Row]:
             return [asdict(row) for row in query(*args, **kw)]
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        return await self._run(run)
 
     async def close(self) -> None:
         """Give the connections back."""

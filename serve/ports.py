@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from actors.board import Change, Stamped
+from don.market.coverage import Range
+from don.market.coverage_grid import Grid
 from don.model.messages import CommandKind
 from serve.responses import ActRequest, ActResponse, PolicyInfo
 
@@ -22,6 +24,29 @@ class Page:
     limit: int
     before: int | None = None  # journal seq, exclusive; every row carries its own
     symbol: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoverageAsked:
+    """Which part of the completeness ledger; None: all, or up to its newest minute."""
+
+    exchange: str | None
+    channel: str | None
+    symbol: str | None
+    span_ns: int
+    end: int | None
+    columns: int
+    limit: int  # most streams shown
+    gaps: int  # most gaps listed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoverageTold:
+    """The heat map, and what is missing in it."""
+
+    grid: Grid
+    streams: int  # how many fit what was asked, shown or not
+    gaps: Sequence[Range]  # newest first
 
 
 class Reader(Protocol):
@@ -59,6 +84,10 @@ class Reader(Protocol):
         self, symbol: str, interval_ns: int, start: int | None, end: int | None, limit: int
     ) -> Sequence[Row]:
         """The newest `limit` closed bars that open in [start, end), oldest first."""
+        ...
+
+    async def coverage(self, asked: CoverageAsked) -> CoverageTold:
+        """What is known of every minute of what was collected."""
         ...
 
 

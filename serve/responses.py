@@ -91,6 +91,52 @@ class Bars(View):
     bars: tuple[BarView, ...]
 
 
+class CoverageRun(View):
+    """Neighbouring cells of a heat map that say the same."""
+
+    first: int  # column
+    last: int  # column, inclusive
+    state: str = Field(examples=["gap"])  # the worst of each cell
+    minutes: dict[str, int]  # of each cell, by state; the rest is unknown
+    reason: str
+
+
+class CoverageRow(View):
+    """One stream; cells of which nothing is known are in no run."""
+
+    exchange: str
+    channel: str = Field(examples=["bars:1m"])
+    symbol: str
+    shares: dict[str, float]  # of the time shown, by state and `unknown`
+    gaps: int
+    runs: tuple[CoverageRun, ...]
+
+
+class CoverageGap(View):
+    """Minutes in which something is missing."""
+
+    exchange: str
+    channel: str
+    symbol: str
+    start: Time
+    end: Time
+    state: str
+    reason: str
+
+
+class CoverageMap(View):
+    """Completeness: streams down, time across."""
+
+    start: Time
+    end: Time
+    step_s: int  # width of a column
+    columns: int
+    streams: int  # that fit what was asked; `rows` may be fewer
+    shares: dict[str, float]  # over all rows
+    rows: tuple[CoverageRow, ...]
+    gaps: tuple[CoverageGap, ...]  # newest first
+
+
 class Positions(View):
     """Non-zero positions."""
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from support.coverage_world import MemoryLedger, collected
 from support.world_views import (
     DIGITS,
     FEE,
@@ -29,7 +30,8 @@ from don.errors import DependencyError
 from don.model.messages import CommandKind
 from don.model.order import Side
 from don.model.portfolio import Position, apply_fill, money
-from serve.ports import Page, Row
+from serve.coverage import told
+from serve.ports import CoverageAsked, CoverageTold, Page, Row
 
 
 class World:
@@ -46,6 +48,7 @@ class World:
         self.commands: list[tuple[str, str, str, str]] = []
         self.halted = False
         self.hang = False
+        self.ledger: MemoryLedger = collected()
         self.cash = Decimal(10_000)
         self.held = {symbol: Position(symbol=symbol) for symbol in self.symbols}
         self.marks = {
@@ -358,6 +361,10 @@ class World:
             if (start is None or bar["ts_open"] >= start) and (end is None or bar["ts_open"] < end)
         ]
         return found[-limit:]
+
+    async def coverage(self, asked: CoverageAsked) -> CoverageTold:
+        self._need()
+        return told(self.ledger, asked)
 
     # ---- Commander -------------------------------------------------------------------------------
 

@@ -1,0 +1,101 @@
+"""The heat map over HTTP: cells, gaps with their reasons, shares; errors name the parameter."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from support.coverage_world import MemoryLedger
+from support.world import World
+
+from don.market.coverage import MINUTE_NS, Range, State
+from don.security.secrets import Secret
+from serve.api import build_api
+from serve.auth import Gate
+from serve.local import running
+from serve.policies import DeskPolicies
+from serve.settings import ServeConfig
+
+PATH = "/v1/data/coverage"
+
+
+def made(start: int, end: int, state: State, reason: str = "", channel: str = "trades") -> Range:
+    return Range(
+        exchange="OKX", channel=channel, symbol="BTC-USDT-PERP", start=start * MINUTE_NS,
+        end=end * MINUTE_NS, state=state, reason=reason,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    found = World(history=60, length=70)
+    day = 1_440
+    found.ledger = MemoryLedger(
+        [
+            made(0, 3 * day, State.COMPLETE),
+            made(2 * day + 60, 2 * day + 90, State.GAP, "disconnected: reset"),
+            made(0, 2 * day, State.REPAIRED, channel="bars:1m"),
+        ]
+    )
+    return found
+
+
+@pytest.fixture(scope="module")
+def client(world: World) -> Iterator[httpx.Client]:
+    config = ServeConfig(rate_per_s=1_000, rate_burst=1_000)
+    app = build_api(world, world, DeskPolicies(), Gate(Secret("t" * 32)), config)
+    with running(app) as address, httpx.Client(base_url=address) as opened:
+        yield opened
+
+
+def test_the_map_ends_with_the_newest_minute_and_tells_gaps(client: httpx.Client) -> None:
+    told = client.get(PATH, params={"span": "1d", "columns": 49}).json()
+    assert (told["start"], told["end"]) == ("1970-01-03T00:00:00.000Z", "1970-01-04T00:00:00.000Z")
+    assert (told["step_s"], told["columns"], told["streams"]) == (1_800, 48, 2)
+    bars, trades = told["rows"]
+    assert bars["channel"] == "bars:1m" and bars["runs"] == [] and bars["shares"]["unknown"] == 1
+    assert [(r["first"], r["last"], r["state"]) for r in trades["runs"]] == [
+        (0, 1, "complete"), (2, 2, "gap"), (3, 47, "complete"),
+    ]  # fmt: skip
+    assert trades["runs"][1]["minutes"] == {"gap": 30}
+    assert trades["shares"]["gap"] == pytest.approx(30 / 1_440)
+    assert told["gaps"] == [
+        {
+            "exchange": "OKX", "channel": "trades", "symbol": "BTC-USDT-PERP",
+            "start": "1970-01-03T01:00:00.000Z", "end": "1970-01-03T01:30:00.000Z",
+            "state": "gap", "reason": "disconnected: reset",
+        }
+    ]  # fmt: skip
+    assert sum(told["shares"].values()) == pytest.approx(1)
+
+
+def test_the_map_can_be_narrowed(client: httpx.Client) -> None:
+    params = {"channel": "bars:1m", "exchange": "OKX", "span": "2d", "end": "1970-01-03T00:00Z"}
+    told = client.get(PATH, params=params).json()
+    assert told["streams"] == 1 and told["shares"]["repaired"] == 1
+    assert client.get(PATH, params={"symbol": "DOGE-USDT-PERP"}).json()["rows"] == []
+    assert len(client.get(PATH, params={"limit": 1}).json()["rows"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "detail"),
+    [
+        ("span=fast", "query.span", "must be like 30m, 6h, 1h or 1d, was 'fast'"),
+        ("span=10s", "query.span", "must be 1m to 7320d"),
+        ("columns=1", "query.columns", "greater than or equal to 2"),
+        ("end=noon", "query.end", "must be an ISO-8601 time"),
+    ],
+)
+def test_bad_questions_name_the_parameter(
+    client: httpx.Client, query: str, field: str, detail: str
+) -> None:
+    answer = client.get(f"{PATH}?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["field"] == field and detail in answer.json()["detail"]
+
+
+def test_a_database_that_is_away_is_said(client: httpx.Client, world: World) -> None:
+    world.database_away = "database don at localhost: away"
+    try:
+        assert client.get(PATH).status_code == 503
+    finally:
+        world.database_away = ""
