@@ -14,6 +14,7 @@ from don.errors import ConfigError
 from don.exchanges.ccxt_binance import BinanceGateway
 from don.exchanges.config import GatewayConfig
 from don.features.sets import FeatureSet
+from don.feeds.config import FeedConfig
 from don.model.instrument import Instrument
 from don.model.messages import SessionStart
 from don.paper.server.config import Ready
@@ -71,15 +72,6 @@ def session_spec(
             "names": tuple(dict.fromkeys((*config.features.names, *policy.features))),
         }
     )
-    feed = config.feed.model_copy(
-        update={
-            "symbols": symbols,
-            "interval": ready.interval,
-            "rest_url": ready.rest_url,
-            "ws_url": ready.stream_url,
-            "ca_file": Path(ready.certificate),
-        }
-    )
     return SessionSpec(
         home=home,
         database_url=database_url,
@@ -90,7 +82,20 @@ def session_spec(
         interval_ns=interval_ns(ready.interval),
         config=config.model_copy(update={"features": features}),
         gateway=gateway.model_copy(update={"symbols": symbols}),
-        feed=feed,
+        feed=paper_feed(config, ready, symbols),
+    )
+
+
+def paper_feed(config: DonConfig, ready: Ready, symbols: tuple[str, ...]) -> FeedConfig:
+    """The feed on the paper exchange."""
+    return config.feed.model_copy(
+        update={
+            "symbols": symbols,
+            "interval": ready.interval,
+            "rest_url": ready.rest_url,
+            "ws_url": ready.stream_url,
+            "ca_file": Path(ready.certificate),
+        }
     )
 
 

@@ -35,23 +35,7 @@ class ExchangeFeed:
 
     async def ping(self) -> Probe:
         """Who answers, and how each stream is."""
-        health = self._feed.health()
-        return Probe(
-            pid=os.getpid(),
-            state=_part_state(health),
-            detail=_detail(health),
-            streams=tuple(
-                {
-                    "stream": f"{stream.channel} {stream.symbol}",
-                    "state": str(stream.state),
-                    "ts_event": stream.last_event_ns,
-                    "events": stream.events,
-                    "gaps": stream.gaps,
-                    "detail": stream.detail,
-                }
-                for stream in health.streams
-            ),
-        )
+        return probe_of(self._feed.health())
 
     async def close(self) -> None:
         """Stop collecting; what is queued is dropped, because the session is over."""
@@ -72,6 +56,27 @@ class ExchangeFeed:
             return await find("cache").on_batch.remote(batch)
 
         await deliver(call, "market batch to cache")
+
+
+def probe_of(health: FeedHealth, *, waiting: int = 0) -> Probe:
+    """How a feed is, by stream; `waiting`: batches that the receiver has not acknowledged."""
+    detail = _detail(health)
+    return Probe(
+        pid=os.getpid(),
+        state=_part_state(health),
+        detail=f"{waiting} batches wait; {detail}" if waiting > 1 else detail,
+        streams=tuple(
+            {
+                "stream": f"{stream.channel} {stream.symbol}",
+                "state": str(stream.state),
+                "ts_event": stream.last_event_ns,
+                "events": stream.events,
+                "gaps": stream.gaps,
+                "detail": stream.detail,
+            }
+            for stream in health.streams
+        ),
+    )
 
 
 def _part_state(health: FeedHealth) -> str:

@@ -21,6 +21,7 @@ from actors.budget import Budget
 from actors.cache import FeatureCacheActor
 from actors.closing import close_session
 from actors.commands import waiting_commands
+from actors.database_process import DatabaseProcess
 from actors.desk import Desk
 from actors.exchange_process import ExchangeProcess
 from actors.execution import Execution
@@ -32,13 +33,12 @@ from actors.spec import SessionSpec
 from actors.supervisor import Part, Supervisor
 from don.clock import NS_PER_S, Clock, SystemClock
 from don.config import DonConfig
-from don.errors import DependencyError
+from don.home import COLLECT_LOCK
 from don.log import get_logger, set_session
 from don.model.messages import SessionStart
 from don.paper.server.config import Ready
 from don.security.secrets import Secret
 from don.storage.database import Database
-from don.storage.embedded import EmbeddedPostgres
 from don.storage.sessions import forget_market, interrupt_sessions
 
 COMMANDS_EVERY_S = 0.2
@@ -71,7 +71,6 @@ class Launch:
         """
         self._home = home
         self._config = config
-        self._external = external
         self._progress = progress
         self._stop_asked = stop
         self._after_ray = after_ray
@@ -79,7 +78,7 @@ class Launch:
         self._log = get_logger("don.launch")
         self._steps = Steps(progress, stop, self._clock)
         self._undo = contextlib.ExitStack()
-        self._postgres = EmbeddedPostgres(home)
+        self._database = DatabaseProcess(home, external, other=COLLECT_LOCK)
         self._actors: dict[str, ActorHandle] = {}
         self.session = compose.session_id(self._clock.now_ns())
         self.spec: SessionSpec | None = None
@@ -138,15 +137,8 @@ class Launch:
 
     def _start_database(self) -> Secret:
         with self._steps.step("database"):
-            if self._external is not None:
-                url = self._external
-            else:
-                url = Secret(self._postgres.start())
-                self._undo.callback(self._postgres.stop)
-            with Database(url) as db:
-                db.wait(10.0)
-                db.migrate()
-            return url
+            self._undo.callback(self._database.stop)
+            return self._database.start()
 
     def _start_exchange(self) -> tuple[ExchangeProcess, Ready]:
         with self._steps.step("exchange"):
@@ -181,10 +173,9 @@ class Launch:
         self._steps.await_ready({n: self._actors[n] for n in ("cache", "feed")})
 
     def _watch(self, process: ExchangeProcess) -> None:
-        if self._external is None:
-            self.supervisor.watch(
-                Part(name="database", probe=self._probe_database, revive=self._revive_database)
-            )
+        database = self._database.part()
+        if database is not None:
+            self.supervisor.watch(database)
         self.supervisor.watch(
             Part(
                 name="exchange",
@@ -196,15 +187,6 @@ class Launch:
             self.supervisor.watch(actor_part(name, handle))
         self.supervisor.start()
         self._undo.callback(self.supervisor.stop)
-
-    def _probe_database(self) -> Probe:
-        pid = self._postgres.pid
-        if pid is None:
-            raise DependencyError("the embedded database is not running")
-        return Probe(pid=pid)
-
-    def _revive_database(self) -> None:
-        self._postgres.start()
 
     # ---- while it runs, and its end -------------------------------------------------------------
 

@@ -29,6 +29,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     # sync: one message at a time, in the order of arrival
     "desk": {**_ALWAYS, "num_cpus": 0.3, "max_pending_calls": 1000},
     "optimizer": {**_ALWAYS, "num_cpus": 0.3, "max_pending_calls": 16},
+    "collector": {**_ALWAYS, "num_cpus": 0.05, "max_concurrency": 16, "max_pending_calls": 1000},
+    "writer": {**_ALWAYS, "num_cpus": 0.3, "max_concurrency": 256, "max_pending_calls": 1000},
     "execution": {**_ALWAYS, "num_cpus": 0.3, "max_concurrency": 64, "max_pending_calls": 1000},
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
+from don.collect import CollectConfig
 from don.engine import EngineConfig
 from don.errors import ConfigError
 from don.exchanges.service import ExecutionConfig
@@ -21,6 +22,7 @@ from don.model.instrument import split_symbol
 from don.model.section import Section
 from don.paper.server.config import PaperServerConfig
 from don.policies import POLICIES
+from don.storage.lake.archive import LakeConfig
 
 CONFIG_FILE = "don.toml"
 
@@ -51,6 +53,8 @@ class DonConfig(Section):
     feed: FeedConfig = FeedConfig()
     execution: ExecutionConfig = ExecutionConfig()
     paper: PaperServerConfig = PaperServerConfig()
+    collect: CollectConfig = CollectConfig()
+    lake: LakeConfig = LakeConfig()
     web: WebConfig = WebConfig()
     log: LogConfig = LogConfig()
 

@@ -1,6 +1,5 @@
 """A small client of Don's own HTTP interface, for commands that speak to a running Don."""
 
-import fcntl
 import json
 import os
 import time
@@ -12,13 +11,13 @@ from typing import Any
 
 from don.clock import NS_PER_S, SystemClock
 from don.errors import ConfigError, DependencyError, DonError, UsageError
+from don.home import TRADE_LOCK, held
 from don.model import codec
 from don.model.messages import Command, CommandKind
 from don.security.secrets import read_secret
 
 TIMEOUT_S = 15
 COMMAND_S = 30
-LOCK = "run.lock"  # held by the Don that runs on a state folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +42,7 @@ def running(home: Path) -> Running | None:
     except (FileNotFoundError, ValueError, KeyError):
         return None
     # The lock tells, not the process id: ids are reused, the lock goes with its process.
-    with (home / LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return found
-    return None
+    return found if held(home, TRADE_LOCK) else None
 
 
 def need_running(home: Path) -> Running:

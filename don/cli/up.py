@@ -1,6 +1,5 @@
 """`don up`: start everything, trade, stop cleanly with a summary."""
 
-import fcntl
 import json
 import os
 import signal
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from don.cli.client import LOCK, run_file
+from don.cli.client import run_file
 from don.cli.output import err, out, print_json, print_pairs
-from don.errors import DonError, UsageError
-from don.home import home_dir
+from don.errors import UsageError
+from don.home import TRADE_LOCK, hold, home_dir
 from don.log import configure_actor, get_logger
 from don.security.secrets import ensure_token
 from don.storage.database import external_url
@@ -186,18 +185,7 @@ def _check_port(port: int) -> None:
 @contextmanager
 def _state_folder(home: Path) -> Iterator[None]:
     """Hold the state folder: one Don at a time."""
-    try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (home / LOCK).open("a")
-    except OSError as error:
-        raise UsageError(
-            f"state folder {home} cannot be used: {error.strerror}; set DON_HOME to another"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DonError(f"a Don runs on {home} already: `don status`, `don down`") from error
+    with hold(home, TRADE_LOCK, f"a Don runs on {home} already: `don status`, `don down`"):
         try:
             yield
         finally:

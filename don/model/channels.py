@@ -327,7 +327,9 @@ def from_batch(
         if stored == "books":
             table = _without_unused_levels(table)
         where = f"batch {batch.seq} of {batch.source}"
-        made[stored] = shape(stored, complete(stored, table, **constants), where=where)
+        shaped = shape(stored, complete(stored, table, **constants), where=where)
+        # trades come live and repaired, in tables of their own
+        made[stored] = pa.concat_tables([made[stored], shaped]) if stored in made else shaped
     return made
 
 

@@ -1,0 +1,59 @@
+"""The database as a driver sees it: started, migrated, watched; or a server of the user's own."""
+
+from pathlib import Path
+
+from actors.runtime import Probe
+from actors.supervisor import Part
+from don.errors import DependencyError
+from don.home import held
+from don.security.secrets import Secret
+from don.storage.database import Database
+from don.storage.embedded import EmbeddedPostgres
+
+
+class DatabaseProcess:
+    """The embedded server of a state folder, or an external one.
+
+    Args:
+        home: the state folder.
+        external: URL of a server of the user's own; None: the embedded one.
+        other: lock of the driver that may share the embedded server.
+    """
+
+    def __init__(self, home: Path, external: Secret | None, *, other: str) -> None:
+        self._home = home
+        self._other = other
+        self._external = external
+        self._postgres = EmbeddedPostgres(home)
+
+    def start(self) -> Secret:
+        """Start it or attach to it, and bring its schema up to date.
+
+        Raises:
+            DonError: if it does not start or answer.
+        """
+        url = self._external if self._external is not None else Secret(self._postgres.start())
+        with Database(url) as db:
+            db.wait(10.0)
+            db.migrate()
+        return url
+
+    def stop(self) -> None:
+        """Stop the embedded server, unless the other driver uses it; never an external one."""
+        if self._external is None and not held(self._home, self._other):
+            self._postgres.stop()
+
+    def part(self) -> Part | None:
+        """What the supervisor looks after; None for an external server."""
+        if self._external is not None:
+            return None
+        return Part(name="database", probe=self._probe, revive=self._revive)
+
+    def _probe(self) -> Probe:
+        pid = self._postgres.pid
+        if pid is None:
+            raise DependencyError("the embedded database is not running")
+        return Probe(pid=pid)
+
+    def _revive(self) -> None:
+        self._postgres.start()
