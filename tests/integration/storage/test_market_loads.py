@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.channels import DAY_NS, START_NS, as_set, channel_table
-from support.stored import stored
+from support.sql_rows import stored
 
 from don.errors import DataError
 from don.model.channels import CHANNELS

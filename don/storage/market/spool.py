@@ -1,0 +1,260 @@
+"""A bounded queue of market tables on disk, for while the database is away. Does I/O.
+
+Records (Arrow IPC, compressed, with a checksum) are appended to numbered segment files and synced
+before `append` returns. They are read in order; a segment goes when all of it was dropped, so a
+crash hands some records out again, never none. What a crash left half-written at the very end was
+never acknowledged and is cut off; damage anywhere else is stepped over, counted, and the segment
+kept under another name.
+"""
+
+import fcntl
+import os
+import struct
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from don.errors import DataError, DependencyError, UsageError
+from don.storage.arrow import pack, unpack
+
+_MAGIC = b"DON\x01"
+_HEAD = struct.Struct(">4sIQI")  # magic, checksum of all behind it, bytes, rows
+_SUFFIX = ".spool"
+
+
+class SpoolFull(DependencyError):
+    """The spool has reached its bound, or its disk is full; nothing was taken in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a record lies."""
+
+    segment: Path
+    offset: int
+    end: int  # offset behind it
+    rows: int
+
+
+class Spool:
+    """The spool of one folder; one process at a time, one thread at a time.
+
+    Args:
+        folder: made if it does not exist.
+        max_bytes: all segments together never grow beyond it.
+        segment_bytes: a segment is closed when it has reached this size.
+
+    Raises:
+        UsageError: if another process has it open.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int, segment_bytes: int = 16 * 2**20) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._segment_bytes = segment_bytes
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = (folder / "lock").open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise UsageError(f"the spool {folder} is in use by another process") from None
+        self._active: Path | None = None
+        self._places: deque[Place] = deque()
+        self._sizes: dict[Path, int] = {}
+        self._damaged: set[Path] = set()
+        self.rows = 0
+        self.bytes = 0  # on disk
+        self.torn_bytes = 0  # cut off the end when it was opened
+        self.damaged_bytes = 0  # stepped over
+        self._next = 1
+        self._recover()
+
+    @property
+    def empty(self) -> bool:
+        """True if there is nothing to drain."""
+        return not self._places
+
+    def append(self, tables: Mapping[str, pa.Table]) -> None:
+        """Add a record; it is on disk when this returns.
+
+        Raises:
+            SpoolFull: if there is no room; nothing of the record stays.
+        """
+        payload = pack(tables)
+        rows = sum(table.num_rows for table in tables.values())
+        body = struct.pack(">QI", len(payload), rows) + payload
+        data = _MAGIC + struct.pack(">I", zlib.crc32(body)) + body
+        if self.bytes + len(data) > self._max_bytes:
+            raise SpoolFull(
+                f"the spool {self._folder} holds {self.bytes} bytes of at most {self._max_bytes}: "
+                "the database must come back, or spool_bytes be raised"
+            )
+        segment = self._open_segment()
+        offset = self._sizes[segment]
+        try:
+            with segment.open("r+b", buffering=0) as file:
+                file.seek(offset)
+                _write_all(file.fileno(), data)
+                os.fsync(file.fileno())
+        except OSError as error:
+            with suppress(OSError):  # what is left of it has no valid checksum anyway
+                os.truncate(segment, offset)
+            raise SpoolFull(
+                f"the spool {self._folder} cannot be written: {error.strerror}; free disk space"
+            ) from error
+        end = offset + len(data)
+        self._sizes[segment] = end
+        self.bytes += len(data)
+        self._places.append(Place(segment=segment, offset=offset, end=end, rows=rows))
+        self.rows += rows
+
+    def peek(self, max_rows: int) -> list[tuple[Place, dict[str, pa.Table]]]:
+        """The oldest records, at least one unless it is empty, about `max_rows` at most.
+
+        A record that cannot be read any more is stepped over and counted as damage.
+        """
+        found: list[tuple[Place, dict[str, pa.Table]]] = []
+        rows = 0
+        for place in list(self._places):
+            if found and rows + place.rows > max_rows:
+                break
+            try:
+                found.append((place, self._read(place)))
+                rows += place.rows
+            except (DataError, OSError):
+                if found:
+                    break  # next time, when it is the oldest
+                self.damaged_bytes += place.end - place.offset
+                self._damaged.add(place.segment)
+                self._forget(place)
+        return found
+
+    def drop(self, place: Place) -> None:
+        """Forget the oldest record: it is safe elsewhere."""
+        self._forget(place)
+
+    def set_aside(self, place: Place) -> Path:
+        """Move the oldest record to a file of its own: nobody could use it, and nobody loses it."""
+        target = self._folder / f"{place.segment.stem}-{place.offset}.refused"
+        with place.segment.open("rb") as source, target.open("wb") as file:
+            source.seek(place.offset)
+            file.write(source.read(place.end - place.offset))
+            file.flush()
+            os.fsync(file.fileno())
+        self._forget(place)
+        return target
+
+    def close(self) -> None:
+        """Let another process have it; everything in it stays."""
+        self._lock.close()
+
+    # ---- inside ---------------------------------------------------------------------------------
+
+    def _open_segment(self) -> Path:
+        active = self._active
+        if active is None or self._sizes[active] >= self._segment_bytes:
+            active = self._folder / f"{self._next:012d}{_SUFFIX}"
+            try:
+                active.touch(mode=0o600, exist_ok=False)
+                _sync_folder(self._folder)
+            except OSError as error:
+                raise SpoolFull(
+                    f"the spool {self._folder} cannot be written: {error.strerror}; free disk space"
+                ) from error
+            self._next += 1
+            self._sizes[active] = 0
+            self._active = active
+        return active
+
+    def _forget(self, place: Place) -> None:
+        if not self._places or self._places[0] != place:
+            raise ValueError(f"only the oldest record can be dropped, not {place}")
+        self._places.popleft()
+        self.rows -= place.rows
+        if self._places and self._places[0].segment == place.segment:
+            return
+        if place.segment in self._damaged:
+            place.segment.rename(place.segment.with_suffix(".damaged"))
+        else:
+            place.segment.unlink()
+        self.bytes -= self._sizes.pop(place.segment)
+        if self._active == place.segment:
+            self._active = None
+
+    def _read(self, place: Place) -> dict[str, pa.Table]:
+        with place.segment.open("rb") as file:
+            file.seek(place.offset)
+            data = file.read(place.end - place.offset)
+        if _record_at(data, 0) != len(data):
+            raise DataError(f"record at {place.offset} of {place.segment} is damaged")
+        return unpack(data[_HEAD.size :])
+
+    def _recover(self) -> None:
+        segments = sorted(self._folder.glob(f"*{_SUFFIX}"))
+        for segment in segments:
+            self._next = int(segment.stem) + 1
+            data = segment.read_bytes()
+            places = list(_scan(segment, data))
+            good = sum(place.end - place.offset for place in places)
+            tail = len(data) - (places[-1].end if places else 0)
+            if tail and segment == segments[-1]:
+                os.truncate(segment, len(data) - tail)
+                self.torn_bytes += tail
+            lost = len(data) - good - (tail if segment == segments[-1] else 0)
+            if lost:
+                self.damaged_bytes += lost
+                self._damaged.add(segment)
+            if places:
+                self._places.extend(places)
+                self._sizes[segment] = places[-1].end if segment == segments[-1] else len(data)
+            elif lost:
+                segment.rename(segment.with_suffix(".damaged"))
+            else:
+                segment.unlink()
+        self.rows = sum(place.rows for place in self._places)
+        self.bytes = sum(self._sizes.values())
+
+
+def _scan(segment: Path, data: bytes) -> Iterator[Place]:
+    """The good records of a segment."""
+    at = 0
+    while 0 <= at < len(data):
+        end = _record_at(data, at)
+        if end:
+            rows = _HEAD.unpack_from(data, at)[3]
+            yield Place(segment=segment, offset=at, end=end, rows=rows)
+            at = end
+        else:
+            at = data.find(_MAGIC, at + 1)
+
+
+def _record_at(data: bytes, at: int) -> int:
+    """Offset behind the good record at `at`; 0 if there is none."""
+    if len(data) - at < _HEAD.size:
+        return 0
+    magic, checksum, size, _ = _HEAD.unpack_from(data, at)
+    end = at + _HEAD.size + size
+    if magic != _MAGIC or end > len(data):
+        return 0
+    body = memoryview(data)[at + 8 : end]
+    return end if zlib.crc32(body) == checksum else 0
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
