@@ -31,6 +31,12 @@ class State(StrEnum):
 KEPT = tuple(state for state in State if state is not State.FILLED)
 WORST = (State.GAP, State.DOWN, State.SYNTHETIC, State.REPAIRED, State.COMPLETE)  # worst first
 
+# Exchanges (cryptofeed's names) whose trade ids rise by one within a symbol: there a hole in them
+# is a hole in the data. Elsewhere ids are shared by symbols, skip, or do not exist.
+COUNTED_IDS = frozenset(
+    {"BINANCE", "BINANCE_DELIVERY", "BINANCE_FUTURES", "BINANCE_TR", "BINANCE_US", "COINBASE"}
+)
+
 _OF_HISTORY = {
     None: State.COMPLETE,
     State.COMPLETE: State.COMPLETE,

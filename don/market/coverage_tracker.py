@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from don.clock import NS_PER_S
-from don.market.coverage import Range, State, bar_channel
+from don.market.coverage import COUNTED_IDS, Range, State, bar_channel
 from don.market.coverage_lines import BarLine, Line, PlainLine, TradeLine
 from don.model.channels import FEED_CHANNELS
 from don.model.schema import MarketBatch
@@ -35,7 +35,8 @@ class CoverageTracker:
         interval: of the feed's bars, such as `1m`.
         interval_ns: the same in ns.
         counted_ids: trade ids of a symbol rise by one on this exchange, so that a hole in them is a
-            hole in the data, and none proves that nothing was missed.
+            hole in the data, and none proves that nothing was missed; None: if the exchange is one
+            of `COUNTED_IDS`.
         silence_s: a connection that is silent for so long is ended by the feed: none that is lost
             has been dead for twice as long.
         known: end of what the ledger knows of a stream, ns: what lies between it and the
@@ -48,14 +49,14 @@ class CoverageTracker:
         *,
         interval: str,
         interval_ns: int,
-        counted_ids: bool = True,
+        counted_ids: bool | None = None,
         silence_s: float = SILENCE_S,
         known: Mapping[Key, int] | None = None,
     ) -> None:
         self._exchange = exchange
         self._bars = bar_channel(interval)
         self._interval_ns = interval_ns
-        self._counted = counted_ids
+        self._counted = exchange in COUNTED_IDS if counted_ids is None else counted_ids
         self._silence_ns = int(silence_s * NS_PER_S)
         self._known = dict(known or {})
         self._lines: dict[Key, Line] = {}

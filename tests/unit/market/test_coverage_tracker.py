@@ -26,7 +26,7 @@ class Told:
     """A feed's batches, made by hand; arrival is exchange time plus 5 ms."""
 
     def __init__(self, **options: Any) -> None:
-        settings = {"interval": "1m", "interval_ns": MINUTE_NS, **options}
+        settings = {"interval": "1m", "interval_ns": MINUTE_NS, "counted_ids": True, **options}
         self.tracker = CoverageTracker("X", **settings)
         self.known: dict[Any, list[Range]] = {}
         self.seq = count(1)
@@ -286,7 +286,7 @@ def test_trades_taken_out_of_a_recorded_day_are_found_and_nothing_else(seed: int
         gone[at : at + rng.integers(1, 200)] = True
     gone[[0, -1]] = False
     kept = np.flatnonzero(~gone)
-    tracker = CoverageTracker("X", interval="1m", interval_ns=MINUTE_NS)
+    tracker = CoverageTracker("BINANCE", interval="1m", interval_ns=MINUTE_NS)
     known: list[Range] = []
     for seq, part in enumerate(np.array_split(kept, 300), start=1):
         n = len(part)
