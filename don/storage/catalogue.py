@@ -4,9 +4,10 @@ A module that declares tables on `metadata` is named here.
 """
 
 from don.storage import tables
-from don.storage.market import coverage
+from don.storage.lake import manifest
+from don.storage.market import backfill_table, coverage
 from don.storage.market import tables as market_tables
 
 metadata = tables.metadata
 
-DECLARED_IN = (tables, market_tables, coverage)
+DECLARED_IN = (tables, market_tables, coverage, manifest)

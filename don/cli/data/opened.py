@@ -1,0 +1,55 @@
+"""The market data of the state folder, opened for a command: its database, migrated."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from don.home import home_dir
+from don.storage.database import Database, external_url
+from don.storage.embedded import EmbeddedPostgres
+
+
+@contextmanager
+def market_database(*, pool_size: int = 8, statement_timeout_s: float = 0.0) -> Iterator[Database]:
+    """The database; an embedded one is made and started if need be, and stopped again afterwards.
+
+    Args:
+        pool_size: most connections.
+        statement_timeout_s: longest statement; 0: no limit, for loads of whole files.
+
+    Raises:
+        DependencyError: if it cannot be reached.
+    """
+    url = external_url(os.environ)
+    server, ran = None, True
+    if url is None:
+        home = home_dir()
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        server = EmbeddedPostgres(home)
+        ran = server.alive()
+    try:
+        text = url if url is not None else server.start()  # type: ignore[union-attr]
+        with Database(text, pool_size=pool_size, statement_timeout_s=statement_timeout_s) as db:
+            db.wait(10.0)
+            db.migrate()
+            yield db
+    finally:
+        if server is not None and not ran:
+            server.stop()
+
+
+def time_ns(text: str, what: str) -> int:
+    """A time of the command line: ISO-8601, UTC unless it says otherwise.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    from don.clock import parse_iso
+    from don.errors import UsageError
+
+    try:
+        return parse_iso(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{what} must be a time such as 2025-05-04 or 2025-05-04T15:30, was {text!r}"
+        ) from error
