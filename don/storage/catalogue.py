@@ -10,4 +10,4 @@ from don.storage.market import tables as market_tables
 
 metadata = tables.metadata
 
-DECLARED_IN = (tables, market_tables, coverage, manifest)
+DECLARED_IN = (tables, market_tables, coverage, manifest, backfill_table)

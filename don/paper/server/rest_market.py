@@ -1,6 +1,7 @@
 """Market data calls of the REST interface. No awaiting; answers are plain values."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -55,6 +56,8 @@ class MarketCalls:
             ("trades", self._trades, 5, None),
             ("aggTrades", self._agg_trades, 20, None),
             ("klines", self._klines, 0, by_limit(_KLINE_WEIGHT, 500)),
+            ("markPriceKlines", self._price_klines, 0, by_limit(_KLINE_WEIGHT, 500)),
+            ("indexPriceKlines", self._index_klines, 0, by_limit(_KLINE_WEIGHT, 500)),
             ("premiumIndex", self._premium_index, 0, by_symbol(1, 10)),
             ("fundingRate", self._funding_rate, 1, None),
             ("fundingInfo", lambda call: [], 0, None),
@@ -179,6 +182,20 @@ class MarketCalls:
             last_open = min(last_open, first_open + (limit - 1) * length)
         bars = self.bars(symbol, interval, last_open, limit)
         return [wire_market.kline(bar) for bar in bars if start is None or bar.open_time >= start]
+
+    def _price_klines(self, call: Call) -> list[list[Any]]:
+        """Mark price bars: the mark price is the last trade's, and has no volume."""
+        rows = self._klines(call)
+        for row in rows:
+            row[5] = row[7] = row[9] = row[10] = "0"
+        return rows
+
+    def _index_klines(self, call: Call) -> list[list[Any]]:
+        """Index price bars, asked for by `pair`; here the index is the mark price."""
+        names = ("interval", "limit", "startTime", "endTime")
+        given = {name: call.params.text(name) for name in names if name in call.params}
+        named = Params({**given, "symbol": call.params.text("pair")})
+        return self._price_klines(replace(call, params=named))
 
     def _premium_index(self, call: Call) -> Json | list[Json]:
         return self._each(
