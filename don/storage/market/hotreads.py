@@ -22,7 +22,8 @@ from don.storage.market.tables import LAYOUTS, SERIES
 FIRST, LAST = -(2**63), 2**63 - 1  # no bound
 PAGE = 65_536  # rows fetched at once
 
-Names = Mapping[int, tuple[str, str]]  # series number -> (exchange, symbol)
+Pair = tuple[str, str]  # exchange, symbol
+Names = Mapping[int, Pair]  # by series number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,31 @@ def pages(
                 continue
             yield found.slice(0, whole)
             start, most = latest, rows
+
+
+def intervals_of(connection: Connection, pairs: Sequence[Pair]) -> list[tuple[Pair, int]]:
+    """The intervals (ns) of the bars of some series: one look into the index for each."""
+    rows = connection.execute(
+        _INTERVALS, ([pair[0] for pair in pairs], [pair[1] for pair in pairs]), prepare=True
+    ).fetchall()
+    return [((exchange, symbol), seconds * NS_PER_S) for exchange, symbol, seconds in rows]
+
+
+# The index has no way to skip from one interval to the next, so it is led there.
+_INTERVALS = """
+WITH RECURSIVE s AS (
+    SELECT id, exchange, symbol FROM series
+    WHERE (exchange, symbol) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+), step (id, seconds) AS (
+    SELECT id, 0 FROM s
+    UNION ALL
+    SELECT step.id, (SELECT interval_s FROM md_bars AS b
+                     WHERE b.series = step.id AND b.interval_s > step.seconds
+                     ORDER BY interval_s LIMIT 1)
+    FROM step WHERE step.seconds IS NOT NULL
+)
+SELECT s.exchange, s.symbol, step.seconds FROM step JOIN s USING (id) WHERE step.seconds > 0
+"""
 
 
 def _windows(connection: Connection, ask: Ask) -> Iterator[tuple[int, int]]:

@@ -24,10 +24,19 @@ from don.storage.database import Connection, Database
 from don.storage.lake import manifest
 from don.storage.lake.files import LakeFile
 from don.storage.lake.lake import Lake
-from don.storage.market.hotreads import FIRST, LAST, PAGE, Ask, pages, rows_of
+from don.storage.market.barreads import any_bars
+from don.storage.market.hotreads import (
+    FIRST,
+    LAST,
+    PAGE,
+    Ask,
+    Pair,
+    intervals_of,
+    pages,
+    rows_of,
+)
 from don.storage.market.tables import LAYOUTS
 
-Pair = tuple[str, str]  # exchange, symbol
 ANSWER = 1_000_000  # most rows that one statement is asked for
 
 
@@ -122,11 +131,43 @@ class MarketStore:
                     part = table.select(ask.columns).combine_chunks()
                     yield from part.to_batches(max_chunksize=batch_rows)
 
-    def series(self, channel: str | None = None) -> list[Pair]:
+    def series(self) -> list[Pair]:
         """Every (exchange, symbol) known to the database, sorted."""
-        del channel
         with self._db.connection() as connection:
             return sorted(self._series(connection, None, None).values())
+
+    def bars(
+        self,
+        symbols: Sequence[str] | None,
+        interval: int,
+        start: int,
+        end: int,
+        *,
+        exchange: str | None = None,
+    ) -> pa.Table:
+        """Closed bars of any interval that close in [start, end), sorted.
+
+        Stored ones where there are; where one is missing, resampled from the smallest stored bars
+        whose interval divides the wanted one, or else made of trades.
+
+        Arguments and errors as for `read`; `interval` in ns.
+        """
+        return any_bars(self, symbols, interval, start, end, exchange)
+
+    def intervals(self, pairs: Sequence[Pair]) -> dict[Pair, tuple[int, ...]]:
+        """The bar intervals (ns) stored for each series, smallest first."""
+        found: dict[Pair, set[int]] = {pair: set() for pair in pairs}
+        with self._db.connection() as connection:
+            for pair, interval in intervals_of(connection, pairs):
+                found[pair].add(interval)
+            for file in manifest.listed(connection, "bars", series=pairs):
+                found[file.exchange, file.symbol].update(file.intervals)
+        return {pair: tuple(sorted(intervals)) for pair, intervals in found.items()}
+
+    def chosen(self, symbols: Sequence[str] | None, exchange: str | None) -> list[Pair]:
+        """The series that a read of these would give, sorted; errors as for `read`."""
+        with self._db.connection() as connection:
+            return list(self._series(connection, symbols, exchange).values())
 
     # ---- asking ---------------------------------------------------------------------------------
 

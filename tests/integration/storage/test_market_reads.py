@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from support.stored import DAY, MINUTE, T0, market_rows, plain_read
 
 from don.clock import ReplayClock
 from don.errors import DataError
+from don.market.resample import bars_from_trades, resample_bars
 from don.model.channels import CHANNELS
 from don.storage.database import Database
 from don.storage.lake.archive import Archiver
@@ -120,3 +122,41 @@ def test_wrong_questions_are_answered_with_what_is_right(
     with pytest.raises(DataError, match="name the lake"):
         store.read("trades")
     assert store.read("quotes").num_rows == 0
+
+
+def test_bars_of_any_interval_come_from_what_is_stored(database: Database, tmp_path: Path) -> None:
+    tables, lake = MarketTables(database), Lake(str(tmp_path / "lake"))
+    bars = market_rows("bars", 3_000, step=MINUTE, end=T0 + DAY)
+    minutes = bars.filter(pc.equal(bars["interval_ns"], MINUTE))
+    hour = 60 * MINUTE
+    own = resample_bars(minutes, hour).slice(3, 9)  # the exchange's: stored ones count
+    own = own.set_column(
+        own.column_names.index("volume"), own.schema.field("volume"), pc.add(own["volume"], 1.0)
+    )
+    tables.load("bars", minutes)
+    tables.load("bars", own)
+    trades = market_rows("trades", 4_000, step=MINUTE // 7, end=T0 + DAY,
+                         series=[("KRAKEN", "SOL-USD-PERP")])  # fmt: skip
+    tables.load("trades", trades)
+    expected = pa.concat_tables(
+        [own, resample_bars(minutes, hour, closed_only=True), bars_from_trades(trades, hour)]
+    )
+    newest = pc.max(trades["ts_event"]).as_py()
+    for tier in ("hot", "lake"):
+        if tier == "lake":
+            archived(database, lake, "bars")
+            archived(database, lake, "trades")
+        store = MarketStore(database, lake)
+        for start, end in [
+            (T0, T0 + 2 * DAY),
+            (T0 + 3 * hour, T0 + 9 * hour + 1),
+            (T0 + 5, T0 + 9),
+        ]:
+            inside = [
+                row
+                for row in plain_read("bars", expected, start=start, end=end)
+                if row["symbol"] != "SOL-USD-PERP" or row["ts_event"] <= newest
+            ]
+            assert same(store.bars(None, hour, start, end), inside), (tier, start)
+        five = store.bars(["SOL-USD-PERP"], 5 * MINUTE, T0, T0 + DAY, exchange="KRAKEN")
+        assert five.num_rows and (five["ts_event"].to_numpy() <= newest).all()

@@ -1,0 +1,122 @@
+"""Bars of any interval: stored, resampled from smaller bars, or made of trades. Does I/O."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from don.clock import NS_PER_S
+from don.errors import DataError
+from don.market.resample import bars_from_trades, resample_bars
+from don.market.rows import ordered
+from don.model.channels import CHANNELS
+from don.storage.market.hotreads import Pair
+
+if TYPE_CHECKING:
+    from don.storage.market.reads import MarketStore
+
+_CHUNK_NS = 86_400 * NS_PER_S  # of trades read at once
+
+
+def any_bars(
+    store: "MarketStore",
+    symbols: Sequence[str] | None,
+    interval: int,
+    start: int,
+    end: int,
+    exchange: str | None,
+) -> pa.Table:
+    """See `MarketStore.bars`."""
+    if interval <= 0 or interval % NS_PER_S:
+        raise DataError(f"interval must be whole seconds, was {interval} ns")
+    stored = store.read("bars", symbols, start, end, exchange=exchange, interval=interval)
+    first, last = -(-start // interval) * interval, (end - 1) // interval * interval
+    if first > last:  # no bar closes in the range
+        return stored
+    lacking = _lacking(store.chosen(symbols, exchange), stored, (last - first) // interval + 1)
+    if not lacking:
+        return stored
+    made = [stored]
+    by_source: dict[int, list[Pair]] = {}
+    for pair, intervals in store.intervals(lacking).items():
+        smaller = [i for i in intervals if i < interval and interval % i == 0]
+        by_source.setdefault(min(smaller, default=0), []).append(pair)
+    for source, pairs in by_source.items():
+        # one question an exchange, however many symbols it has
+        for name in dict.fromkeys(pair[0] for pair in pairs):
+            wanted = [pair[1] for pair in pairs if pair[0] == name]
+            if source:
+                part = store.read(
+                    "bars", wanted, first - interval + 1, last + 1,
+                    exchange=name, interval=source,
+                )  # fmt: skip
+                made.append(_closed(store, part, name, source, interval))
+            else:
+                made += [_of_trades(store, name, one, interval, first, last) for one in wanted]
+    made = [table for table in made if table.num_rows]
+    return ordered(pa.concat_tables(made), CHANNELS["bars"]) if made else stored
+
+
+def _lacking(pairs: list[Pair], stored: pa.Table, count: int) -> list[Pair]:
+    """The series that have fewer bars than the range has closes."""
+    if not stored.num_rows:
+        return pairs
+    counted = stored.group_by(["exchange", "symbol"]).aggregate([([], "count_all")]).to_pylist()
+    found = {(row["exchange"], row["symbol"]): row["count_all"] for row in counted}
+    return [pair for pair in pairs if found.get(pair, 0) < count]
+
+
+def _closed(
+    store: "MarketStore", part: pa.Table, exchange: str, source: int, interval: int
+) -> pa.Table:
+    """Resampled bars that cannot grow any more: the series has a smaller bar at or past the close.
+
+    Most often that is the last one of the range; where it is missing, a later one will do.
+    """
+    every = resample_bars(part, interval)
+    sure = resample_bars(part, interval, closed_only=True)
+    if every.num_rows == sure.num_rows:
+        return every
+    by = ["symbol", "ts_event"]
+    unsure = every.join(sure.select(by), by, join_type="left anti")
+    open_ones = ordered(unsure.select(every.column_names).cast(every.schema), CHANNELS["bars"])
+    newest = store.read(
+        "bars", open_ones["symbol"].to_pylist(), None, None, ["symbol", "ts_event"],
+        exchange=exchange, interval=source, last=1,
+    )  # fmt: skip
+    reach = dict(zip(newest["symbol"].to_pylist(), newest["ts_event"].to_pylist(), strict=True))
+    keep = [reach[row["symbol"]] >= row["ts_event"]
+            for row in open_ones.select(["symbol", "ts_event"]).to_pylist()]  # fmt: skip
+    return pa.concat_tables([sure, open_ones.filter(pa.array(keep, pa.bool_()))])
+
+
+def _of_trades(
+    store: "MarketStore", exchange: str, symbol: str, interval: int, first: int, last: int
+) -> pa.Table:
+    """Bars that close in [first, last] of one series' trades, read some bars' time at a time."""
+    newest = store.read(
+        "trades", [symbol], None, None, ["ts_event"], exchange=exchange, last=1
+    )["ts_event"]  # fmt: skip
+    oldest = _oldest(store, exchange, symbol, first - interval, last)
+    if not len(newest) or oldest is None:
+        return CHANNELS["bars"].schema.empty_table()
+    # a bar is closed when a trade at or past its close is known
+    last = min(last, newest[0].as_py() // interval * interval)
+    begin = oldest // interval * interval
+    step = max(interval, _CHUNK_NS // interval * interval)
+    made = [CHANNELS["bars"].schema.empty_table()]
+    for low in np.arange(begin, last, step).tolist():
+        trades = store.read("trades", [symbol], low, min(low + step, last), exchange=exchange)
+        made.append(bars_from_trades(trades, interval))
+    return pa.concat_tables(made)
+
+
+def _oldest(store: "MarketStore", exchange: str, symbol: str, start: int, end: int) -> int | None:
+    """Time of the first trade in the range."""
+    for batch in store.scan(
+        "trades", [symbol], start, end, ["ts_event"], exchange=exchange, batch_rows=1
+    ):
+        return int(pc.min(batch["ts_event"]).as_py())
+    return None
