@@ -11,9 +11,12 @@ from decimal import Decimal
 from don.model.order import Side, TimeInForce
 from don.model.portfolio import ZERO, money
 from don.paper.accounts import Account
+from don.paper.algo import AlgoState
+from don.paper.algo_records import AlgoRecords
 from don.paper.config import PaperConfig
 from don.paper.delay import Delay
 from don.paper.events import AccountUpdate, Event, Execution, OrderUpdate, UpdateReason
+from don.paper.expiry import Expiries
 from don.paper.market import Market, book_side
 from don.paper.matching import Fill
 from don.paper.records import Records
@@ -52,6 +55,8 @@ class Clearing:
         self.records = records
         self.marks = Marks(markets)
         self.delay = Delay(config)
+        self.expiries = Expiries()
+        self.algos = AlgoRecords(config.history)
         self.now = 0
         self.events: list[Event] = []
         self.changed_wallets: dict[str, None] = {}
@@ -72,10 +77,13 @@ class Clearing:
         size: Decimal,
         client_order_id: str | None,
         due: int | None = None,
+        good_till: int = 0,
+        algo: AlgoState | None = None,
     ) -> OrderState:
         """Accept an order: it gets its id and is announced, but neither matched nor queued yet.
 
-        With `due` it waits until that time and is announced then; see `enter`.
+        With `due` it waits until that time and is announced then; see `enter`. `algo` is the
+        conditional order that it was, if any.
         """
         order_id = self.records.next_order_id()
         prefix = "autoclose" if kind is OrderKind.LIQUIDATION else "paper"
@@ -96,8 +104,13 @@ class Clearing:
             ts_created=self.now if due is None else due,
             ts_updated=self.now if due is None else due,
             waiting=due is not None,
+            good_till=good_till,
+            origin=algo.kind.value if algo is not None else "",
+            close_position=algo is not None and algo.close_position,
         )
         self._store(None, order)
+        if good_till:
+            self.expiries.add(good_till, order_id=order_id)
         if due is None:
             self._announce(order, Execution.NEW)
         return order
@@ -153,6 +166,11 @@ class Clearing:
         self._store(order, ended)
         self._announce(ended, Execution(status.value))
         return ended
+
+    def amended(self, order: OrderState, changed: OrderState) -> None:
+        """Keep and announce an order with another price or size; the book is the caller's."""
+        self._store(order, changed)
+        self._announce(changed, Execution.AMENDMENT)
 
     # ---- the tape --------------------------------------------------------------------------------
 
@@ -262,8 +280,7 @@ class Clearing:
             market = self.markets[symbol]
             market.book.reduce(order.order_id, market.lots(closable))
             cut = replace(order, size=order.filled + closable, ts_updated=self.now)
-            self._store(order, cut)
-            self._announce(cut, Execution.AMENDMENT)
+            self.amended(order, cut)
 
     # ---- money without fills ---------------------------------------------------------------------
 
@@ -340,5 +357,7 @@ class Clearing:
         )
 
     def _store(self, old: OrderState | None, new: OrderState) -> None:
+        if new.origin and new.status.final:
+            self.algos.order_ended(new.order_id)
         self.accounts[new.account].track(old, new)
         self.records.put(new)

@@ -19,6 +19,7 @@ class PaperConfig(Section):
     percent_up: Decimal = Field(default=Decimal("1.05"), gt=1)  # PERCENT_PRICE, on the mark price
     percent_down: Decimal = Field(default=Decimal("0.95"), gt=0, lt=1)
     max_open_orders: int = Field(default=200, ge=1)  # per account and symbol
+    max_algo_orders: int = Field(default=100, ge=1)  # untriggered, per account and symbol
     intervals: tuple[str, ...] = ("1m",)  # of the bars that form; those of the tape
     # part of a bar after whose begin requests take effect, at a tape time that does not depend on
     # how fast they came (see `delay`); None: at once

@@ -41,6 +41,10 @@ class Delay:
         """The earliest time at which something takes effect."""
         return min((request.due for request in self._requests), default=None)
 
+    def last(self) -> int | None:
+        """The latest time at which something takes effect."""
+        return max((request.due for request in self._requests), default=None)
+
     def take(self, due: int) -> list[Pending]:
         """Take out what takes effect at a time, in the order in which it is to be carried out."""
         taken = [request for request in self._requests if request.due == due]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+from don.paper.algo import AlgoState
 from don.paper.types import AccountTrade, OrderState, PositionState
 
 # ---- in: the tape --------------------------------------------------------------------------------
@@ -201,6 +202,16 @@ class OrderUpdate:
     trade: AccountTrade | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlgoUpdate:
+    """ALGO_UPDATE: a conditional order was accepted, set off, or ended."""
+
+    account: str
+    ts: int
+    algo: AlgoState  # after the update
+    order: OrderState | None = None  # what it became, as it stands
+
+
 class UpdateReason(StrEnum):
     """Why an account update was sent; the protocol's `m`."""
 
@@ -234,5 +245,5 @@ class LeverageUpdate:
     leverage: int
 
 
-AccountEvent = OrderUpdate | AccountUpdate | LeverageUpdate
+AccountEvent = OrderUpdate | AlgoUpdate | AccountUpdate | LeverageUpdate
 Event = MarketEvent | AccountEvent

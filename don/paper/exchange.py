@@ -10,7 +10,9 @@ from typing import assert_never
 
 from don.errors import DataError
 from don.model.instrument import Instrument
-from don.paper import liquidation, placement
+from don.model.portfolio import ZERO
+from don.paper import amendment, conditional, liquidation, placement, timeline
+from don.paper.algo import AlgoState, AlgoStatus, NewAlgo, Working
 from don.paper.config import PaperConfig
 from don.paper.events import (
     BarClose,
@@ -96,7 +98,7 @@ class PaperExchange(Views):
         if isinstance(event, TradePrint):
             _check_print(event)
         rows = rows_of(event) if isinstance(event, BookUpdate) else []
-        events = self._move(event.ts) if clearing.delay else []
+        events = self._move(event.ts) if clearing.delay or clearing.expiries else []
         clearing.now = event.ts
         match event:
             case TradePrint():
@@ -106,6 +108,7 @@ class PaperExchange(Views):
             case MarkPrice():
                 market.on_mark(event)
                 clearing.events.append(market.premium(event.ts))
+                conditional.on_price(clearing, market, Working.MARK_PRICE)
             case FundingRate():
                 mark = market.mark if event.mark is None else event.mark
                 clearing.fund(event.symbol, event.rate, mark)
@@ -122,15 +125,14 @@ class PaperExchange(Views):
 
         For the end of a tape, after which nothing else moves time.
         """
-        return self._move(None)
+        last = self._clearing.delay.last()
+        return [] if last is None else self._move(last)
 
-    def _move(self, until: int | None) -> list[Event]:
-        """Let requests that are due at or before a tape time take effect, each at its own time."""
-        clearing, events = self._clearing, []
-        while (due := clearing.delay.next()) is not None and (until is None or due <= until):
-            clearing.now = max(clearing.now, due)
-            for request in clearing.delay.take(due):
-                placement.carry_out(clearing, request)
+    def _move(self, until: int) -> list[Event]:
+        """What is due at or before a tape time, each at its own time."""
+        events: list[Event] = []
+        while (due := timeline.next_due(self._clearing)) is not None and due <= until:
+            timeline.run(self._clearing, due)
             events += self._finish()
         return events
 
@@ -150,11 +152,16 @@ class PaperExchange(Views):
         )
         clearing.events.extend(market.bars.on_print(event))
         clearing.sweep(market, BID if event.buy else ASK, event.price, event.size)
+        conditional.on_price(clearing, market, Working.CONTRACT_PRICE)
+        if not market.marked:
+            conditional.on_price(clearing, market, Working.MARK_PRICE)
 
     def _finish(self) -> list[Event]:
         """End of a step: liquidations, then what changed in the books."""
         clearing = self._clearing
         liquidation.check(clearing)
+        if clearing.algos.ended:
+            conditional.finish(clearing)
         for market in clearing.markets.values():
             clearing.events.extend(market.publish(clearing.now))
         events, clearing.events = clearing.events, []
@@ -183,12 +190,45 @@ class PaperExchange(Views):
         due: int,
         order_id: int = 0,
         order: NewOrder | None = None,
+        size: Decimal = ZERO,
+        price: Decimal = ZERO,
     ) -> None:
         self._clearing.delay.add(
             Pending(
-                kind=kind, account=account, symbol=symbol, due=due, order_id=order_id, order=order
+                kind=kind,
+                account=account,
+                symbol=symbol,
+                due=due,
+                order_id=order_id,
+                order=order,
+                size=size,
+                price=price,
             )
         )
+
+    def amend(
+        self,
+        symbol: str,
+        size: Decimal,
+        price: Decimal,
+        *,
+        order_id: int | None = None,
+        client_order_id: str | None = None,
+        account: str | None = None,
+    ) -> tuple[OrderState, list[Event]]:
+        """Change an open limit order, see `amendment`; -2013 when there is none."""
+        name, market = self._account(account).name, self._market(symbol)
+        order = self._records.find(name, symbol, order_id, client_order_id)
+        if order is None or order.status.final:
+            refuse(-2013, "Order does not exist.")
+        amendment.check(market, order, size, price)
+        due = self._clearing.delay.due(self.now)
+        if due is not None:
+            self._wait(PendingKind.AMEND, name, symbol, due, order.order_id, size=size, price=price)
+            return order, []
+        amendment.amend(self._clearing, order, size, price)
+        events = self._finish()
+        return self._records.get(order.order_id), events
 
     def cancel(
         self,
@@ -210,16 +250,60 @@ class PaperExchange(Views):
             return order, []
         return self._clearing.end(order, Status.CANCELED), self._finish()
 
-    def cancel_all(self, symbol: str, *, account: str | None = None) -> list[Event]:
-        """Cancel all open orders of a symbol."""
+    def cancel_all(
+        self, symbol: str, *, account: str | None = None, at_once: bool = False
+    ) -> list[Event]:
+        """Cancel all open orders of a symbol; `at_once` if the exchange itself does it."""
         name = self._account(account).name
-        due = self._clearing.delay.due(self.now)
+        due = None if at_once else self._clearing.delay.due(self.now)
         if due is not None:
             self._wait(PendingKind.CANCEL_ALL, name, self._market(symbol).symbol, due)
             return []
         for order in self.open_orders(self._market(symbol).symbol, account=account):
             self._clearing.end(order, Status.CANCELED)
         return self._finish()
+
+    # ---- conditional orders ----------------------------------------------------------------------
+
+    def place_algo(self, request: NewAlgo) -> tuple[AlgoState, list[Event]]:
+        """Place a conditional order; its state, and the events to publish."""
+        clearing = self._clearing
+        account, market = self._account(request.account), self._market(request.symbol)
+        due = clearing.delay.due(clearing.now)
+        algo = conditional.place(clearing, account, market, request, due)
+        if due is not None:
+            self._wait(PendingKind.ALGO_PLACE, account.name, market.symbol, due, algo.algo_id)
+        return algo, self._finish()
+
+    def cancel_algo(
+        self,
+        *,
+        algo_id: int | None = None,
+        client_algo_id: str | None = None,
+        account: str | None = None,
+    ) -> tuple[AlgoState, list[Event]]:
+        """Cancel a conditional order that was not set off; -2011 when there is none."""
+        name = self._account(account).name
+        algo = self._clearing.algos.find(name, algo_id, client_algo_id)
+        if algo is None or algo.status is not AlgoStatus.NEW:
+            refuse(-2011, "Unknown order sent.")
+        due = self._clearing.delay.due(self.now)
+        if due is not None:
+            self._wait(PendingKind.ALGO_CANCEL, name, algo.symbol, due, algo.algo_id)
+            return algo, []
+        return conditional.end(self._clearing, algo, AlgoStatus.CANCELED), self._finish()
+
+    def cancel_all_algos(self, symbol: str, *, account: str | None = None) -> list[Event]:
+        """Cancel all conditional orders of a symbol that were not set off."""
+        name, symbol = self._account(account).name, self._market(symbol).symbol
+        due = self._clearing.delay.due(self.now)
+        if due is not None:
+            self._wait(PendingKind.ALGO_CANCEL_ALL, name, symbol, due)
+            return []
+        conditional.end_all(self._clearing, name, symbol)
+        return self._finish()
+
+    # ---- the account -----------------------------------------------------------------------------
 
     def set_leverage(
         self, symbol: str, leverage: int, *, account: str | None = None

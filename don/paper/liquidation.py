@@ -1,15 +1,17 @@
 """Liquidation of an account whose margin balance fell below its maintenance margin. Pure.
 
-All its open orders are cancelled, then each position is closed against the book, no worse than at
-its bankruptcy price; what the book does not take, the insurance fund takes over at that price.
-Fills pay the taker fee; the liquidation fee comes out of what is left; a negative wallet is made up
-by the fund. One mark price set decides: the marks when the account fell due.
+All its open orders, conditional ones too, are cancelled, then each position is closed against the
+book, no worse than at its bankruptcy price; what the book does not take, the insurance fund takes
+over at that price. Fills pay the taker fee; the liquidation fee comes out of what is left; a
+negative wallet is made up by the fund. One mark price set decides: the marks when the account fell
+due.
 """
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from don.model.order import Side, TimeInForce
 from don.model.portfolio import ZERO, money
+from don.paper import conditional
 from don.paper.accounts import Account
 from don.paper.clearing import Clearing
 from don.paper.events import Execution, ForceOrder, UpdateReason
@@ -38,6 +40,7 @@ def liquidate(clearing: Clearing, account: Account) -> None:
     """Close everything that the account has."""
     for order in clearing.records.open_orders(account.name):
         clearing.end(order, Status.CANCELED)
+    conditional.end_all(clearing, account.name)
     marks = dict(clearing.marks)
     balance = account.margin_balance(marks)
     symbols = account.held()

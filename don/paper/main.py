@@ -113,6 +113,7 @@ async def _run(parts: Assembly, stop: asyncio.Event) -> None:
     running: set[asyncio.Future[Any]] = {
         asyncio.create_task(parts.replay.run(), name="replay"),
         asyncio.create_task(parts.expire_keys(), name="listen keys"),
+        asyncio.create_task(parts.deadman.run(), name="dead man's timers"),
         asyncio.create_task(stop.wait(), name="stop"),
         parts.failure,
     }

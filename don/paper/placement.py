@@ -7,12 +7,14 @@ from don.model.order import Side, TimeInForce
 from don.model.portfolio import ZERO
 from don.paper import filters
 from don.paper.accounts import Account
+from don.paper.algo import AlgoState
 from don.paper.clearing import Clearing
 from don.paper.filters import refuse
 from don.paper.market import Market, book_side
 from don.paper.matching import ANY_PRICE
-from don.paper.types import NewOrder, OrderKind, OrderState, Pending, PendingKind, Status
+from don.paper.types import NewOrder, OrderKind, OrderState, Status
 
+_RESTING = (TimeInForce.GTC, TimeInForce.GTX, TimeInForce.GTD)
 _SLIPPAGE = Decimal("1.0005")  # by which a market buy's margin is reckoned above the best ask
 
 
@@ -22,10 +24,27 @@ def place(clearing: Clearing, account: Account, market: Market, request: NewOrde
     Raises:
         ExchangeRefused: nothing has changed then.
     """
+    return execute(clearing, *accept(clearing, account, market, request))
+
+
+def accept(
+    clearing: Clearing,
+    account: Account,
+    market: Market,
+    request: NewOrder,
+    algo: AlgoState | None = None,
+) -> tuple[OrderState, int]:
+    """Check and accept an order, neither matched nor queued; and its limit in ticks.
+
+    Raises:
+        ExchangeRefused: nothing has changed then.
+    """
     _check_request(clearing, account, market, request)
+    if algo is None:
+        filters.check_good_till(request.time_in_force, request.good_till, clearing.now)
     size, limit = _check_market(clearing, account, market, request)
-    order = _open(clearing, account, market, request, size, _price(market, request, limit))
-    return _execute(clearing, order, limit)
+    price = _price(market, request, limit)
+    return _open(clearing, account, market, request, size, price, algo=algo), limit
 
 
 def take_in(
@@ -41,21 +60,6 @@ def take_in(
     return _open(clearing, account, market, request, request.size, price, due)
 
 
-def carry_out(clearing: Clearing, request: Pending) -> None:
-    """Let a request that waited take effect; nothing happens to orders that have ended since."""
-    if request.kind is PendingKind.CANCEL_ALL:
-        for order in clearing.records.open_orders(request.account, request.symbol):
-            clearing.end(order, Status.CANCELED)
-        return
-    order = clearing.records.get(request.order_id)
-    if order.status.final:
-        return
-    if request.kind is PendingKind.CANCEL:
-        clearing.end(order, Status.CANCELED)
-    elif request.order is not None:
-        enter(clearing, order, request.order)
-
-
 def enter(clearing: Clearing, order: OrderState, request: NewOrder) -> OrderState:
     """Let an order that waited take effect: check it against the market, match and rest it.
 
@@ -63,12 +67,13 @@ def enter(clearing: Clearing, order: OrderState, request: NewOrder) -> OrderStat
     """
     account, market = clearing.accounts[order.account], clearing.markets[order.symbol]
     try:
+        filters.check_good_till(request.time_in_force, request.good_till, clearing.now)
         size, limit = _check_market(clearing, account, market, request)
     except ExchangeRefused as refused:
         return clearing.end(order, Status.REJECTED, f"{refused.code} {refused.message}")
     size = market.size(market.lots(size))
     order = clearing.enter(order, size, _price(market, request, limit))
-    return _execute(clearing, order, limit)
+    return execute(clearing, order, limit)
 
 
 def _price(market: Market, request: NewOrder, limit: int) -> Decimal:
@@ -83,6 +88,7 @@ def _open(
     size: Decimal,
     price: Decimal,
     due: int | None = None,
+    algo: AlgoState | None = None,
 ) -> OrderState:
     return clearing.open(
         account.name,
@@ -95,6 +101,8 @@ def _open(
         size=market.size(market.lots(size)),
         client_order_id=request.client_order_id,
         due=due,
+        good_till=request.good_till,
+        algo=algo,
     )
 
 
@@ -129,7 +137,8 @@ def _check_market(
     limit = _limit(clearing, market, request)
     _check_immediate(clearing, account, market, request, size, limit)
     if not request.reduce_only:
-        _check_margin(clearing, account, market, request)
+        price = request.price if request.price is not None else _market_price(market, request.side)
+        check_margin(clearing, account, market, request.side, price, request.size)
     return size, limit
 
 
@@ -139,12 +148,12 @@ def _resting(clearing: Clearing, account: Account, market: Market) -> int:
     return sum(not order.waiting for order in opened)
 
 
-def _execute(clearing: Clearing, order: OrderState, limit: int) -> OrderState:
+def execute(clearing: Clearing, order: OrderState, limit: int) -> OrderState:
     """Match an order that was announced, and rest or end what is left of it."""
     order = clearing.match(order, limit)
     if order.status.final:
         return order
-    if order.kind is OrderKind.LIMIT and order.time_in_force in (TimeInForce.GTC, TimeInForce.GTX):
+    if order.kind is OrderKind.LIMIT and order.time_in_force in _RESTING:
         clearing.rest(order)
         return order
     return clearing.end(order, Status.EXPIRED)
@@ -225,24 +234,34 @@ def _users_offer(
     return total
 
 
-def _check_margin(clearing: Clearing, account: Account, market: Market, request: NewOrder) -> None:
-    """The margin that the order adds, and the loss it would open with, must be available.
+def _market_price(market: Market, side: Side) -> Decimal:
+    """What a market order's margin is reckoned at: the best price, a buy 0.05 % above it."""
+    best = market.book.best(1 - book_side(side))
+    price = market.price(best[0]) if best is not None else market.mark
+    return price * (_SLIPPAGE if side is Side.BUY else 1)
 
-    An order that adds no margin (it reduces) always passes. A market order is reckoned at the best
-    price, a buy 0.05 % above it.
+
+def check_margin(
+    clearing: Clearing,
+    account: Account,
+    market: Market,
+    side: Side,
+    price: Decimal,
+    size: Decimal,
+    freed: Decimal = ZERO,
+) -> None:
+    """The margin that an order adds, and the loss it would open with, must be available.
+
+    An order that adds no margin (it reduces) always passes. `freed` is the notional of the order
+    that it takes the place of.
     """
-    mark, price = market.mark, request.price
-    if price is None:
-        best = market.book.best(1 - book_side(request.side))
-        price = market.price(best[0]) if best is not None else mark
-        price *= _SLIPPAGE if request.side is Side.BUY else 1
-    before = sum(account.initial_margin(market.symbol, mark))
-    after = sum(
-        account.initial_margin(market.symbol, mark, side=request.side, extra=price * request.size)
-    )
+    mark, symbol = market.mark, market.symbol
+    before = sum(account.initial_margin(symbol, mark))
+    extra = price * size - freed
+    after = sum(account.initial_margin(symbol, mark, side=side, extra=extra))
     if after <= before:
         return
-    opening = max(ZERO, request.size - account.closable(market.symbol, request.side))
-    loss = max(ZERO, (price - mark) * request.side.sign * opening) if mark else ZERO
+    opening = max(ZERO, size - account.closable(symbol, side))
+    loss = max(ZERO, (price - mark) * side.sign * opening) if mark else ZERO
     if after - before + loss > account.free(clearing.marks):
         raise ExchangeRefused(-2019, "Margin is insufficient.")

@@ -119,6 +119,10 @@ class Records:
         """An order by id; KeyError when it is not known."""
         return self._orders[order_id]
 
+    def peek(self, order_id: int) -> OrderState | None:
+        """An order by id, None when it is not known (any more)."""
+        return self._orders.get(order_id)
+
     def find(
         self, account: str, symbol: str, order_id: int | None, client_order_id: str | None
     ) -> OrderState | None:

@@ -51,6 +51,7 @@ def _load(clearing: Clearing, state: ExchangeState) -> None:
     clearing.now = state.counters.now
     wanted = {row.symbol for row in state.positions if row.size}
     wanted |= {order.symbol for order in state.orders if not order.status.final}
+    wanted |= {algo.symbol for algo in state.algos if not algo.status.final}
     if missing := sorted(wanted - set(markets)):
         raise DataError(
             f"stored orders or positions are in {', '.join(missing)}, but the tape lists only "
@@ -75,6 +76,13 @@ def _load(clearing: Clearing, state: ExchangeState) -> None:
             accounts[order.account].track(None, order)
             clearing.rest(order)
     clearing.delay.load(state.waiting)
+    clearing.algos.load(state.algos, state.counters.algo_id)
+    for order in opened:
+        if order.good_till:
+            clearing.expiries.add(order.good_till, order_id=order.order_id)
+    for algo in clearing.algos.all_open():
+        if algo.good_till and not algo.waiting:
+            clearing.expiries.add(algo.good_till, algo_id=algo.algo_id)
     whole = {book.symbol for book in books}
     for symbol, market in markets.items():
         market.settle_restart(whole=symbol in whole)
@@ -118,6 +126,7 @@ def dump(clearing: Clearing, position: int) -> ExchangeState:
         books=tuple(market.house() for market in markets),
         bars=tuple(bar for market in markets for bar in market.bars.dump()),
         waiting=clearing.delay.row(),
+        algos=clearing.algos.dump(),
     )
 
 
@@ -137,6 +146,7 @@ def take_dirty(clearing: Clearing, position: int) -> Dirty:
         incomes=incomes,
         markets=tuple(market.row() for market in markets),
         waiting=clearing.delay.row() if clearing.delay.changed else None,
+        algos=clearing.algos.take_new(),
     )
     clearing.delay.changed = False
     clearing.changed_wallets.clear()
@@ -152,6 +162,7 @@ def _counters(clearing: Clearing, position: int) -> Counters:
         order_id=records.order_id,
         trade_id=records.trade_id,
         tran_id=records.tran_id,
+        algo_id=clearing.algos.algo_id,
         now=clearing.now,
         position=position,
     )

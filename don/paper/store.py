@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from don.errors import DependencyError, UsageError
 from don.model.codec import decode_as, encode
+from don.paper.algo import AlgoState
 from don.paper.types import (
     AccountTrade,
     BookLevels,
@@ -62,6 +63,11 @@ CREATE TABLE listen_keys (key TEXT PRIMARY KEY, account TEXT NOT NULL,
 # tables that came later: made in older databases too, where they are empty
 _LATER = """
 CREATE TABLE IF NOT EXISTS waiting (one INTEGER PRIMARY KEY CHECK (one = 1), body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS algos (id INTEGER PRIMARY KEY, account TEXT NOT NULL,
+    symbol TEXT NOT NULL, status TEXT NOT NULL, open INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS timers (account TEXT, symbol TEXT, expires_ms INTEGER NOT NULL,
+    PRIMARY KEY (account, symbol)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS open_algos ON algos (id) WHERE open;
 """
 
 T = TypeVar("T")
@@ -218,6 +224,14 @@ class Store:
             ],
         )
         self._put(
+            "algos",
+            6,
+            [
+                (a.algo_id, a.account, a.symbol, a.status.value, not a.status.final, _text(a))
+                for a in dirty.algos
+            ],
+        )
+        self._put(
             "trades", 5, [(t.id, t.account, t.symbol, t.order_id, _text(t)) for t in dirty.trades]
         )
         self._put(
@@ -244,6 +258,10 @@ class Store:
         if not counters:
             return None
         waiting = self._read(WaitingRow, "SELECT body FROM waiting")
+        known = (
+            "SELECT body FROM {table} WHERE open OR id IN "
+            "(SELECT id FROM {table} WHERE NOT open ORDER BY id DESC LIMIT ?) ORDER BY id"
+        )
         tail = "SELECT body FROM (SELECT id, body FROM {} ORDER BY id DESC LIMIT ?) ORDER BY id"
         return ExchangeState(
             counters=counters[0],
@@ -253,14 +271,14 @@ class Store:
             ),
             orders=self._read(
                 OrderState,
-                "SELECT body FROM orders WHERE open OR id IN "
-                "(SELECT id FROM orders WHERE NOT open ORDER BY id DESC LIMIT ?) ORDER BY id",
+                known.format(table="orders"),
                 history,
             ),
             trades=self._read(AccountTrade, tail.format("trades"), history),
             incomes=self._read(Income, tail.format("incomes"), history),
             markets=self._read(MarketRow, "SELECT body FROM markets ORDER BY symbol"),
             waiting=waiting[0] if waiting else WaitingRow(),
+            algos=self._read(AlgoState, known.format(table="algos"), history),
         )
 
     def save_displayed(self, displayed: Displayed) -> None:
@@ -308,6 +326,22 @@ class Store:
         """Forget a listen key; a transaction of its own."""
         with self.transaction():
             self._db.execute("DELETE FROM listen_keys WHERE key = ?", (key,))
+
+    def timers(self) -> dict[tuple[str, str], int]:
+        """Wall time in ms at which an account's orders in a symbol are cancelled."""
+        with self._translated():
+            rows = self._db.execute("SELECT account, symbol, expires_ms FROM timers").fetchall()
+        return {(account, symbol): until for account, symbol, until in rows}
+
+    def keep_timer(self, account: str, symbol: str, expires_ms: int | None) -> None:
+        """Set or, with None, forget a timer; a transaction of its own."""
+        with self.transaction():
+            if expires_ms is None:
+                self._db.execute(
+                    "DELETE FROM timers WHERE account = ? AND symbol = ?", (account, symbol)
+                )
+            else:
+                self._put("timers", 3, [(account, symbol, expires_ms)])
 
     def close(self) -> None:
         """Give the folder back."""

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from don.model.order import Side, TimeInForce
 from don.model.portfolio import ZERO
+from don.paper.algo import AlgoState
 
 
 class OrderKind(StrEnum):
@@ -57,6 +58,7 @@ class NewOrder:
     price: Decimal | None = None  # quote per base; required for LIMIT, refused for MARKET
     time_in_force: TimeInForce | None = None  # required for LIMIT; None for MARKET
     reduce_only: bool = False
+    good_till: int = 0  # tape time at which a GTD order ends, ns; 0 for all others
     client_order_id: str | None = None  # None: the exchange makes one
     account: str | None = None  # None: the first account
 
@@ -82,6 +84,9 @@ class OrderState:
     ts_updated: int
     waiting: bool = False  # on its way to the book; neither matched nor counted in margins yet
     reason: str = ""  # code and message of a rejection
+    good_till: int = 0  # tape time, ns; 0: until cancelled
+    origin: str = ""  # kind of the conditional order that became this one
+    close_position: bool = False  # that one closed the position
 
     @property
     def left(self) -> Decimal:
@@ -207,6 +212,10 @@ class PendingKind(StrEnum):
     PLACE = "place"
     CANCEL = "cancel"
     CANCEL_ALL = "cancel_all"
+    AMEND = "amend"
+    ALGO_PLACE = "algo_place"
+    ALGO_CANCEL = "algo_cancel"
+    ALGO_CANCEL_ALL = "algo_cancel_all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,8 +226,10 @@ class Pending:
     account: str
     symbol: str
     due: int  # tape time, ns
-    order_id: int = 0  # 0 for all of the symbol
+    order_id: int = 0  # or the algo order's; 0 for all of the symbol
     order: NewOrder | None = None  # of PLACE
+    size: Decimal = ZERO  # of AMEND
+    price: Decimal = ZERO
 
 
 # ---- what a restart needs ------------------------------------------------------------------------
@@ -265,6 +276,7 @@ class Counters:
     order_id: int = 0
     trade_id: int = 0
     tran_id: int = 0
+    algo_id: int = 0
     now: int = 0  # tape time, ns
     position: int = 0  # tape position after the last applied event
 
@@ -305,9 +317,9 @@ class FormingBar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dirty:
-    """Rows changed since the last `take_dirty()`: replace wallets, positions, orders, markets,
-    counters and what waits by key, append trades and incomes. One transaction for all keeps the
-    store whole.
+    """Rows changed since the last `take_dirty()`: replace wallets, positions, orders, conditional
+    orders, markets, counters and what waits by key, append trades and incomes. One transaction for
+    all keeps the store whole.
     """
 
     counters: Counters
@@ -318,6 +330,7 @@ class Dirty:
     incomes: tuple[Income, ...] = ()  # key: tran_id
     markets: tuple[MarketRow, ...] = ()
     waiting: WaitingRow | None = None  # None: unchanged
+    algos: tuple[AlgoState, ...] = ()  # key: algo_id
 
     @property
     def urgent(self) -> bool:
@@ -329,6 +342,7 @@ class Dirty:
             or self.trades
             or self.incomes
             or self.waiting is not None
+            or self.algos
         )
 
 
@@ -348,3 +362,4 @@ class ExchangeState:
     books: tuple[BookLevels, ...] = ()
     bars: tuple[FormingBar, ...] = ()
     waiting: WaitingRow = field(default_factory=WaitingRow)
+    algos: tuple[AlgoState, ...] = ()  # open ones, and as many finished ones as should be known

@@ -5,12 +5,13 @@ from decimal import Decimal
 
 from don.model.instrument import Instrument
 from don.paper.accounts import Account
+from don.paper.algo import AlgoState
 from don.paper.clearing import Clearing
 from don.paper.config import PaperConfig
 from don.paper.events import BookTicker, Kline, Premium
 from don.paper.filters import refuse
 from don.paper.market import Market
-from don.paper.records import Records
+from don.paper.records import Records, page
 from don.paper.types import (
     AccountState,
     AccountTrade,
@@ -108,6 +109,49 @@ class Views:
     def account(self, account: str | None = None) -> AccountState:
         """Wallet, margins and all positions at the present mark prices."""
         return self._account(account).state(self._clearing.marks, self.now)
+
+    # ---- queries: conditional orders -------------------------------------------------------------
+
+    def algo(
+        self,
+        *,
+        algo_id: int | None = None,
+        client_algo_id: str | None = None,
+        account: str | None = None,
+    ) -> AlgoState:
+        """A conditional order by either id. -2013 when unknown."""
+        algo = self._clearing.algos.find(self._account(account).name, algo_id, client_algo_id)
+        if algo is None:
+            refuse(-2013, "Order does not exist.")
+        return algo
+
+    def open_algos(
+        self, symbol: str | None = None, *, account: str | None = None
+    ) -> list[AlgoState]:
+        """Conditional orders that were not set off, of a symbol or of all, oldest first."""
+        if symbol is not None:
+            self._market(symbol)
+        return self._clearing.algos.open(self._account(account).name, symbol)
+
+    def all_algos(
+        self,
+        symbol: str,
+        *,
+        from_id: int | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        limit: int = 500,
+        account: str | None = None,
+    ) -> list[AlgoState]:
+        """Conditional orders: the first `limit` from an id or start on, else the latest."""
+        known = self._clearing.algos.known(self._account(account).name, self._market(symbol).symbol)
+        rows = [a for a in known if from_id is None or a.algo_id >= from_id]
+        times = [a.ts_created for a in rows]
+        return page(rows, times, start, end, limit, from_id is not None)
+
+    def order_of(self, algo: AlgoState) -> OrderState | None:
+        """What a conditional order became, if it was set off and is remembered."""
+        return self._records.peek(algo.order_id) if algo.order_id else None
 
     # ---- queries: markets ------------------------------------------------------------------------
 

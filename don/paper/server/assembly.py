@@ -13,6 +13,7 @@ from don.paper.server import wire_account
 from don.paper.server.config import LimitsConfig, StreamConfig
 from don.paper.server.conflate import kline_of
 from don.paper.server.control import ControlCalls
+from don.paper.server.deadman import DeadMan
 from don.paper.server.hub import Hub
 from don.paper.server.limits import RateLimits
 from don.paper.server.listen_keys import ListenKeys
@@ -21,7 +22,9 @@ from don.paper.server.recovery import recover
 from don.paper.server.replay import Replay, Speed
 from don.paper.server.rest import RestServer
 from don.paper.server.rest_account import AccountCalls
+from don.paper.server.rest_algo import AlgoCalls
 from don.paper.server.rest_market import MarketCalls
+from don.paper.server.rest_orders import OrderCalls
 from don.paper.server.service import ExchangeService
 from don.paper.server.signing import ApiKey
 from don.paper.server.streams import StreamServer
@@ -40,6 +43,7 @@ class Assembly:
     rest: RestServer
     streams: StreamServer
     keys: ListenKeys
+    deadman: DeadMan
     hub: Hub
     failure: asyncio.Future[None]  # ends with the error that must stop the process
 
@@ -102,10 +106,13 @@ def assemble(
         max_idle_s=max_idle_s,
     )
     replay.stand(known=recovered.whole)
+    deadman = DeadMan(service, store, clock)
     counts = RateLimits(limits)
     routes = [
         *MarketCalls(core, tape, publisher, store, counts).routes(),
         *AccountCalls(service, listen_keys).routes(),
+        *OrderCalls(service, deadman).routes(),
+        *AlgoCalls(service).routes(),
         *ControlCalls(service, replay, hub, tape).routes(),
     ]
     return Assembly(
@@ -121,6 +128,7 @@ def assemble(
             streams,
         ),
         keys=listen_keys,
+        deadman=deadman,
         hub=hub,
         failure=failure,
     )

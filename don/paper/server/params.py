@@ -1,5 +1,6 @@
 """Request parameters, typed, refused in the exchange's own words. Pure."""
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from urllib.parse import parse_qsl
@@ -38,6 +39,25 @@ class Params:
                         -1101, f"Too many parameters; expected 1 and received 2 for '{name}'."
                     )
                 values[name] = value
+        return cls(values)
+
+    @classmethod
+    def of(cls, item: object, name: str) -> "Params":
+        """Parameters of one item of a list parameter.
+
+        Raises:
+            ExchangeRefused: -1130 if it is not an object of plain values.
+        """
+        if not isinstance(item, dict) or len(item) > MAX_PARAMETERS:
+            raise codes.invalid(name)
+        values: dict[str, str] = {}
+        for key, value in item.items():
+            if isinstance(value, bool):
+                values[key] = str(value).lower()
+            elif isinstance(value, str | int | float):
+                values[key] = str(value)
+            else:
+                raise codes.invalid(name)
         return cls(values)
 
     def __contains__(self, name: str) -> bool:
@@ -90,6 +110,20 @@ class Params:
         if value not in ("true", "false"):
             raise codes.invalid(name)
         return value == "true"
+
+    def items(self, name: str) -> list[object]:
+        """A list, written as JSON; numbers in it keep their text.
+
+        Raises:
+            ExchangeRefused: -1130 if it is not one.
+        """
+        try:
+            found = json.loads(self.text(name), parse_float=str)
+        except ValueError as error:
+            raise codes.invalid(name) from error
+        if not isinstance(found, list):
+            raise codes.invalid(name)
+        return found
 
     def limit(self, default: int, maximum: int) -> int:
         """The `limit` of a listing; more than the maximum is cut, as the exchange does."""

@@ -12,6 +12,7 @@ import msgspec
 
 from don.paper.events import (
     AccountUpdate,
+    AlgoUpdate,
     BookTicker,
     DepthDiff,
     Event,
@@ -22,7 +23,7 @@ from don.paper.events import (
     Premium,
     PublicTrade,
 )
-from don.paper.server import wire_account, wire_market
+from don.paper.server import wire_account, wire_algo, wire_market
 from don.paper.server.conflate import NS_PER_MS, DepthStream, KlineStream
 from don.paper.server.hub import Hub
 from don.paper.server.names import Channel, StreamName, parse_stream
@@ -74,6 +75,7 @@ class Publisher:
             Premium: self._mark,
             ForceOrder: self._force,
             OrderUpdate: self._account(wire_account.order_event),
+            AlgoUpdate: self._account(wire_algo.algo_event),
             AccountUpdate: self._account(wire_account.account_event),
             LeverageUpdate: self._account(wire_account.leverage_event),
         }
@@ -162,7 +164,7 @@ class Publisher:
             self._hub.publish(stream.name, _encode(wire_market.force_order(event)))
 
     def _account(self, write: Callable[[Any], dict[str, Any]]) -> Callable[[Any], None]:
-        def send(event: OrderUpdate | AccountUpdate | LeverageUpdate) -> None:
+        def send(event: OrderUpdate | AlgoUpdate | AccountUpdate | LeverageUpdate) -> None:
             keys = self._keys.get(event.account)
             if keys:
                 payload = _encode(write(event))

@@ -79,6 +79,8 @@ class RestServer:
                 weight, orders = route.weight, route.orders
                 if route.weigh is not None:
                     weight = route.weigh(params)
+                if route.count is not None:
+                    orders = route.count(params)
             exceeded = self._limits.take(weight, orders, now_ms)
             headers = self._limits.headers(orders > 0)
             if exceeded is not None:

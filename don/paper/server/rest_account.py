@@ -1,29 +1,16 @@
-"""Private calls of the REST interface: orders, account, listen key. No awaiting."""
+"""Private calls of the REST interface: trades, account, listen key. No awaiting."""
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from don.errors import ExchangeRefused
-from don.model.order import Side, TimeInForce
 from don.paper.server import codes, wire_account
 from don.paper.server.listen_keys import ListenKeys
-from don.paper.server.params import Params
-from don.paper.server.routes import Call, Route, Security, by_symbol
+from don.paper.server.routes import Call, Route, Security
 from don.paper.server.service import ExchangeService
-from don.paper.types import IncomeKind, NewOrder, OrderKind, PositionState
+from don.paper.types import IncomeKind, PositionState
 
 Json = dict[str, Any]
-T = TypeVar("T")
-# an order with one of these would be another order than the one this exchange can carry out
-_UNSUPPORTED = (
-    "stopPrice",
-    "activationPrice",
-    "callbackRate",
-    "priceMatch",
-    "goodTillDate",
-)
-_OFF = {"closePosition", "priceProtect"}
 
 
 class AccountCalls:
@@ -39,15 +26,6 @@ class AccountCalls:
         signed = partial(Route, security=Security.SIGNED)
         v1 = "/fapi/v1/"
         routes = [
-            signed(method="POST", path=v1 + "order", run=self._place, weight=0, orders=1),
-            signed(method="GET", path=v1 + "order", run=self._order),
-            signed(method="DELETE", path=v1 + "order", run=self._cancel),
-            signed(method="DELETE", path=v1 + "allOpenOrders", run=self._cancel_all),
-            signed(method="GET", path=v1 + "openOrder", run=self._open_order),
-            signed(
-                method="GET", path=v1 + "openOrders", run=self._open_orders, weigh=by_symbol(1, 40)
-            ),
-            signed(method="GET", path=v1 + "allOrders", run=self._all_orders, weight=5),
             signed(method="GET", path=v1 + "userTrades", run=self._trades, weight=5),
             signed(method="GET", path=v1 + "income", run=self._income, weight=30),
             signed(method="POST", path=v1 + "leverage", run=self._set_leverage),
@@ -88,63 +66,7 @@ class AccountCalls:
     def _optional_symbol(self, call: Call) -> str | None:
         return self._symbol(call) if "symbol" in call.params else None
 
-    # ---- orders --------------------------------------------------------------------------------
-
-    def _place(self, call: Call) -> Json:
-        request = new_order(call.params, self._symbol(call), call.account)
-        result = call.params.choice("newOrderRespType", ("ACK", "RESULT"), "ACK") == "RESULT"
-        state = self._service.change(lambda: self._exchange.place(request))
-        return wire_account.placed(state, result=result)
-
-    def _which(self, call: Call) -> dict[str, Any]:
-        order_id = call.params.optional_integer("orderId")
-        name = call.params.text("origClientOrderId", "") or None
-        if order_id is None and name is None:
-            raise ExchangeRefused(
-                codes.MISSING_PARAMETER,
-                "Either 'orderId' or 'origClientOrderId' must be sent.",
-            )
-        if order_id is not None:
-            name = None  # as the exchange: the id wins
-        return {"order_id": order_id, "client_order_id": name, "account": call.account}
-
-    def _order(self, call: Call) -> Json:
-        return wire_account.order(self._exchange.order(self._symbol(call), **self._which(call)))
-
-    def _open_order(self, call: Call) -> Json:
-        state = self._exchange.order(self._symbol(call), **self._which(call))
-        if state.status.final:
-            raise ExchangeRefused(-2013, "Order does not exist.")
-        return wire_account.order(state)
-
-    def _cancel(self, call: Call) -> Json:
-        symbol, which = self._symbol(call), self._which(call)
-        state = self._service.change(lambda: self._exchange.cancel(symbol, **which))
-        return wire_account.placed(state, result=True)
-
-    def _cancel_all(self, call: Call) -> Json:
-        symbol = self._symbol(call)
-        self._service.change(
-            lambda: (None, self._exchange.cancel_all(symbol, account=call.account))
-        )
-        return {"code": 200, "msg": "The operation of cancel all open order is done."}
-
-    def _open_orders(self, call: Call) -> list[Json]:
-        symbol = self._optional_symbol(call)
-        found = self._exchange.open_orders(symbol, account=call.account)
-        return [wire_account.order(state) for state in found]
-
-    def _all_orders(self, call: Call) -> list[Json]:
-        start, end = call.span()
-        found = self._exchange.all_orders(
-            self._symbol(call),
-            from_id=call.params.optional_integer("orderId"),
-            start=start,
-            end=end,
-            limit=call.params.limit(500, 1000),
-            account=call.account,
-        )
-        return [wire_account.order(state) for state in found]
+    # ---- trades and account ----------------------------------------------------------------------
 
     def _trades(self, call: Call) -> list[Json]:
         start, end = call.span()
@@ -158,8 +80,6 @@ class AccountCalls:
             account=call.account,
         )
         return [wire_account.trade(fill) for fill in found]
-
-    # ---- account -------------------------------------------------------------------------------
 
     def _income(self, call: Call) -> list[Json]:
         start, end = call.span()
@@ -248,60 +168,6 @@ class AccountCalls:
     def _close_key(self, call: Call) -> Json:
         self._keys.close(call.account)
         return {}
-
-
-def new_order(params: Params, symbol: str, account: str) -> NewOrder:
-    """The order that the parameters describe.
-
-    Raises:
-        ExchangeRefused: if they are malformed, or ask for what this exchange does not have.
-    """
-    if params.text("positionSide", "BOTH") != "BOTH":
-        raise ExchangeRefused(
-            codes.POSITION_SIDE_MISMATCH, "Order's position side does not match user's setting."
-        )
-    side = _word(params.text("side"), Side.__members__, -1117, "Invalid side.")
-    kinds = {kind.value: kind for kind in (OrderKind.LIMIT, OrderKind.MARKET)}
-    kind = _word(params.text("type"), kinds, -1116, "Invalid orderType.")
-    for name in _UNSUPPORTED:
-        if params.text(name, "NONE") not in ("NONE", "0"):
-            raise ExchangeRefused(-1106, f"Parameter '{name}' sent when not required.")
-    for name in _OFF:
-        if params.flag(name):
-            raise ExchangeRefused(-1106, f"Parameter '{name}' sent when not required.")
-    in_force: TimeInForce | None = None
-    if "timeInForce" in params:
-        if kind is OrderKind.MARKET:
-            raise ExchangeRefused(-1106, "Parameter 'timeInForce' sent when not required.")
-        in_force = _word(
-            params.text("timeInForce"), TimeInForce.__members__, -1115, "Invalid timeInForce."
-        )
-    elif kind is OrderKind.LIMIT:
-        raise codes.missing("timeInForce")
-    size, price = params.decimal("quantity"), params.decimal("price")
-    if size is None:
-        raise codes.missing("quantity")
-    if price is None and kind is OrderKind.LIMIT:
-        raise codes.missing("price")
-    if price is not None and kind is OrderKind.MARKET:
-        raise ExchangeRefused(-1106, "Parameter 'price' sent when not required.")
-    return NewOrder(
-        symbol=symbol,
-        side=side,
-        kind=kind,
-        size=size,
-        price=price,
-        time_in_force=in_force,
-        reduce_only=params.flag("reduceOnly"),
-        client_order_id=params.text("newClientOrderId", "") or None,
-        account=account,
-    )
-
-
-def _word(text: str, allowed: Mapping[str, T], code: int, message: str) -> T:
-    if text not in allowed:
-        raise ExchangeRefused(code, message)
-    return allowed[text]
 
 
 def _one_way(call: Call) -> Json:

@@ -48,6 +48,7 @@ class Route:
     weight: int = 1
     weigh: Callable[[Params], int] | None = None  # where the weight depends on the parameters
     orders: int = 0  # how many new orders it counts for
+    count: Callable[[Params], int] | None = None  # where that depends on the parameters
 
 
 def by_limit(steps: tuple[tuple[int, int], ...], default: int) -> Callable[[Params], int]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from don.model.instrument import Instrument
+from don.paper.algo import AlgoKind
 from don.paper.config import PaperConfig
 from don.paper.events import BookTicker, DepthDiff, ForceOrder, Kline, Premium, PublicTrade
 from don.paper.server.text import average, decimals, ms, number
@@ -62,11 +63,12 @@ def symbol_info(instrument: Instrument, config: PaperConfig) -> Json:
             {"filterType": "LOT_SIZE", **lots},
             {"filterType": "MARKET_LOT_SIZE", **lots},
             {"filterType": "MAX_NUM_ORDERS", "limit": config.max_open_orders},
+            {"filterType": "MAX_NUM_ALGO_ORDERS", "limit": config.max_algo_orders},
             {"filterType": "MIN_NOTIONAL", "notional": number(instrument.min_notional)},
             {"filterType": "PERCENT_PRICE", **percent},
         ],
-        "orderTypes": ["LIMIT", "MARKET"],
-        "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
+        "orderTypes": ["LIMIT", "MARKET", *(kind.value for kind in AlgoKind)],
+        "timeInForce": ["GTC", "IOC", "FOK", "GTX", "GTD"],
     }
 
 

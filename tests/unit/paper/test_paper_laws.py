@@ -5,13 +5,15 @@ from decimal import Decimal as D
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from market_kit import BTC, ETH, book, exchange, funding, limit, mark, market, trade
+from market_kit import BTC, ETH, SECOND, book, exchange, funding, limit, mark, market, trade
 
 from don.errors import ExchangeRefused
 from don.model.codec import decode_as, encode
-from don.model.order import Side
+from don.model.order import Side, TimeInForce
+from don.paper.algo import AlgoKind, AlgoStatus, NewAlgo, Working
 from don.paper.events import (
     AccountUpdate,
+    AlgoUpdate,
     BookTicker,
     DepthDiff,
     Execution,
@@ -27,12 +29,13 @@ SYMBOLS = st.sampled_from([BTC, BTC, ETH])
 SIDES = st.sampled_from(["buy", "sell"])
 PRICES = st.integers(985, 1015).map(lambda n: D(n) / 10 * 10)  # around 1000, on the tick
 SIZES = st.sampled_from(["0.5", "2.5", "10", "30", "60", "60"])
+DATES = st.integers(601, 640).map(lambda s: s * SECOND)  # tape time starts at 0
 LEVELS = st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["0", "0.7", "3", "20"])))
 
 
 @st.composite
 def orders(draw):
-    kind = draw(st.sampled_from(["GTC", "GTC", "GTC", "IOC", "FOK", "GTX", "market"]))
+    kind = draw(st.sampled_from(["GTC", "GTC", "GTC", "GTD", "IOC", "FOK", "GTX", "market"]))
     common = {
         "symbol": draw(SYMBOLS),
         "account": draw(ACCOUNTS),
@@ -42,7 +45,33 @@ def orders(draw):
     side, size = draw(SIDES), draw(SIZES)
     if kind == "market":
         return market(side, size, **common)
+    if kind == "GTD":
+        common["good_till"] = draw(DATES)
     return limit(side, size, draw(PRICES), tif=kind, **common)
+
+
+@st.composite
+def conditionals(draw):
+    kind, close = draw(st.sampled_from(list(AlgoKind))), draw(st.booleans())
+    close = close and kind in (AlgoKind.STOP_MARKET, AlgoKind.TAKE_PROFIT_MARKET)
+    trailing = kind is AlgoKind.TRAILING_STOP_MARKET
+    dated = draw(st.booleans())
+    return NewAlgo(
+        symbol=draw(SYMBOLS),
+        account=draw(ACCOUNTS),
+        side=Side(draw(SIDES)),
+        kind=kind,
+        size=None if close else D(draw(SIZES)),
+        trigger=None if trailing else draw(PRICES),
+        price=draw(PRICES) if kind.limit else None,
+        time_in_force=TimeInForce.GTD if dated else TimeInForce.GTC,
+        good_till=draw(DATES) if dated else 0,
+        working=draw(st.sampled_from(list(Working))),
+        reduce_only=not close and draw(st.booleans()),
+        close_position=close,
+        callback=D(1) if trailing else None,
+        client_algo_id=draw(st.sampled_from([None, None, "x", "y"])),
+    )
 
 
 def displays(symbol, middle, bids, asks, snapshot):
@@ -59,6 +88,14 @@ def displays(symbol, middle, bids, asks, snapshot):
     return step
 
 
+def amends(ex, symbol, account, which, size, price):
+    opened = ex.open_orders(symbol, account=account)
+    if not opened:
+        raise ExchangeRefused(-2013, "nothing to amend")
+    order = opened[which % len(opened)]
+    return ex.amend(symbol, D(size), price, order_id=order.order_id, account=account)[1]
+
+
 PLACES = orders().map(lambda request: lambda ex: ex.place(request)[1])
 TAPE = st.one_of(
     st.tuples(SYMBOLS, PRICES, SIZES, st.booleans()).map(
@@ -72,11 +109,22 @@ TAPE = st.one_of(
     st.tuples(SYMBOLS, st.sampled_from(["0.0013", "-0.00037"])).map(
         lambda t: lambda ex: funding(ex, t[1], symbol=t[0], ts=ex.now + 1)
     ),
+    st.tuples(SYMBOLS, st.integers(1, 620)).map(  # time passes, dates come
+        lambda t: lambda ex: mark(ex, 1000, symbol=t[0], ts=ex.now + t[1] * SECOND)
+    ),
 )
 REQUESTS = st.one_of(
     PLACES,
     PLACES,
     PLACES,
+    conditionals().map(lambda request: lambda ex: ex.place_algo(request)[1]),
+    conditionals().map(lambda request: lambda ex: ex.place_algo(request)[1]),
+    st.tuples(ACCOUNTS, st.integers(1, 20)).map(
+        lambda t: lambda ex: ex.cancel_algo(algo_id=t[1], account=t[0])[1]
+    ),
+    st.tuples(SYMBOLS, ACCOUNTS, st.integers(0, 5), SIZES, PRICES).map(
+        lambda t: lambda ex: amends(ex, *t)
+    ),
     st.tuples(SYMBOLS, ACCOUNTS, st.integers(1, 60)).map(
         lambda t: lambda ex: ex.cancel(t[0], order_id=t[2], account=t[1])[1]
     ),
@@ -99,6 +147,8 @@ class Reader:
         self.books = {}
         self.tickers = {}
         self.orders = {}
+        self.loosest = {}  # the price most generous to others that an order ever had
+        self.algos = {}
         self.wallets = {}
         for symbol in ex.instruments:
             depth = ex.depth(symbol, 1000)
@@ -124,8 +174,21 @@ class Reader:
                     self.tickers[event.symbol] = event
                 case OrderUpdate():
                     self.on_order(event)
+                case AlgoUpdate():
+                    self.on_algo(event)
                 case AccountUpdate():
                     self.wallets[event.account] = event.wallet
+
+    def on_algo(self, event):
+        algo, before = event.algo, self.algos.get(event.algo.algo_id)
+        if before is None:
+            assert algo.status is AlgoStatus.NEW
+        else:
+            assert not before.status.final, "a final conditional order changed"
+            assert algo.status is not AlgoStatus.NEW
+        if event.order is not None:
+            assert event.order == self.orders[algo.order_id]
+        self.algos[algo.algo_id] = algo
 
     def on_order(self, event):
         order, before = event.order, self.orders.get(event.order.order_id)
@@ -134,12 +197,16 @@ class Reader:
         else:
             assert not before.status.final, "a final order changed"
             assert order.filled >= before.filled
-            assert order.size <= before.size
+            amended = event.execution is Execution.AMENDMENT
+            assert amended or (order.size, order.price) == (before.size, before.price)
         assert (event.trade is None) == (order.filled == (before.filled if before else 0))
         assert order.status.final == (
             event.execution in (Execution.CANCELED, Execution.EXPIRED) or order.left == 0
         )
         self.orders[order.order_id] = order
+        pick = max if order.side is Side.BUY else min
+        loosest = self.loosest.get(order.order_id, order.price)
+        self.loosest[order.order_id] = pick(loosest, order.price)
 
 
 class Store:
@@ -158,6 +225,7 @@ class Store:
             ("trades", lambda r: r.id),
             ("incomes", lambda r: r.tran_id),
             ("markets", lambda r: r.symbol),
+            ("algos", lambda r: r.algo_id),
         ):
             for row in getattr(dirty, name):
                 assert name not in ("trades", "incomes") or key(row) not in self.rows[name]
@@ -195,7 +263,8 @@ def check_orders(ex, account, reader):
             assert order.quote == sum((t.quote for t in fills), D(0))
             if order.price and order.filled:  # never worse than asked for
                 sign = order.side.sign
-                assert all(t.price * sign <= order.price * sign for t in fills)
+                worst = reader.loosest[order.order_id]
+                assert all(t.price * sign <= worst * sign for t in fills)
             if order.filled == order.size:
                 assert order.status is Status.FILLED
             elif not order.status.final:
@@ -207,6 +276,24 @@ def check_orders(ex, account, reader):
             if order.reduce_only:
                 assert order.left <= max(D(0), -size * order.side.sign)
     return resting
+
+
+def check_algos(ex, account, reader):
+    for symbol in ex.instruments:
+        for algo in ex.all_algos(symbol, limit=10**6, account=account):
+            seen = reader.algos[algo.algo_id]
+            assert (seen.status, seen.order_id) == (algo.status, algo.order_id)
+            order = ex.order_of(algo)
+            assert (order is not None) == (
+                algo.status in (AlgoStatus.TRIGGERED, AlgoStatus.FINISHED)
+            )
+            if order is not None:
+                assert order.status.final == (algo.status is AlgoStatus.FINISHED)
+                assert order.origin == algo.kind and order.filled <= (algo.size or order.size)
+            elif algo.status is AlgoStatus.NEW:
+                assert not algo.good_till or algo.good_till > ex.now
+    for order in ex.open_orders(account=account):
+        assert not order.good_till or order.good_till > ex.now
 
 
 def check_money(ex, account, reader):
@@ -279,6 +366,7 @@ def test_laws_hold_after_every_step(history, marked):
             for key, size in check_orders(ex, account, reader).items():
                 resting[key] += size
             check_money(ex, account, reader)
+            check_algos(ex, account, reader)
         for (symbol, side, price), size in resting.items():
             depth = ex.depth(symbol, 1000)
             levels = dict(depth.bids if side is Side.BUY else depth.asks)
@@ -325,6 +413,7 @@ def test_restart_from_saved_rows(history, more):
         for account in "abc":
             assert again.account(account) == ex.account(account)
             assert again.open_orders(account=account) == ex.open_orders(account=account)
+            assert again.open_algos(account=account) == ex.open_algos(account=account)
             assert again.income(limit=10**6, account=account) == ex.income(
                 limit=10**6, account=account
             )
@@ -332,8 +421,9 @@ def test_restart_from_saved_rows(history, more):
     for symbol in ex.instruments:
         assert stopped.depth(symbol, 1000) == ex.depth(symbol, 1000)
         assert crashed.depth(symbol, 1).last_update_id > ex.depth(symbol, 1).last_update_id
-    reader = Reader(stopped)  # and it lives on by the same laws
-    reader.orders = {o.order_id: o for o in whole.orders}
+    known, reader = reader, Reader(stopped)  # and it lives on by the same laws
+    reader.orders, reader.loosest = dict(known.orders), dict(known.loosest)
+    reader.algos = {a.algo_id: a for a in whole.algos}
     for step in more:
         try:
             reader.follow(step(stopped))
@@ -343,6 +433,7 @@ def test_restart_from_saved_rows(history, more):
         for account in "abc":
             check_orders(stopped, account, reader)
             check_money(stopped, account, reader)
+            check_algos(stopped, account, reader)
 
 
 @settings(max_examples=25, deadline=None)
