@@ -158,7 +158,8 @@ def overlay(known: Sequence[Range], claims: Sequence[Range], *, anew: bool = Fal
         claims: of the same stream, in any order and overlap; the later in the sequence is the
             later knowledge.
         anew: the claims come from the stored rows themselves and replace whatever was known of
-            their minutes, except that a gap which is known to be the exchange's stays `down`.
+            their minutes, except that a gap which is known to be the exchange's stays `down`, and
+            what history filled stays repaired.
 
     Returns:
         Ascending, without overlap; neighbours that say the same are one.
@@ -206,7 +207,8 @@ def _one(known: list[Range], claim: Range, anew: bool) -> list[Range]:
 
 def _claimed(claim: Range, known: Range | None, start: int, end: int, anew: bool) -> Range:
     was = known.state if known is not None else None
-    if anew and not (claim.state is State.GAP and was is State.DOWN):
+    explained = claim.state is State.GAP and was is State.DOWN
+    if anew and not explained and claim.state is not State.FILLED:
         was = None
     state = settle(was, claim.state)
     if known is not None and was is state:

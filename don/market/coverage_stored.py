@@ -15,7 +15,12 @@ from don.market.coverage import MINUTE_NS, Range, State, StreamKey, ceil_minute,
 OVERLAP = 4096  # trades kept for the next block: ids may be out of order by as much
 
 Ints = NDArray[np.int64]
-_STATE_OF = {"repair": State.REPAIRED, "synthetic": State.SYNTHETIC}  # by origin; else complete
+_STATE_OF = {  # by origin, the worse ones last; else complete
+    "history": State.FILLED,
+    "import": State.FILLED,
+    "repair": State.REPAIRED,
+    "synthetic": State.SYNTHETIC,
+}
 
 
 class StoredFold(Protocol):
@@ -61,8 +66,7 @@ class StoredBars:
         """Complete from the first bar to the last; then what is not."""
         if self._first is None or self._last is None:
             return []
-        found = _complete(self._stream, self._first, self._last)
-        found += self._made.claims(self._stream)
+        found = self._made.claims(self._stream, self._first, self._last)
         for start, end in self._holes:
             count = (end - start) // self._interval
             why = f"{count} bar{'s' if count > 1 else ''} missing"
@@ -112,8 +116,7 @@ class StoredTrades:
         if self._first is None:
             return []
         self._judge(*self._kept, all_of_it=True)
-        found = _complete(self._stream, self._first, self._last)
-        found += self._made.claims(self._stream)
+        found = self._made.claims(self._stream, self._first, self._last)
         for first, last, start, end in self._holes:
             why = f"trades {first} to {last} missing ({last - first + 1})"
             found.append(_spread(self._stream, start, end + 1, State.GAP, why))
@@ -128,8 +131,8 @@ class _Origins:
 
     def add(self, starts: Ints, ends: Ints, origins: Sequence[str]) -> None:
         named = np.asarray(origins)
-        for origin, state in _STATE_OF.items():
-            which = named == origin
+        for state in dict.fromkeys(_STATE_OF.values()):
+            which = np.isin(named, [o for o, s in _STATE_OF.items() if s is state])
             if not which.any():
                 continue
             lows = starts[which] // MINUTE_NS * MINUTE_NS
@@ -140,12 +143,21 @@ class _Origins:
             ):
                 self._put(self._runs[state], int(low), int(high))
 
-    def claims(self, stream: StreamKey) -> list[Range]:
-        return [
-            _spread(stream, low, high, state, "")
-            for state in (State.REPAIRED, State.SYNTHETIC)  # the worse one last
-            for low, high in self._runs[state]
-        ]
+    def claims(self, stream: StreamKey, first: int, last: int) -> list[Range]:
+        """Complete between the two times, but for what came otherwise."""
+        found: list[Range] = []
+        at, end = ceil_minute(first), floor_minute(last)
+        for low, high in [*self._runs[State.FILLED], (end, end)]:
+            if at < min(low, end):
+                found.append(_spread(stream, at, min(low, end), State.COMPLETE, ""))
+            at = max(at, high)
+        for state in dict.fromkeys(_STATE_OF.values()):
+            for low, high in self._runs[state]:
+                if state is State.FILLED:  # as complete: only minutes that are whole
+                    low, high = max(low, ceil_minute(first)), min(high, end)
+                if low < high:
+                    found.append(_spread(stream, low, high, state, ""))
+        return found
 
     @staticmethod
     def _put(runs: list[tuple[int, int]], low: int, high: int) -> None:
@@ -153,11 +165,6 @@ class _Origins:
             runs[-1] = (runs[-1][0], max(high, runs[-1][1]))
         else:
             runs.append((low, high))
-
-
-def _complete(stream: StreamKey, first: int, last: int) -> list[Range]:
-    start, end = ceil_minute(first), floor_minute(last)
-    return [_spread(stream, start, end, State.COMPLETE, "")] if start < end else []
 
 
 def _spread(stream: StreamKey, start: int, end: int, state: State, reason: str) -> Range:

@@ -46,7 +46,8 @@ def test_overlaying_ranges_is_settling_each_minute(given: list[Range], anew: boo
         found = overlay(found, [claim], anew=anew)
         for at in range(claim.start // MINUTE_NS, claim.end // MINUTE_NS):
             was = minutes[at]
-            if anew and not (was is State.DOWN and claim.state is State.GAP):
+            explained = was is State.DOWN and claim.state is State.GAP
+            if anew and not explained and claim.state is not State.FILLED:
                 was = None
             minutes[at] = settle(was, claim.state)
     assert found == overlay([], given, anew=anew)

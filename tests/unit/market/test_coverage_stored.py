@@ -107,6 +107,18 @@ def test_how_rows_came_to_be_is_told(origins: list[str]) -> None:
     }
 
 
+def test_history_completes_what_was_unknown_and_repairs_what_was_a_gap() -> None:
+    stream = StreamKey("X", "bars:1m", "S")
+    gap = Range(exchange="X", channel="bars:1m", symbol="S", start=2 * MINUTE_NS,
+                end=4 * MINUTE_NS, state=State.GAP)  # fmt: skip
+    fold = StoredBars(stream, MINUTE_NS)
+    closes = (np.arange(6, dtype=np.int64) + 1) * MINUTE_NS
+    fold.add(closes, ["stream", "history", "history", "history", "import", "stream"])
+    found = overlay([gap], fold.claims(), anew=True)
+    assert minutes(found, State.REPAIRED) == {2, 3}
+    assert minutes(found, State.COMPLETE) == {0, 1, 4, 5}
+
+
 def test_ids_out_of_order_are_no_holes() -> None:
     rng = np.random.default_rng(1)
     ids = np.arange(20_000, dtype=np.int64)
