@@ -58,13 +58,10 @@ class Chooser:
             case Objective.MULTI_PERIOD:
                 return self._plan(problem, inputs, free)
             case Objective.MAX_SHARPE:
-                return best_ratio(
-                    problem, self.patterns, reward=problem.mu, horizon=H, what="Sharpe ratio"
-                )
+                return best_ratio(problem, reward=problem.mu, horizon=H, what="Sharpe ratio")
             case Objective.MAX_DIVERSIFICATION:
                 return best_ratio(
                     problem,
-                    self.patterns,
                     reward=np.sqrt(np.diag(problem.risk.Sigma)),
                     horizon=np.inf,
                     what="diversification ratio",

@@ -124,12 +124,11 @@ class PortfolioOptimizer:
         if not np.isfinite(Sigma).all():
             raise SolverError("Sigma is not finite")
         # tracking d is (w - d)'Sigma(w - d): the same problem with mu = gamma Sigma d
-        with one_thread():
-            mu = (
-                np.asarray(request.mu, dtype=float)
-                if request.desired is None
-                else config.risk_aversion * (Sigma @ request.desired)
-            )
+        if request.desired is None:
+            mu = np.asarray(request.mu, dtype=float)
+        else:
+            with one_thread():
+                mu = config.risk_aversion * (Sigma @ request.desired)
         for name, value in (("mu", mu), ("cost", request.cost), *given(inputs)):
             if not np.isfinite(value).all():
                 raise SolverError(f"{name} is not finite")

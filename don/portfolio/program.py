@@ -53,30 +53,56 @@ class Answer:
 
 
 class Patterns:
-    """How triplets of a kind of program fall into compressed columns: worked out once a kind."""
+    """How triplets of a kind of program fall into compressed columns: worked out once a kind.
 
-    KEPT = 64
+    Not for threads: a kept matrix is filled anew for every program of its kind.
+    """
+
+    KEPT = 128
 
     def __init__(self) -> None:
-        self._kept: dict[object, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._kept: dict[object, tuple[np.ndarray, sparse.csc_matrix]] = {}
 
     def compressed(
-        self, key: object, shape: tuple[int, int], rows: np.ndarray, cols: np.ndarray, v: np.ndarray
+        self,
+        key: object,
+        shape: tuple[int, int],
+        triplets: Triplets,
+        chosen: np.ndarray | None = None,
     ) -> "sparse.csc_matrix":
-        """The matrix of triplets, each (row, column) at most once; `key` stands for the pattern."""
-        if key not in self._kept:
+        """The matrix of triplets, good until the next one of the same pattern is asked for.
+
+        Args:
+            key: what stands for the pattern.
+            shape: of all rows and columns.
+            triplets: each (row, column) at most once.
+            chosen: [row] bool, the rows to take; None: all.
+        """
+        rows, columns, values = triplets
+        made = self._kept.get(key)
+        if made is None:
             while len(self._kept) >= self.KEPT:
                 del self._kept[next(iter(self._kept))]
-            order = np.lexsort((rows, cols))
-            counts = np.bincount(cols, minlength=shape[1])
-            indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-            self._kept[key] = (order, rows[order].astype(np.int32), indptr, cols[order])
-        order, indices, indptr, _ = self._kept[key]
-        made = sparse.csc_matrix(shape)
-        # set directly: the constructor checks and copies for longer than a small solve takes
-        made.data, made.indices, made.indptr = v[order], indices, indptr
-        made.has_sorted_indices = made.has_canonical_format = True
-        return made
+            made = self._kept[key] = _pattern(shape, rows, columns, chosen)
+        order, matrix = made
+        matrix.data = values[order]
+        return matrix
+
+
+def _pattern(
+    shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray, chosen: np.ndarray | None
+) -> tuple[np.ndarray, "sparse.csc_matrix"]:
+    order = np.lexsort((rows, columns))
+    height, place = shape[0], np.arange(shape[0])
+    if chosen is not None:
+        order = order[chosen[rows[order]]]
+        height, place = int(chosen.sum()), np.cumsum(chosen) - 1
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(columns[order], minlength=shape[1]))])
+    matrix = sparse.csc_matrix(
+        (np.zeros(len(order)), place[rows[order]].astype(np.int32), indptr.astype(np.int32)),
+        shape=(height, shape[1]),
+    )
+    return order, matrix
 
 
 class Program:
@@ -94,14 +120,13 @@ class Program:
         self._low: list[np.ndarray] = []
         self._high: list[np.ndarray] = []
         self._cones: list[Cone] = []
-        self.constant = 0.0
 
     def variable(
         self, n: int, lower: np.ndarray | float = -INFINITE, upper: np.ndarray | float = INFINITE
     ) -> slice:
         """Add n variables; where they are."""
-        self._lower.append(np.broadcast_to(np.asarray(lower, dtype=float), (n,)))
-        self._upper.append(np.broadcast_to(np.asarray(upper, dtype=float), (n,)))
+        self._lower.append(_column(lower, n))
+        self._upper.append(_column(upper, n))
         self.size += n
         return slice(self.size - n, self.size)
 
@@ -132,21 +157,22 @@ class Program:
         Args:
             name: of the block, for reports.
             n: how many rows.
-            parts: (at, M): M a number (times the identity), or a full (n, len(at)) matrix.
+            parts: (at, M): M a number (times the identity), n numbers (a diagonal), or a full
+                (n, len(at)) matrix.
             low: [row] or one for all; -inf for none.
             high: [row] or one for all.
         """
         for at, M in parts:
-            if isinstance(M, np.ndarray):
+            if isinstance(M, np.ndarray) and M.ndim == 2:
                 width = at.stop - at.start
-                r = np.repeat(np.arange(n), width)
+                r = np.repeat(np.arange(self.count, self.count + n), width)
                 c = np.tile(np.arange(at.start, at.stop), n)
-                self._rows.append((r + self.count, c, M.reshape(-1)))
+                self._rows.append((r, c, M.reshape(-1)))
             else:
-                r = np.arange(n)
-                self._rows.append((r + self.count, r + at.start, np.full(n, float(M))))
-        self._low.append(np.broadcast_to(np.asarray(low, dtype=float), (n,)))
-        self._high.append(np.broadcast_to(np.asarray(high, dtype=float), (n,)))
+                r = np.arange(self.count, self.count + n)
+                self._rows.append((r, r + (at.start - self.count), _column(M, n)))
+        self._low.append(_column(low, n))
+        self._high.append(_column(high, n))
         self.names.append((name, n))
         self.count += n
 
@@ -158,19 +184,20 @@ class Program:
         """(low, high) of the rows, (lower, upper) of the variables."""
         return _flat(self._low), _flat(self._high), _flat(self._lower), _flat(self._upper)
 
-    def homogeneous(self) -> tuple["Program", slice, slice]:
+    def homogeneous(self) -> tuple["Program", slice]:
         """The rows and bounds of this program, scaled by one more variable, k >= 0.
 
         For every x inside this program and k > 0, (k x, k) is inside the other. This program must
         have no cones.
 
         Returns:
-            The other program without a goal, where x is in it, and where k is. Its first rows are
-            those with an upper limit, in order, then those with a lower one, then upper and lower
-            bounds likewise.
+            The other program without a goal, with x first, and where k is in it. Its rows are those
+            with an upper limit, in order, then those with a lower one, then upper and lower bounds
+            likewise, then equations.
         """
         other = Program()
-        x, k = other.variable(self.size), other.variable(1, 0.0)
+        other.variable(self.size)
+        k = other.variable(1, 0.0)
         low, high, lower, upper = self.limits()
         G = sparse.coo_matrix(_swap(_joined(self._rows)), shape=(self.count, self.size)).tocsr()
         unit = sparse.identity(self.size, format="csr")
@@ -186,7 +213,7 @@ class Program:
             other._append(name, M[there] * sign, side[there] * sign, k, -np.inf)
         fixed = low == high
         other._append("equal", G[fixed], high[fixed], k, 0.0)
-        return other, x, k
+        return other, k
 
     def _append(
         self, name: str, M: "sparse.csr_matrix", side: np.ndarray, k: slice, low: float
@@ -219,12 +246,29 @@ class Program:
         q = np.zeros(self.size)
         for start, values in self._linear:
             q[start : start + len(values)] += values
-        P = kept.compressed((key, "P"), (self.size, self.size), *_joined(self._square))
-        G = kept.compressed((key, "G"), (self.count, self.size), *_joined(self._rows))
+        P = kept.compressed((key, "P"), (self.size, self.size), _joined(self._square))
         low, high, lower, upper = self.limits()
+        rows, shape = _joined(self._rows), (self.count, self.size)
+        # equal sides are equations: an interior point needs room between two inequalities
+        fixed = low == high
+        which = fixed.tobytes()
+        A = kept.compressed((key, "A", which), shape, rows, fixed)
+        G = kept.compressed((key, "G", which), shape, rows, ~fixed)
+        sides = _Sides(fixed, low, high, lower, upper)
         if self._cones:
-            return _by_clarabel(P, q, G, low, high, lower, upper, self._cones, self.constant)
-        return _by_piqp(P, q, G, low, high, lower, upper, self.constant)
+            return _by_clarabel(P, q, A, G, sides, self._cones)
+        return _by_piqp(P, q, A, G, sides)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """The right-hand sides of a program."""
+
+    fixed: np.ndarray  # [row] bool: an equation
+    low: np.ndarray  # [row]
+    high: np.ndarray
+    lower: np.ndarray  # [variable]
+    upper: np.ndarray
 
 
 _TRIANGLES: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -237,6 +281,10 @@ def upper_triangle(n: int) -> tuple[np.ndarray, np.ndarray]:
             _TRIANGLES.clear()
         _TRIANGLES[n] = np.triu_indices(n)
     return _TRIANGLES[n]
+
+
+def _column(value: np.ndarray | float, n: int) -> np.ndarray:
+    return value if isinstance(value, np.ndarray) else np.full(n, float(value))
 
 
 def _flat(parts: list[np.ndarray]) -> np.ndarray:
@@ -258,43 +306,34 @@ def _swap(triplets: Triplets) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]
 def _by_piqp(
     P: "sparse.csc_matrix",
     q: np.ndarray,
+    A: "sparse.csc_matrix",
     G: "sparse.csc_matrix",
-    low: np.ndarray,
-    high: np.ndarray,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    constant: float,
+    sides: _Sides,
 ) -> Answer:
     solver = piqp.SparseSolver()
     for name, value in PIQP_OPTIONS.items():
         setattr(solver.settings, name, value)
-    # equal bounds are equations: an interior-point method needs room between two inequalities
-    fixed = low == high
-    if fixed.any():
-        A, b, H = G[fixed], low[fixed], G[~fixed]
-        solver.setup(P, q, A.tocsc(), b, H.tocsc(), low[~fixed], high[~fixed], lower, upper)
-    else:
-        solver.setup(P, q, None, None, G, low, high, lower, upper)
+    fixed, open_ = sides.fixed, ~sides.fixed
+    solver.setup(
+        P, q, A, sides.low[fixed], G, sides.low[open_], sides.high[open_], sides.lower, sides.upper
+    )
     status = solver.solve()
     result = solver.result
     if status.name == "PIQP_PRIMAL_INFEASIBLE":
         raise Infeasible("no portfolio keeps all limits")
     if status.name != "PIQP_SOLVED":
         raise SolverError(f"PIQP ended with {status.name.removeprefix('PIQP_').lower()}")
-    low_price, high_price = np.zeros(len(low)), np.zeros(len(low))
-    if fixed.any():
-        y = np.asarray(result.y)
-        low_price[fixed], high_price[fixed] = np.maximum(-y, 0.0), np.maximum(y, 0.0)
-        low_price[~fixed], high_price[~fixed] = result.z_l, result.z_u
-    else:
-        low_price, high_price = np.array(result.z_l), np.array(result.z_u)
+    low_price, high_price = np.zeros(len(fixed)), np.zeros(len(fixed))
+    y = np.asarray(result.y)
+    low_price[fixed], high_price[fixed] = np.maximum(-y, 0.0), np.maximum(y, 0.0)
+    low_price[open_], high_price[open_] = result.z_l, result.z_u
     return Answer(
         x=np.array(result.x),
         lower_price=low_price,
         upper_price=high_price,
         low_bound_price=np.array(result.z_bl),
         high_bound_price=np.array(result.z_bu),
-        objective=float(result.info.primal_obj) + constant,
+        objective=float(result.info.primal_obj),
         iterations=int(result.info.iter),
         solver="piqp",
     )
@@ -303,28 +342,27 @@ def _by_piqp(
 def _by_clarabel(
     P: "sparse.csc_matrix",
     q: np.ndarray,
+    A: "sparse.csc_matrix",
     G: "sparse.csc_matrix",
-    low: np.ndarray,
-    high: np.ndarray,
-    lower: np.ndarray,
-    upper: np.ndarray,
+    sides: _Sides,
     cones: list[Cone],
-    constant: float,
 ) -> Answer:
-    n = len(q)
-    fixed = low == high
-    below, above = np.isfinite(low) & ~fixed, np.isfinite(high) & ~fixed
-    floor, ceiling = np.isfinite(lower), np.isfinite(upper)
+    n, fixed = len(q), sides.fixed
+    low, high = sides.low[~fixed], sides.high[~fixed]
+    below, above = np.isfinite(low), np.isfinite(high)
+    floor, ceiling = np.isfinite(sides.lower), np.isfinite(sides.upper)
     unit = sparse.identity(n, format="csr")
     H = G.tocsr()
-    blocks = [H[fixed], -H[below], H[above], -unit[floor], unit[ceiling]]
-    sides = [low[fixed], -low[below], high[above], -lower[floor], upper[ceiling]]
+    blocks = [A.tocsr(), -H[below], H[above], -unit[floor], unit[ceiling]]
+    right = [
+        sides.low[fixed], -low[below], high[above], -sides.lower[floor], sides.upper[ceiling]
+    ]  # fmt: skip
     kinds = [clarabel.ZeroConeT(int(fixed.sum()))] if fixed.any() else []
-    kinds.append(clarabel.NonnegativeConeT(sum(len(side) for side in sides[1:])))
+    kinds.append(clarabel.NonnegativeConeT(sum(len(side) for side in right[1:])))
     for cone in cones:
         rows, cols, values = cone.triplets
         blocks.append(sparse.coo_matrix((values, (rows, cols)), shape=(len(cone.h), n)).tocsr())
-        sides.append(cone.h)
+        right.append(cone.h)
         if cone.kind == "soc":
             kinds.append(clarabel.SecondOrderConeT(len(cone.h)))
         else:
@@ -332,27 +370,27 @@ def _by_clarabel(
     settings = clarabel.DefaultSettings()
     for name, value in CLARABEL_OPTIONS.items():
         setattr(settings, name, value)
-    A = sparse.vstack(blocks, format="csc")
-    solution = clarabel.DefaultSolver(P, q, A, np.concatenate(sides), kinds, settings).solve()
+    stacked = sparse.vstack(blocks, format="csc")
+    solution = clarabel.DefaultSolver(P, q, stacked, np.concatenate(right), kinds, settings).solve()
     status = str(solution.status)
     if status in ("PrimalInfeasible", "AlmostPrimalInfeasible"):
         raise Infeasible("no portfolio keeps all limits")
     if status not in ("Solved", "AlmostSolved"):
         raise SolverError(f"Clarabel ended with {status}")
-    z = np.array(solution.z)
-    cuts = np.split(z, np.cumsum([len(side) for side in sides[:5]]))
-    prices = {name: np.zeros(len(low)) for name in ("low", "high")}
-    prices["low"][fixed], prices["high"][fixed] = np.maximum(-cuts[0], 0), np.maximum(cuts[0], 0)
-    prices["low"][below], prices["high"][above] = cuts[1], cuts[2]
-    bound = {name: np.zeros(n) for name in ("low", "high")}
-    bound["low"][floor], bound["high"][ceiling] = cuts[3], cuts[4]
+    cuts = np.split(np.array(solution.z), np.cumsum([len(side) for side in right[:5]]))
+    low_price, high_price = np.zeros(len(fixed)), np.zeros(len(fixed))
+    low_price[fixed], high_price[fixed] = np.maximum(-cuts[0], 0), np.maximum(cuts[0], 0)
+    open_ = np.flatnonzero(~fixed)
+    low_price[open_[below]], high_price[open_[above]] = cuts[1], cuts[2]
+    low_bound, high_bound = np.zeros(n), np.zeros(n)
+    low_bound[floor], high_bound[ceiling] = cuts[3], cuts[4]
     return Answer(
         x=np.array(solution.x),
-        lower_price=prices["low"],
-        upper_price=prices["high"],
-        low_bound_price=bound["low"],
-        high_bound_price=bound["high"],
-        objective=float(solution.obj_val) + constant,
+        lower_price=low_price,
+        upper_price=high_price,
+        low_bound_price=low_bound,
+        high_bound_price=high_bound,
+        objective=float(solution.obj_val),
         iterations=int(solution.iterations),
         solver="clarabel",
     )

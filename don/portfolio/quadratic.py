@@ -58,13 +58,14 @@ def mean_variance(
     curvature = horizon * aversion
     scale = _scale(gain, curvature, problem.risk)
     program.linear(placed.w, -scale * gain)
-    program.linear(placed.trade, scale * problem.cost)
+    for part in placed.trade:
+        program.linear(part, scale * problem.cost)
     _add_risk(program, placed.w, problem.risk, scale * curvature)
     if problem.impact is not None and problem.impact.any():
         _add_impact(program, placed.trade, scale * problem.impact)
     if uncertainty is not None and uncertainty.any():
         _add_norm(program, placed.w, uncertainty, scale * horizon)
-    answer = program.solve(patterns, _key("mv", problem, program))
+    answer = program.solve(patterns, pattern_key("mv", problem, program))
     return Optimum(
         w=answer.x[placed.w], answer=answer, program=program, placed=placed, unit=1.0 / scale
     )
@@ -102,20 +103,22 @@ def multi_period(
     for gain, cost in zip(gains, cost_path, strict=True):
         placed = place(program, problem, before.w if before else None)
         program.linear(placed.w, -scale * gain)
-        program.linear(placed.trade, scale * cost)
+        for part in placed.trade:
+            program.linear(part, scale * cost)
         _add_risk(program, placed.w, problem.risk, scale * curvature)
         if problem.impact is not None and problem.impact.any():
             _add_impact(program, placed.trade, scale * problem.impact)
         first, before = first or placed, placed
     if first is None:
         raise ValueError("mu_path must have at least one period")
-    answer = program.solve(patterns, _key(f"mp{len(mu_path)}", problem, program))
+    answer = program.solve(patterns, pattern_key(f"mp{len(mu_path)}", problem, program))
     return Optimum(
         w=answer.x[first.w], answer=answer, program=program, placed=first, unit=1.0 / scale
     )
 
 
-def _key(kind: str, problem: Problem, program: Program) -> object:
+def pattern_key(kind: str, problem: Problem, program: Program) -> object:
+    """What all programs of the same sparsity share."""
     factors = 0 if problem.risk.F is None else len(problem.risk.F)
     shapes = tuple((row.on_w is None, row.on_size is None) for row in problem.rows)
     return kind, problem.n, problem.signed, factors, shapes, program.size, program.count
@@ -150,13 +153,13 @@ def _add_norm(program: Program, w: slice, E: np.ndarray, weight: float) -> None:
     program.cone("soc", (rows, columns, np.concatenate([[-1.0], -E])), np.zeros(n + 1))
 
 
-def _add_impact(program: Program, trade: slice, c: np.ndarray) -> None:
+def _add_impact(program: Program, trade: tuple[slice, ...], c: np.ndarray) -> None:
     """Add sum c |z|^1.5 by power cones: u^(2/3) 1^(1/3) >= |z|."""
     n = len(c)
     u = program.variable(n, 0.0)
     program.linear(u, c)
     i = np.arange(n)
-    rows = np.concatenate([3 * i, 3 * i + 2])
-    columns = np.concatenate([u.start + i, trade.start + i])
+    rows = np.concatenate([3 * i, *(3 * i + 2 for _ in trade)])
+    columns = np.concatenate([u.start + i, *(part.start + i for part in trade)])
     h = np.tile([0.0, 1.0, 0.0], n)
-    program.cone("pow", (rows, columns, np.full(2 * n, -1.0)), h)
+    program.cone("pow", (rows, columns, np.full(len(rows), -1.0)), h)

@@ -10,23 +10,20 @@ import numpy as np
 
 from don.errors import SolverError
 from don.portfolio.problem import Problem, place
-from don.portfolio.program import Answer, Patterns, Program
+from don.portfolio.program import Answer, Program
 from don.portfolio.quadratic import Optimum
 
 SLACK = 1e-9  # of a weight
 SAME = 1e-9  # of a ratio: what counts as no loss
 
 
-def best_ratio(
-    problem: Problem, patterns: Patterns, *, reward: np.ndarray, horizon: float, what: str
-) -> Optimum:
+def best_ratio(problem: Problem, *, reward: np.ndarray, horizon: float, what: str) -> Optimum:
     """Maximise  (reward'w - cost'|z| / H) / sqrt(w'Sigma w).
 
     If several sizes of the same mix have that ratio, the largest inside the limits.
 
     Args:
         problem: the decision.
-        patterns: kept sparsity.
         reward: (n,) per bar: mu for the Sharpe ratio, volatilities for diversification.
         horizon: H, bars over which the cost of a trade is spread; inf: no cost counts.
         what: the reward's name, for errors.
@@ -38,24 +35,21 @@ def best_ratio(
         raise SolverError(f"{what}: symbols that cannot be traded are held, so no ratio is defined")
     plain = Program()
     placed = place(plain, problem)
-    program, x, k = plain.homogeneous()
+    program, k = plain.homogeneous()
     unit = max(float(np.abs(reward).max()), 1e-300)
     cost = problem.cost / horizon / unit
     program.rows(
         "_reward",
         1,
-        [
-            (slice(x.start + placed.w.start, x.start + placed.w.stop), (reward / unit)[None, :]),
-            (slice(x.start + placed.trade.start, x.start + placed.trade.stop), -cost[None, :]),
-        ],
+        [(placed.w, (reward / unit)[None, :]), *((part, -cost[None, :]) for part in placed.trade)],
         1.0,
         np.inf,
     )
     variance = max(float(np.diag(problem.risk.Sigma).max()), 1e-300)
-    at = slice(x.start + placed.w.start, x.start + placed.w.stop)
+    at = placed.w  # the variables of the plain program come first in the other, too
     program.quadratic(at, problem.risk.Sigma / variance)
     try:
-        answer = program.solve(patterns, (what, problem.n, program.size, program.count))
+        answer = program.solve()
     except SolverError as error:
         raise SolverError(f"{what}: no portfolio inside the limits has a positive one") from error
     scale = float(answer.x[k][0])

@@ -36,7 +36,7 @@ def bindings(optimum: Optimum, problem: Problem) -> tuple[Binding, ...]:
     if answer is None or program is None or placed is None:
         return ()
     found: list[Binding] = []
-    low, high, lower, upper = program.limits()
+    _, _, lower, upper = program.limits()
     at = 0
     seen: set[str] = set()
     for name, n in program.names:
@@ -44,8 +44,8 @@ def bindings(optimum: Optimum, problem: Problem) -> tuple[Binding, ...]:
         if not name.startswith("_") and name not in seen:
             seen.add(name)
             for side, limit, price in (
-                ("upper", high[at], answer.upper_price[at]),
-                ("lower", low[at], answer.lower_price[at]),
+                ("upper", problem.shown[name][1], answer.upper_price[at]),
+                ("lower", problem.shown[name][0], answer.lower_price[at]),
             ):
                 if price > PRICED:
                     found.append(_binding(name, side, limit, price * optimum.unit))

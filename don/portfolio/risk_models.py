@@ -1,22 +1,48 @@
 """Return covariance for portfolio choice. Pure: arrays in, arrays out.
 
-Elementwise arithmetic only, no BLAS call: the engine's fold must give the same bits on every run.
+The engine's fold must give the same bits on every run: elementwise arithmetic, no BLAS call, but
+for the models that need eigenvectors (`factor`, `denoised`), which run LAPACK on one thread.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
+from pydantic import Field
 
 from don.model.section import Section
+from don.portfolio.estimators import denoised_cov, factor_cov, ledoit_wolf, oas
+
+
+class RiskModelKind(StrEnum):
+    """How moments of returns become a covariance. All of them are updated bar by bar."""
+
+    EWMA = "ewma"  # exponentially weighted, shrunk by hand: `shrinkage`
+    SAMPLE = "sample"  # every return seen counts the same, shrunk by hand
+    LEDOIT_WOLF = "ledoit_wolf"  # exponentially weighted, as are the rest
+    OAS = "oas"
+    FACTOR = "factor"  # leading principal factors and own variances
+    DENOISED = "denoised"  # Marchenko-Pastur
 
 
 class CovarianceConfig(Section):
     """How the covariance of returns is estimated."""
 
+    model: RiskModelKind = RiskModelKind.EWMA
+    factors: int = Field(default=3, ge=1)  # of the factor model
+
     half_life: float = 96.0  # bars after which an observation counts half
     min_bars: int = 24  # returns needed before the desk trades
     shrinkage: float = 0.1  # weight of the constant-correlation target, 0 to 1
+
+
+ENDLESS = 1e15  # bars: a half-life at which no weight fades within any session
+
+
+def half_life_of(config: CovarianceConfig) -> float:
+    """The half-life to make an `EwmaCovariance` with: `sample` forgets nothing."""
+    return ENDLESS if config.model is RiskModelKind.SAMPLE else config.half_life
 
 
 def ewma_cov(returns: np.ndarray, half_life: float) -> np.ndarray:
@@ -79,6 +105,8 @@ class CovarianceState:
     count: int  # returns seen
     close: np.ndarray  # [symbol] last close, NaN before the first
     ts: int  # close time of the last row, -1 before the first
+    fourth: float = 0.0  # sum of decayed |r|^4
+    squares: float = 0.0  # sum of the squared weights
 
 
 class EwmaCovariance:
@@ -93,6 +121,7 @@ class EwmaCovariance:
         if state is not None and state.symbols == self.symbols and state.half_life == half_life:
             self._total, self._weight = state.total.copy(), state.weight
             self.count, self.ts, self._close = state.count, state.ts, state.close.copy()
+            self._fourth, self._squares = state.fourth, state.squares
         else:
             self.reset()
 
@@ -101,6 +130,7 @@ class EwmaCovariance:
         N = len(self.symbols)
         self._total = np.zeros((N, N))
         self._weight = 0.0
+        self._fourth = self._squares = 0.0
         self._close = np.full(N, np.nan)
         self.count = 0
         self.ts = -1
@@ -128,6 +158,8 @@ class EwmaCovariance:
             return
         self._total = self._decay * self._total + np.outer(r, r)
         self._weight = self._decay * self._weight + 1.0
+        self._fourth = self._decay * self._fourth + float((r * r).sum()) ** 2
+        self._squares = self._decay * self._decay * self._squares + 1.0
         self.count += 1
 
     def Sigma(self) -> np.ndarray:
@@ -135,6 +167,34 @@ class EwmaCovariance:
         if self._weight == 0.0:
             return np.zeros_like(self._total)
         return np.asarray(self._total / self._weight)
+
+    @property
+    def effective(self) -> float:
+        """How many equally weighted returns would say as much; 0 before the first."""
+        # a state saved before these sums were kept has none: then the limit of many returns
+        if self._squares <= 0.0:
+            return (1.0 + self._decay) / (1.0 - self._decay) if self.count else 0.0
+        return self._weight**2 / self._squares
+
+    def estimate(self, config: "CovarianceConfig") -> np.ndarray:
+        """(N, N) covariance by the configured model; zeros before the first return.
+
+        For `sample` the object must have been made with `half_life_of(config)`.
+        """
+        S = self.Sigma()
+        if self._weight == 0.0:
+            return S
+        match config.model:
+            case RiskModelKind.LEDOIT_WOLF:
+                return ledoit_wolf(S, self._fourth / self._weight, self.effective)
+            case RiskModelKind.OAS:
+                return oas(S, self.effective)
+            case RiskModelKind.FACTOR:
+                return factor_cov(S, config.factors)
+            case RiskModelKind.DENOISED:
+                return denoised_cov(S, self.effective)
+            case _:
+                return shrink_to_constant_correlation(S, config.shrinkage)
 
     def dump(self) -> CovarianceState:
         """The state; a new object made from it goes on exactly from here."""
@@ -146,4 +206,6 @@ class EwmaCovariance:
             count=self.count,
             close=self._close,
             ts=self.ts,
+            fourth=self._fourth,
+            squares=self._squares,
         )

@@ -9,7 +9,7 @@ import numpy as np
 from don.errors import SolverError
 from don.portfolio.problem import Problem, place
 from don.portfolio.program import Patterns, Program
-from don.portfolio.quadratic import Optimum
+from don.portfolio.quadratic import Optimum, pattern_key
 
 LEAST_SCENARIOS = 20
 
@@ -42,10 +42,11 @@ def cvar(
     program.rows("_tail", T, [(placed.w, R), (level, ones), (beyond, 1.0)], -pinned, np.inf)
     scale = 1.0 / max(weight * float(np.abs(R).mean()), float(np.abs(horizon * problem.mu).max()))
     program.linear(placed.w, -scale * horizon * problem.mu)
-    program.linear(placed.trade, scale * problem.cost)
+    for part in placed.trade:
+        program.linear(part, scale * problem.cost)
     program.linear(level, np.array([scale * weight]))
     program.linear(beyond, np.full(T, scale * weight / ((1.0 - tail) * T)))
-    answer = program.solve(patterns, ("cvar", T, problem.n, program.size, program.count))
+    answer = program.solve(patterns, pattern_key(f"cvar{T}", problem, program))
     return Optimum(
         w=answer.x[placed.w], answer=answer, program=program, placed=placed, unit=1.0 / scale
     )
@@ -76,10 +77,11 @@ def cdar(
         aversion * float(np.abs(R.sum(axis=0)).max()), float(np.abs(horizon * problem.mu).max())
     )
     program.linear(placed.w, -scale * horizon * problem.mu)
-    program.linear(placed.trade, scale * problem.cost)
+    for part in placed.trade:
+        program.linear(part, scale * problem.cost)
     program.linear(level, np.array([scale * aversion]))
     program.linear(beyond, np.full(T, scale * aversion / ((1.0 - tail) * T)))
-    answer = program.solve(patterns, ("cdar", T, problem.n, program.size, program.count))
+    answer = program.solve(patterns, pattern_key(f"cdar{T}", problem, program))
     return Optimum(
         w=answer.x[placed.w], answer=answer, program=program, placed=placed, unit=1.0 / scale
     )
