@@ -8,7 +8,7 @@ from don.config import DonConfig
 from don.exchanges.config import GatewayConfig
 from don.feeds.config import FeedConfig
 from don.security.secrets import Secret
-from don.storage.lake.archive import LakeConfig
+from don.storage.lake.config import LakeConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

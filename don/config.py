@@ -22,7 +22,7 @@ from don.model.instrument import split_symbol
 from don.model.section import Section
 from don.paper.server.config import PaperServerConfig
 from don.policies import POLICIES
-from don.storage.lake.archive import LakeConfig
+from don.storage.lake.config import LakeConfig
 
 CONFIG_FILE = "don.toml"
 

@@ -12,16 +12,15 @@ from dataclasses import dataclass
 
 import psycopg
 import pyarrow as pa
-from pydantic import Field
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from don.clock import Clock
 from don.errors import DatabaseError, DataError, DependencyError, DifferenceError
 from don.market.rows import ordered
 from don.model.channels import CHANNELS
-from don.model.section import Section
 from don.storage.database import Database
 from don.storage.lake import manifest
+from don.storage.lake.config import LakeConfig
 from don.storage.lake.files import NS_PER_DAY, WIDER, Fault, LakeFile, period
 from don.storage.lake.lake import Lake
 from don.storage.market.hot import MarketTables, series_names
@@ -32,22 +31,6 @@ from don.storage.market.tables import LAYOUTS
 _LOCK = 0x6C616B65  # "lake": one at a time changes it
 _TRIES = 5  # times that rows may come in, or readers be in the way, before it is given up
 Step = Callable[[str], None]
-
-
-class LakeConfig(Section):
-    """Where the lake is, and when the database's partitions move there."""
-
-    root: str = (
-        ""  # a folder or a URL such as s3://bucket/prefix; empty: `lake` of the state folder
-    )
-    retention_days: dict[str, int] = Field(
-        default_factory=lambda: {
-            "trades": 14, "quotes": 7, "books": 7, "book_deltas": 3, "bars": 730, "marks": 30,
-            "funding": 3650, "open_interest": 365, "liquidations": 365, "features": 90,
-        }
-    )  # fmt: skip
-    compact_below_mb: int = Field(default=32, ge=1)  # smaller files are joined
-    grace_s: int = Field(default=3_600, ge=0)  # how long replaced files stay for readers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +87,7 @@ class Archiver:
             now_ns: wall time.
             days: instead of the configured retention.
         """
-        keep = self._config.retention_days.get(channel, 0) if days is None else days
-        if days is None and channel not in self._config.retention_days:
-            return []
+        keep = self._config.keep_days(channel) if days is None else days
         edge = now_ns - keep * NS_PER_DAY
         return [part for part in self._partitions.list(channel) if part.span.end <= edge]
 

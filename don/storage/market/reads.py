@@ -111,10 +111,12 @@ class MarketStore:
         exchange: str | None = None,
         interval: int | None = None,
         batch_rows: int = PAGE,
+        resume: tuple[str, str, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """As `read`, a batch at a time, in bounded memory; one state of the data throughout.
 
         Arguments and errors as for `read`; batches have at most `batch_rows` rows.
+        `resume`, an (exchange, symbol, time), leaves out what comes before it.
         """
         if batch_rows < 1:
             raise DataError(f"batch_rows must be at least 1, was {batch_rows}")
@@ -126,8 +128,14 @@ class MarketStore:
             series = self._series(connection, symbols, exchange)
             files = self._files(connection, ask, series)
             for number, pair in series.items():
-                own = [file for file in files if (file.exchange, file.symbol) == pair]
-                for table in self._one(connection, ask, number, own):
+                if resume is not None and pair < resume[:2]:
+                    continue
+                rest = ask
+                if resume is not None and pair == resume[:2]:
+                    rest = replace(ask, start=max(ask.start, resume[2]))
+                own = [file for file in files if (file.exchange, file.symbol) == pair
+                       and file.end > rest.start]  # fmt: skip
+                for table in self._one(connection, rest, number, own):
                     part = table.select(ask.columns).combine_chunks()
                     yield from part.to_batches(max_chunksize=batch_rows)
 

@@ -13,7 +13,8 @@ from don.errors import ConfigError, DataError, DependencyError, DifferenceError
 from don.market.rows import content_hash, ordered
 from don.model.channels import CHANNELS
 from don.storage.database import Database
-from don.storage.lake.archive import Archiver, LakeConfig, Step
+from don.storage.lake.archive import Archiver, Step
+from don.storage.lake.config import LakeConfig
 from don.storage.lake.files import LakeFile, period
 from don.storage.lake.lake import Lake
 from don.storage.market.hot import MarketTables
