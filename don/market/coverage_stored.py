@@ -4,7 +4,7 @@ For history, for imports and for audits. Feed the rows of one stream in the orde
 stored, then take the claims; hand them to the ledger with `anew=True`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -30,7 +30,7 @@ class StoredFold(Protocol):
         """The next rows; `ids` for trades."""
 
     def claims(self) -> list[Range]:
-        """All claims, ascending in what they override; the fold is over."""
+        """All claims; the fold is over."""
 
 
 class StoredBars:
@@ -66,7 +66,7 @@ class StoredBars:
         """Complete from the first bar to the last; then what is not."""
         if self._first is None or self._last is None:
             return []
-        found = self._made.claims(self._stream, self._first, self._last)
+        found = self._made.claims(self._stream, self._first, self._last, self._holes)
         for start, end in self._holes:
             count = (end - start) // self._interval
             why = f"{count} bar{'s' if count > 1 else ''} missing"
@@ -116,7 +116,8 @@ class StoredTrades:
         if self._first is None:
             return []
         self._judge(*self._kept, all_of_it=True)
-        found = self._made.claims(self._stream, self._first, self._last)
+        holes = [(start, end + 1) for _, _, start, end in self._holes]
+        found = self._made.claims(self._stream, self._first, self._last, holes)
         for first, last, start, end in self._holes:
             why = f"trades {first} to {last} missing ({last - first + 1})"
             found.append(_spread(self._stream, start, end + 1, State.GAP, why))
@@ -143,20 +144,20 @@ class _Origins:
             ):
                 self._put(self._runs[state], int(low), int(high))
 
-    def claims(self, stream: StreamKey, first: int, last: int) -> list[Range]:
-        """Complete between the two times, but for what came otherwise."""
+    def claims(
+        self, stream: StreamKey, first: int, last: int, holes: Sequence[tuple[int, int]]
+    ) -> list[Range]:
+        """What is between the two times; no two claims of a minute, and none where a hole is."""
         found: list[Range] = []
-        at, end = ceil_minute(first), floor_minute(last)
-        for low, high in [*self._runs[State.FILLED], (end, end)]:
-            if at < min(low, end):
-                found.append(_spread(stream, at, min(low, end), State.COMPLETE, ""))
-            at = max(at, high)
-        for state in dict.fromkeys(_STATE_OF.values()):
-            for low, high in self._runs[state]:
-                if state is State.FILLED:  # as complete: only minutes that are whole
-                    low, high = max(low, ceil_minute(first)), min(high, end)
-                if low < high:
-                    found.append(_spread(stream, low, high, state, ""))
+        whole = (ceil_minute(first), floor_minute(last))
+        taken = sorted((floor_minute(low), ceil_minute(high)) for low, high in holes)
+        for state in (State.SYNTHETIC, State.REPAIRED, State.FILLED, State.COMPLETE):
+            runs = self._runs[state] if state is not State.COMPLETE else [whole]
+            if state is State.FILLED:  # as complete: only minutes that are whole
+                runs = [(max(low, whole[0]), min(high, whole[1])) for low, high in runs]
+            runs = list(_minus(runs, taken))
+            found += [_spread(stream, low, high, state, "") for low, high in runs]
+            taken = sorted([*taken, *runs])
         return found
 
     @staticmethod
@@ -165,6 +166,25 @@ class _Origins:
             runs[-1] = (runs[-1][0], max(high, runs[-1][1]))
         else:
             runs.append((low, high))
+
+
+def _minus(
+    runs: Iterable[tuple[int, int]], taken: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
+    """What is left of the runs; both ascending by their starts."""
+    at = 0
+    for start, end in runs:
+        low = start
+        while at < len(taken) and taken[at][1] <= low:
+            at += 1
+        n = at
+        while n < len(taken) and taken[n][0] < end:
+            if taken[n][0] > low:
+                yield low, taken[n][0]
+            low = max(low, taken[n][1])
+            n += 1
+        if low < end:
+            yield low, end
 
 
 def _spread(stream: StreamKey, start: int, end: int, state: State, reason: str) -> Range:

@@ -57,11 +57,22 @@ def rebuild(
     symbols: Sequence[str] | None = None,
     start: int | None = None,
     end: int | None = None,
+    counted: bool | None = None,
 ) -> list[Audited]:
     """Read bars and trades, and make the ledger say what they prove.
 
     Between the first and the last row of a stream in [start, end) every minute is claimed anew;
     what was known to be the exchange's outage stays so. Memory is bounded by the number of holes.
+
+    Args:
+        store: what is read.
+        ledger: what is written.
+        exchange: None: all.
+        channel: "trades", "bars", "bars:1m"; None: all that prove themselves.
+        symbols: None: all.
+        start: ns; None: from the first row.
+        end: ns, exclusive; None: to the last row.
+        counted: trade ids rise by one; None: if the exchange is one of `COUNTED_IDS`.
 
     Raises:
         UsageError: if the channel does not prove its own completeness.
@@ -76,7 +87,7 @@ def rebuild(
     for name in PROVEN:
         if channel is not None and channel.partition(":")[0] != name:
             continue
-        found += _rebuild(store, ledger, name, channel, symbols, start, end, exchange)
+        found += _rebuild(store, ledger, name, channel, symbols, start, end, exchange, counted)
     return found
 
 
@@ -89,6 +100,7 @@ def _rebuild(
     start: int | None,
     end: int | None,
     exchange: str | None,
+    counted: bool | None,
 ) -> list[Audited]:
     found: list[Audited] = []
     fold: StoredFold | None = None
@@ -114,7 +126,7 @@ def _rebuild(
         for key, interval_ns, part in _segments(batch, name):
             if key != current:
                 finish()
-                current, rows, fold = key, 0, _fold(key, interval_ns)
+                current, rows, fold = key, 0, _fold(key, interval_ns, counted)
             rows += part.num_rows
             if fold is not None:
                 times = part["ts_event"].to_numpy()
@@ -124,10 +136,11 @@ def _rebuild(
     return found
 
 
-def _fold(key: StreamKey, interval_ns: int) -> StoredFold | None:
+def _fold(key: StreamKey, interval_ns: int, counted: bool | None) -> StoredFold | None:
     if interval_ns:
         return StoredBars(key, interval_ns)
-    return StoredTrades(key) if key.exchange in COUNTED_IDS else None
+    proves = key.exchange in COUNTED_IDS if counted is None else counted
+    return StoredTrades(key) if proves else None
 
 
 def _segments(batch: pa.RecordBatch, name: str) -> Iterator[tuple[StreamKey, int, pa.RecordBatch]]:
