@@ -116,7 +116,19 @@ def first_entry(spec: SessionSpec, listed: Sequence[Instrument], now_ns: int) ->
         config=spec.config.engine.model_dump_json(),
         state="",
         ts_recv=now_ns,
+        market=_market(spec.config),
     )
+
+
+def _market(config: DonConfig) -> str:
+    """What the session is played from, so that it can be run again anywhere in the file system."""
+    paper = config.paper
+    files = tuple(file.absolute() for file in paper.tapes)
+    funding = paper.funding.absolute() if paper.funding is not None else None
+    exchange = paper.exchange.model_copy(update={"accounts": (config.account,)})
+    return paper.model_copy(
+        update={"tape": files or None, "funding": funding, "exchange": exchange}
+    ).model_dump_json()
 
 
 def session_view(spec: SessionSpec, listed: Sequence[Instrument], now_ns: int) -> dict[str, Any]:

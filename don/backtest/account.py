@@ -25,8 +25,8 @@ from don.model.portfolio import ZERO
 from don.paper.events import AccountUpdate, Event, OrderUpdate, UpdateReason
 from don.paper.exchange import PaperExchange
 from don.paper.server import wire_account
+from don.paper.server.order_params import new_order
 from don.paper.server.params import Params
-from don.paper.server.rest_account import new_order
 from don.paper.types import IncomeKind, OrderState
 
 Act = Callable[[], list[Event]]

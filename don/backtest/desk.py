@@ -45,6 +45,7 @@ class Record:
     equity: list[float] = field(default_factory=list)
     closes_ts: list[int] = field(default_factory=list)
     closes: list[np.ndarray] = field(default_factory=list)  # [symbol]
+    marks: list[np.ndarray] = field(default_factory=list)  # [symbol]
 
 
 class LocalDesk:
@@ -84,6 +85,7 @@ class LocalDesk:
             self._step(Timer(key=f"timer:{self._session}:{wall}", ts_recv=wall))
         self.record.closes_ts.append(snapshot.ts_event)
         self.record.closes.append(snapshot.close)
+        self.record.marks.append(snapshot.mark)
         self.take(replace(snapshot, ts_taken=wall))
 
     def deliver(self) -> None:

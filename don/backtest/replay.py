@@ -6,6 +6,7 @@ from don.backtest.account import LocalAccount
 from don.backtest.desk import LocalDesk
 from don.backtest.market import MarketTap
 from don.features.cache import FeatureCache
+from don.model.schema import MarketBatch
 from don.paper.events import Event, TapeEvent
 from don.paper.exchange import PaperExchange
 from don.paper.tape import Tape
@@ -14,17 +15,26 @@ Progress = Callable[[int], None]  # tape time reached
 
 
 class TapeClock:
-    """Wall time of a session that plays the tape at a speed: what ages are measured on."""
+    """Wall time of a session that plays the tape at a speed: what ages are measured on.
 
-    def __init__(self, exchange: PaperExchange, start_ns: int, speed: float | None) -> None:
-        self._exchange, self._start, self._speed = exchange, start_ns, speed
+    Args:
+        exchange: gives tape time.
+        start_ns: tape time at the beginning.
+        wall_ns: wall time at the beginning.
+        speed: tape time per wall time; None: wall time stands still.
+    """
+
+    def __init__(
+        self, exchange: PaperExchange, start_ns: int, wall_ns: int, speed: float | None
+    ) -> None:
+        self._exchange, self._start, self._wall, self._speed = exchange, start_ns, wall_ns, speed
 
     def now(self) -> int:
-        """Wall time, ns: the tape's own start, and from there on as the speed says."""
+        """Wall time, ns."""
         passed = max(self._exchange.now - self._start, 0)
         if self._speed is None:
-            return self._start
-        return self._start + (passed if self._speed == 1.0 else int(passed / self._speed))
+            return self._wall
+        return self._wall + (passed if self._speed == 1.0 else int(passed / self._speed))
 
 
 class Replay:
@@ -51,16 +61,15 @@ class Replay:
         self._ready |= self._tap.take(events, self._clock.now())
 
     def run(self, tape: Tape, desk: LocalDesk, start: int, end_ns: int, progress: Progress) -> None:
-        """Play from a position to a time, exclusive of what happens after it."""
+        """Play to a time; then, deciding no more, until all requests are through."""
         for position, event in self._standing(tape.events(start), start):
-            if event.ts > end_ns:
+            if event.ts > end_ns and (desk.engine.idle or event.ts > end_ns + tape.interval_ns):
                 break
             self._move(event, position, desk)
-            if self._ready:
+            if self._ready and event.ts <= end_ns:
                 self._close_bars(desk)
                 progress(self._exchange.now)
-        events = self._exchange.release()
-        self._account.hear(events)
+        self._account.hear(self._exchange.release())
         desk.check_account(final=True)
 
     def _standing(
@@ -86,10 +95,14 @@ class Replay:
             if self._account.reports:
                 desk.deliver()
 
+    def hand_on(self, batch: MarketBatch, desk: LocalDesk) -> None:
+        """A batch through the cache to the desk."""
+        for snapshot in self._cache.on_batch(batch):
+            desk.take_snapshot(snapshot)
+
     def _close_bars(self, desk: LocalDesk) -> None:
         self._ready = False
-        for snapshot in self._cache.on_batch(self._tap.batch(self._clock.now())):
-            desk.take_snapshot(snapshot)
+        self.hand_on(self._tap.batch(self._clock.now()), desk)
         self._bars += 1
         if self._bars % self._account_bars == 0:
             desk.check_account()

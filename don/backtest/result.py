@@ -75,6 +75,7 @@ class BacktestResult:
     equity: np.ndarray  # [point] float64, quote
     closes_ts: np.ndarray  # [bar] int64
     closes: np.ndarray  # [bar, symbol] float64
+    marks: np.ndarray  # [bar, symbol] float64
     books: Books
     assumptions: tuple[Assumption, ...]
 

@@ -27,7 +27,7 @@ from don.model.instrument import Instrument
 from don.model.messages import SessionStart
 from don.model.order import OrderStatus
 from don.model.portfolio import ZERO
-from don.model.schema import SCHEMAS
+from don.model.schema import SCHEMAS, MarketBatch
 from don.paper.exchange import PaperExchange
 from don.paper.funding import funding_beside
 from don.paper.sample.make_sample import SAMPLE
@@ -64,6 +64,8 @@ def run_tape(
     start: SessionStart | None = None,
     books: ExchangeState | None = None,
     position: int | None = None,
+    history_ns: int | None = None,
+    repaired: bool = True,
 ) -> BacktestResult:
     """Run over an open tape with every event; see `run`.
 
@@ -74,6 +76,8 @@ def run_tape(
         start: a session's first entry to begin with; None makes one.
         books: the exchange's accounts at the beginning; None opens one.
         position: of the tape, to begin at; None: the tape's own start.
+        history_ns: up to when bars were known as history; None: up to the start.
+        repaired: whether the bars between that and the start were fetched later.
     """
     instruments = fees_of(config, tape.instruments())
     paper = config.exchange.model_copy(
@@ -82,8 +86,8 @@ def run_tape(
     begin = tape.start if position is None else position
     start_ns, end_ns = tape.time_of(begin), end_of(config, tape.end_ns, tape.time_of(begin))
     exchange = PaperExchange(instruments, paper, books)
-    clock = TapeClock(exchange, start_ns, config.speed)
     first = start or first_entry(config, instruments, tape.interval_ns, start_ns)
+    clock = TapeClock(exchange, start_ns, first.ts_recv, config.speed)
     features = FeatureConfig.model_validate_json(first.feature_config)
     engine = Engine(first)
     optimizer = PortfolioOptimizer(config.engine.portfolio)
@@ -97,8 +101,13 @@ def run_tape(
     desk = LocalDesk(engine, optimizer, account, first.session, clock.now, replay.published)
 
     desk.check_account()
-    cache.warm_up(_history(tape, names, start_ns, config.history_bars))
+    known_ns = start_ns if history_ns is None else history_ns
+    cache.warm_up(bars_before(tape, names, known_ns, config.history_bars, clock.now(), "history"))
     desk.take(cache.history())
+    if known_ns < start_ns and repaired:
+        count = (start_ns - known_ns) // tape.interval_ns
+        missed = bars_before(tape, names, start_ns, count, clock.now(), "repair")
+        replay.hand_on(MarketBatch(source="repair", seq=1, tables={"bars": missed}), desk)
     span = max(end_ns - start_ns, 1)
     replay.run(tape, desk, begin, end_ns, lambda ts: progress((ts - start_ns) / span))
     return result_of(config, first, tape.interval_ns, start_ns, min(exchange.now, end_ns), desk)
@@ -208,7 +217,8 @@ def result_of(
                 detail="" if state is None else state.detail,
             )
         )
-    closes = np.array(record.closes) if record.closes else np.empty((0, len(first.symbols)))
+    none = np.empty((0, len(first.symbols)))
+    closes = np.array(record.closes) if record.closes else none
     ledger = engine.ledger
     equity = engine.equity
     return BacktestResult(
@@ -233,6 +243,7 @@ def result_of(
         equity=np.array(record.equity),
         closes_ts=np.array(record.closes_ts, np.int64),
         closes=closes,
+        marks=np.array(record.marks) if record.marks else none,
         books=Books(
             equity=equity,
             balance=ledger.balance,
@@ -257,20 +268,22 @@ def data_hash(config: BacktestConfig) -> str:
     return digest.hexdigest()[:16]
 
 
-def _history(tape: Tape, names: dict[str, str], end_ns: int, limit: int) -> pa.Table:
-    """Closed bars before the start, as the feed fetches them."""
+def bars_before(
+    tape: Tape, names: dict[str, str], end_ns: int, limit: int, wall: int, origin: str
+) -> pa.Table:
+    """The last closed bars of each symbol at a time, as a feed fetches them."""
     rows: list[dict[str, object]] = []
-    ticks = {i.exchange_symbol: (i.tick_size, i.lot_size) for i in tape.instruments()}
+    units = {i.exchange_symbol: (i.tick_size, i.lot_size) for i in tape.instruments()}
     for name, symbol in names.items():
-        tick, lot = ticks[name]
+        tick, lot = units[name]
         for bar in tape.history(name, tape.interval, end_ns, limit):
             prices = (bar.open, bar.high, bar.low, bar.close)
             o, h, low, c = (float(price * tick) for price in prices)
             rows.append(
                 {
-                    "symbol": symbol, "ts_event": bar.ts, "ts_recv": end_ns,
+                    "symbol": symbol, "ts_event": bar.ts, "ts_recv": wall,
                     "open": o, "high": h, "low": low, "close": c,
-                    "volume": float(bar.volume * lot), "trades": bar.trades, "origin": "history",
+                    "volume": float(bar.volume * lot), "trades": bar.trades, "origin": origin,
                 }
             )  # fmt: skip
     return pa.Table.from_pylist(rows, SCHEMAS["bars"])

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 import typer
 
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command()(sessions)
     group = typer.Typer(help="One session.", no_args_is_help=True)
     group.command()(replay)
+    group.command()(parity)
     app.add_typer(group, name="session")
 
 
@@ -101,4 +103,37 @@ def replay(
     else:
         print_pairs({**asdict(result), "identical": result.identical})
     if not result.identical:
+        raise typer.Exit(DIFFERENT)
+
+
+def parity(
+    session: str = typer.Argument(..., help="Its id, see `don sessions`."),
+    tape: list[Path] = typer.Option(
+        None, help="What it was played from, for sessions that do not say so themselves."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Run a session's market through the backtest and compare: decisions, orders, fills, profit.
+
+    Where they differ, the difference in profit is split by cause; the parts add up to it.
+    """
+    from don.backtest.session import session_parity, told
+    from don.config import load_config
+    from don.storage.queries import Queries
+
+    market = None
+    if tape:
+        paper = load_config(home_dir()).paper
+        market = paper.model_copy(update={"tape": tuple(tape)})
+    with database() as db:
+        found = Queries(db).session(session)
+        if found is None:
+            raise UsageError(f"session {session!r} is not known: see `don sessions`")
+        result = session_parity(db, found, market)
+    document = told(result)
+    if as_json:
+        print_json(document)
+    else:
+        print_pairs(document)
+    if not result.equal:
         raise typer.Exit(DIFFERENT)

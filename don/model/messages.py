@@ -55,6 +55,7 @@ class SessionStart:
     ts_recv: int
     feature_config: str = ""  # JSON; how the recorded market data become snapshots again
     features: tuple[str, ...] = ()  # names in the set, to check the policy; () leaves it to later
+    market: str = ""  # JSON; the paper exchange and its tape, "" where the market is not a replay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,15 +127,23 @@ class FillReport:
     ts_recv: int
 
 
+class PaymentKind(StrEnum):
+    """Why money moved without a trade."""
+
+    FUNDING = "funding"
+    LIQUIDATION = "liquidation"  # its fee, or what the insurance fund made up
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FundingReport:
-    """One funding payment; positive is received."""
+    """One payment without a trade, funding nearly always; positive is received."""
 
     key: str  # f"funding:{payment_id}"
-    symbol: str
+    symbol: str  # "" if it is the whole account's
     amount: Decimal  # quote
     ts_event: int
     ts_recv: int
+    kind: PaymentKind = PaymentKind.FUNDING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

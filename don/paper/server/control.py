@@ -1,12 +1,13 @@
 """Don's own calls beside the exchange's: how the tape stands, pause and resume. No awaiting.
 
 They are not part of Binance's dialect. `GET /paper/v1/status` is open; `POST /paper/v1/pause` and
-`POST /paper/v1/resume` need the API key.
+`POST /paper/v1/resume` need the API key. With `until` (ms of tape time) the tape pauses by itself
+once it has played all that happens up to then: whoever steps it so may take his time at each bar.
 """
 
 from typing import Any
 
-from don.clock import iso
+from don.clock import NS_PER_MS, iso
 from don.paper.server.hub import Hub
 from don.paper.server.replay import Replay, ReplayState
 from don.paper.server.routes import Call, Route, Security
@@ -63,5 +64,6 @@ class ControlCalls:
         return self._status(call)
 
     def _resume(self, call: Call) -> Json:
-        self._replay.resume()
+        until = call.params.optional_integer("until")  # ms of tape time, inclusive
+        self._replay.resume(None if until is None else until * NS_PER_MS)
         return self._status(call)

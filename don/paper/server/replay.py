@@ -97,6 +97,7 @@ class Replay:
         self._held = hold
         self._batch_size = 16
         self._paused = False
+        self._until_ns: int | None = None  # the tape pauses before the first event after this
         self._wake = asyncio.Event()
         self._ahead = next(events, None)
         self._anchor: tuple[int, int] | None = None  # (wall, tape) from which time is counted
@@ -128,9 +129,10 @@ class Replay:
         """Stop the tape until `resume`."""
         self._paused = True
 
-    def resume(self) -> None:
-        """Let the tape move, whatever it waited for."""
+    def resume(self, until_ns: int | None = None) -> None:
+        """Let the tape move, whatever it waited for; with `until_ns` no further than that."""
         self._paused = self._held = False
+        self._until_ns = until_ns
         self._anchor = None
         self._wake.set()
 
@@ -147,6 +149,9 @@ class Replay:
                 self._wake.clear()
                 await self._wake.wait()
                 self._anchor = None
+                continue
+            if self._until_ns is not None and self._ahead[1].ts > self._until_ns:
+                self._paused, self._until_ns = True, None
                 continue
             wait_ns = self._ahead[1].ts - self._due()
             if wait_ns > 0 and self.speed.factor is not None:
@@ -180,6 +185,8 @@ class Replay:
         while self._ahead is not None and len(steps) < self._batch_size:
             ts = self._ahead[1].ts
             if ts > due and self.speed.factor is not None:
+                break
+            if self._until_ns is not None and ts > self._until_ns:
                 break
             while self._ahead is not None and self._ahead[1].ts == ts:
                 steps.append(self._ahead)
