@@ -1,12 +1,12 @@
-"""`don data audit` and `repair`: what is known about every minute, and filling what is missing."""
+"""`don data audit`: what is known about every minute, drawn and listed."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from don.cli.data.opened import market_database
 from don.cli.output import out, print_json, table
-from don.cli.sessions import database
 from don.clock import NS_PER_S, iso, parse_iso
 from don.errors import UsageError
 from don.home import home_dir
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from don.storage.database import Database
     from don.storage.market.audit import Audited
     from don.storage.market.coverage import StreamSpan
+    from don.storage.market.reads import MarketStore
 
 FOUND = 3  # exit code of --strict when something is missing
 STRIP = 60  # columns of the strip that is drawn a stream
@@ -40,7 +41,10 @@ End = typer.Option(None, help="Up to this UTC time, exclusive.")
 
 def register(app: typer.Typer) -> None:
     """Add this part's commands."""
+    from don.cli.data import repair
+
     app.command()(audit)
+    repair.register(app)
 
 
 def audit(
@@ -61,12 +65,12 @@ def audit(
     Complete, gap, repaired (fetched afterwards), synthetic, down (the exchange has nothing) or
     unknown. Without --start and --end each stream is told from its first known minute to its last.
     """
-    low, high = _moment("start", start), _moment("end", end)
+    low, high = moment("start", start), moment("end", end)
     if low is not None and high is not None and low >= high:
         raise UsageError(f"--end must be after --start, were {end} and {start}")
     from don.storage.market.coverage import CoverageLedger
 
-    with database() as db:
+    with market_database() as db:
         ledger = CoverageLedger(db)
         audited = _rebuild(db, ledger, exchange, channel, symbols, low, high) if rebuild else []
         spans = ledger.streams(exchange, channel, symbols)
@@ -91,7 +95,12 @@ def audit(
 _Told = tuple["StreamSpan", int, int, "Shares"]  # stream, start, end, shares
 
 
-def _moment(name: str, text: str | None) -> int | None:
+def moment(name: str, text: str | None) -> int | None:
+    """A time of the command line.
+
+    Raises:
+        UsageError: naming the option.
+    """
     try:
         return None if text is None else parse_iso(text)
     except ValueError as error:
@@ -109,17 +118,22 @@ def _rebuild(
     start: int | None,
     end: int | None,
 ) -> "list[Audited]":
+    from don.storage.market import audit as auditor
+
+    return auditor.rebuild(
+        open_store(db), ledger, exchange=exchange, channel=channel,
+        symbols=symbols or None, start=start, end=end,
+    )  # fmt: skip
+
+
+def open_store(db: "Database") -> "MarketStore":
+    """Reads of both tiers, as the state folder is configured."""
     from don.config import load_config
     from don.storage.lake.lake import Lake
-    from don.storage.market import audit as auditor
     from don.storage.market.reads import MarketStore
 
     home = home_dir()
-    lake = Lake(load_config(home).lake.root or str(home / "lake"))
-    return auditor.rebuild(
-        MarketStore(db, lake), ledger, exchange=exchange, channel=channel,
-        symbols=symbols or None, start=start, end=end,
-    )  # fmt: skip
+    return MarketStore(db, Lake(load_config(home).lake.root or str(home / "lake")))
 
 
 def _told(

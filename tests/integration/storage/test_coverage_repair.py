@@ -1,5 +1,9 @@
 """Gaps filled from a real (paper) exchange, judged by the rows; what it does not have is told."""
 
+import asyncio
+import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -159,3 +163,31 @@ async def test_a_repair_that_fails_leaves_the_gap(database: Database) -> None:
     (outcome,) = await work.run([gap])
     assert (outcome.state, outcome.detail) == (State.GAP, "the answer is not understood")
     assert ledger.read() == [gap]
+
+
+async def test_the_command_repairs_from_an_address(
+    exchange: Ready, database: Database, database_url: str, don_home: Path
+) -> None:
+    config = HistoryConfig(rest_url=exchange.rest_url, page=100)
+    at = CcxtHistory("BINANCE_FUTURES", config, SystemClock())
+    await at.symbols()
+    rows = await at.ccxt.fetch_ohlcv("BTC/USDT:USDT", "30m", limit=31)
+    await at.close()
+    start = rows[0][0] * NS_PER_MS
+    ledger = CoverageLedger(database)
+    gap = Range(
+        exchange="MINE", channel="bars:30m", symbol=BTC, start=start,
+        end=start + 30 * HALF_HOUR, state=State.GAP, reason="not collected",
+    )  # fmt: skip
+    ledger.add([gap])
+    done = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "don.cli.main", "data", "repair", "--exchange", "MINE", "--ask",
+        "BINANCE_FUTURES", "--rest-url", exchange.rest_url, "--json", "--strict",
+        env={**os.environ, "DON_HOME": str(don_home), "DON_DATABASE_URL": database_url},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    stdout, stderr = await done.communicate()
+    assert done.returncode == 0, stderr.decode()
+    (outcome,) = json.loads(stdout)["outcomes"]
+    assert (outcome["state"], outcome["inserted"]) == ("repaired", 30)
+    assert MarketStore(database).read("bars", exchange="MINE").num_rows == 30
