@@ -19,8 +19,10 @@ _SETTINGS = {
     "listen_addresses": "",
     "port": str(PORT),
     "unix_socket_permissions": "0700",
-    "shared_preload_libraries": "pg_stat_statements",
+    "shared_preload_libraries": "pg_stat_statements,auto_explain",
     "pg_stat_statements.max": "1000",
+    "auto_explain.log_min_duration": "250ms",  # the slow-query log, with plans
+    "auto_explain.log_parameter_max_length": "0",  # values show in conditions alone
     "max_connections": "100",
     "shared_buffers": "64MB",
     "huge_pages": "off",

@@ -1,7 +1,159 @@
 """`don data stats`, `maintain`, `backup` and `restore`."""
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import typer
+
+from don.cli.data.opened import market_database
+from don.cli.output import out, print_json, print_pairs, table
+from don.clock import SystemClock, iso
+from don.home import home_dir
+
+if TYPE_CHECKING:
+    from don.storage.market.stats import StorageStats
+
+Json = typer.Option(False, "--json", help="Print one JSON document.")
 
 
 def register(app: typer.Typer) -> None:
     """Add this part's commands."""
+    for command in (stats, maintain, backup, restore):
+        app.command()(command)
+
+
+def stats(
+    top: int = typer.Option(10, min=0, help="Costliest statements to list."),
+    slow: int = typer.Option(5, min=0, help="Newest slow statements to list, with their plans."),
+    as_json: bool = Json,
+) -> None:
+    """Show sizes, rows, bloat and hit ratios of the database, and what its statements cost."""
+    from don.storage.embedded import EmbeddedPostgres
+    from don.storage.market.stats import slow_statements, storage_stats
+
+    with market_database() as db:
+        found = storage_stats(db, statements=top)
+    data = EmbeddedPostgres(home_dir()).data  # a server of the user's own has its own log
+    slowest = slow_statements(data, limit=slow) if data.exists() else []
+    if as_json:
+        print_json({**asdict(found), "slow": [asdict(one) for one in slowest]})
+        return
+    _print_stats(found)
+    for one in slowest:
+        out.print(f"\n{iso(one.ts)}  {one.ms:,.0f} ms  {one.query}", markup=False, soft_wrap=True)
+        out.print(one.plan, markup=False, soft_wrap=True)
+
+
+def maintain(
+    archive: bool = typer.Option(
+        True, "--archive/--no-archive", help="Move what is behind its retention to the lake."
+    ),
+    as_json: bool = Json,
+) -> None:
+    """Make partitions ahead, tidy those whose time is over, move old ones to the lake."""
+    from don.config import load_config
+    from don.storage.lake.archive import Archiver
+    from don.storage.lake.lake import Lake
+    from don.storage.market.maintain import Maintenance
+
+    home = home_dir()
+    config = load_config(home).lake
+    with market_database() as db:
+        lake = Lake(config.root or str(home / "lake"))
+        archiver = Archiver(db, lake, SystemClock(), config) if archive else None
+        done = Maintenance(db, SystemClock(), archiver=archiver).run()
+    if as_json:
+        print_json(asdict(done))
+        return
+    for what, names in (
+        ("made", done.made),
+        ("vacuumed", done.vacuumed),
+        ("reindexed", done.reindexed),
+        ("in use, left for later", done.held_up),
+    ):
+        if names:
+            out.print(f"{what}: {', '.join(names)}", soft_wrap=True)
+    for moved in done.archived:
+        out.print(f"archived: {moved.channel} from {iso(moved.start)}, {moved.rows:,} rows")
+    out.print(f"freed by new indexes: {_mb(done.freed_bytes)}")
+
+
+def backup(
+    folder: Path = typer.Argument(..., help="To make; it must not exist."),
+    as_json: bool = Json,
+) -> None:
+    """Write the whole database into a new folder, with checksums; Don may run meanwhile."""
+    from don.storage.backup import make_backup
+
+    with market_database() as db:
+        made = make_backup(db, folder.absolute(), SystemClock())
+    if as_json:
+        print_json(asdict(made))
+    else:
+        out.print(f"{folder}: {made.rows:,} rows of {len(made.tables)} tables, {_mb(made.bytes)}")
+
+
+def restore(
+    folder: Path = typer.Argument(..., help="What `don data backup` wrote."),
+    as_json: bool = Json,
+) -> None:
+    """Fill an empty database from a backup and compare it; never overwrites anything."""
+    from don.storage.backup import read_backup, restore_backup
+
+    read_backup(folder.absolute())  # before a database is made for it
+    with market_database() as db:
+        made = restore_backup(db, folder.absolute())
+    if as_json:
+        print_json(asdict(made))
+    else:
+        out.print(f"restored {made.rows:,} rows of {len(made.tables)} tables, as backed up")
+
+
+def _print_stats(found: "StorageStats") -> None:
+    print_pairs(
+        {
+            "size": _mb(found.bytes),
+            "hit ratio": f"{found.hit_ratio:.3f}",
+            "connections": f"{found.connections} of {found.max_connections}",
+            "deadlocks": found.deadlocks,
+            "temporary files": _mb(found.temp_bytes),
+        }
+    )
+    columns = ("channel", "parts#", "from", "to", "rows#", "heap#", "index#", "bytes/row#",
+               "dead#", "index bloat#", "hit ratio#")  # fmt: skip
+    rows = [
+        (
+            one.channel,
+            one.partitions,
+            iso(one.start_ns)[:10] if one.start_ns else "-",
+            iso(one.end_ns)[:10] if one.end_ns else "-",
+            f"{one.rows:,}",
+            _mb(one.heap_bytes),
+            _mb(one.index_bytes),
+            f"{one.bytes_per_row:.0f}",
+            f"{one.dead_share:.1%}",
+            f"{one.index_bloat:.0%}",
+            f"{one.hit_ratio:.3f}",
+        )
+        for one in found.channels
+    ]
+    out.print(table(columns, rows))
+    if found.statements:
+        costs = [
+            (
+                f"{one.total_ms:,.0f}",
+                f"{one.calls:,}",
+                f"{one.mean_ms:.2f}",
+                f"{one.max_ms:.1f}",
+                f"{one.hit_ratio:.3f}",
+                one.query[:100],
+            )
+            for one in found.statements
+        ]
+        shown = ("total ms#", "calls#", "mean ms#", "max ms#", "hit ratio#", "statement")
+        out.print(table(shown, costs, "costliest statements"))
+
+
+def _mb(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"

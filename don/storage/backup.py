@@ -1,0 +1,236 @@
+"""Backup and restore of the whole database with PostgreSQL's own programs, verified. Does I/O.
+
+A backup is a folder: the dump (directory format) and `backup.json`, which says what every table
+held in the very snapshot that was dumped, and the checksum of every file. It is made beside its
+name and renamed when complete. A restore goes into an empty database only, in one transaction, and
+is compared with what was written down. Lake files are not in it: they never change, copy them.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from don import __version__
+from don.clock import Clock
+from don.errors import ConfigError, DatabaseError, DataError, DifferenceError, UsageError
+from don.storage.database import Connection, Database
+from don.storage.server_files import program_folder
+
+_MANIFEST = "backup.json"
+_DUMP = "dump"
+_EXTENSION = "pg_stat_statements"  # the server's, not ours
+_JOBS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableContent:
+    """What a table held."""
+
+    table: str  # schema.name
+    rows: int
+    hash: str  # sum over the rows of a 64-bit hash of their text: in any order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """What a backup is, as its `backup.json` says."""
+
+    version: str  # of Don
+    revision: str  # of the schema
+    ts: int  # ns
+    rows: int
+    bytes: int  # on disk
+    tables: tuple[TableContent, ...]
+    files: dict[str, str]  # path inside the dump -> SHA-256
+
+
+def make_backup(db: Database, folder: Path, clock: Clock) -> Backup:
+    """Back the database up while it is in use.
+
+    Args:
+        db: the database, migrated.
+        folder: to make; it must not exist.
+        clock: says when.
+
+    Raises:
+        UsageError: if the folder exists or cannot be made: nothing is overwritten.
+        DatabaseError: if the database is away or the dump fails; no folder is left.
+    """
+    if folder.exists():
+        raise UsageError(f"backup folder {folder} exists: choose a new one, nothing is overwritten")
+    draft = folder.with_name(folder.name + ".partial")
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True, mode=0o700)
+    except OSError as error:
+        raise UsageError(f"backup folder {draft} cannot be made: {error.strerror}") from error
+    try:
+        revision = db.revision()
+        if revision is None:
+            raise UsageError("the database was never migrated: there is nothing to back up")
+        with db.errors(), db.connect(autocommit=False) as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+            if row is None:
+                raise DatabaseError("the server gives no snapshot")
+            options = ["--format=directory", f"--jobs={_JOBS}", "--no-owner", "--no-privileges"]
+            options += [f"--exclude-extension={_EXTENSION}", f"--snapshot={row[0]}"]
+            _run(db, "pg_dump", [*options, f"--file={draft / _DUMP}"])
+            tables = _contents(connection)
+        _run(db, "pg_restore", ["--list", "--file=/dev/null", str(draft / _DUMP)], connect=False)
+        files = _checksums(draft / _DUMP)
+        made = Backup(
+            version=__version__,
+            revision=revision,
+            ts=clock.now_ns(),
+            rows=sum(table.rows for table in tables),
+            bytes=sum(path.stat().st_size for path in (draft / _DUMP).iterdir()),
+            tables=tuple(tables),
+            files=files,
+        )
+        data = msgspec.json.format(msgspec.json.encode(made), indent=1)
+        _write_synced(draft / _MANIFEST, data)
+        draft.rename(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return made
+
+
+def read_backup(folder: Path) -> Backup:
+    """What a folder's backup is; every file is checked.
+
+    Raises:
+        DataError: if it is none, or damaged; names the file.
+    """
+    path = folder / _MANIFEST
+    try:
+        made = msgspec.json.decode(path.read_bytes(), type=Backup)
+    except OSError as error:
+        raise DataError(f"{folder} is no backup: {path.name} {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+    found = _checksums(folder / _DUMP) if (folder / _DUMP).is_dir() else {}
+    for name, checksum in made.files.items():
+        if name not in found:
+            raise DataError(f"backup {folder}: file {name} is missing")
+        if found[name] != checksum:
+            raise DataError(f"backup {folder}: file {name} is damaged")
+    return made
+
+
+def restore_backup(db: Database, folder: Path) -> Backup:
+    """Fill an empty database from a backup, bring its schema up to date, and compare.
+
+    Args:
+        db: a database without a single row of Don's; need not be migrated.
+        folder: of the backup.
+
+    Raises:
+        DataError: if the backup is damaged.
+        UsageError: if the database holds rows: nothing is overwritten.
+        ConfigError: if the backup is of a newer Don.
+        DifferenceError: if what was restored is not what was backed up.
+        DatabaseError: if the database is away or refuses: it is as it was.
+    """
+    made = read_backup(folder)
+    with db.errors(), db.connect() as connection:
+        held = next((table for table in _contents(connection, hashed=False) if table.rows), None)
+    if held is not None:
+        raise UsageError(
+            f"database {db.target} is not empty ({held.table} has {held.rows} rows): restore into "
+            "a new state folder (DON_HOME) or database, nothing is overwritten"
+        )
+    _refuse_newer(made)
+    options = ["--clean", "--if-exists", "--no-owner", "--no-privileges", "--single-transaction"]
+    _run(db, "pg_restore", [*options, "--exit-on-error", str(folder / _DUMP)])
+    with db.errors(), db.connect() as connection:
+        found = {table.table: table for table in _contents(connection)}
+    for table in made.tables:
+        if found.get(table.table) != table:
+            raise DifferenceError(
+                f"table {table.table} was restored with {found.get(table.table)}, not {table}"
+            )
+    db.migrate()
+    return made
+
+
+# ---- inside --------------------------------------------------------------------------------------
+
+
+def _refuse_newer(made: Backup) -> None:
+    from don.storage.database import newest_revision
+
+    if made.revision > newest_revision():
+        raise ConfigError(
+            f"the backup was made by Don {made.version} with schema {made.revision}, this one "
+            f"knows {newest_revision()}: install the newer Don"
+        )
+
+
+def _contents(connection: Connection, *, hashed: bool = True) -> list[TableContent]:
+    found = []
+    for schema, name in connection.execute(_TABLES).fetchall():
+        table = sql.Identifier(schema, name)
+        query = sql.SQL("SELECT count(*), sum(hashtextextended(t::text, 0)) FROM {} AS t")
+        if not hashed:
+            query = sql.SQL("SELECT count(*), 0 FROM (SELECT FROM {} LIMIT 1) AS t")
+        row = connection.execute(query.format(table)).fetchone()
+        rows, digest = row or (0, None)
+        found.append(TableContent(table=f"{schema}.{name}", rows=rows, hash=str(digest or 0)))
+    return found
+
+
+def _run(db: Database, program: str, options: list[str], *, connect: bool = True) -> None:
+    """Run a program on the database; a password goes by the environment, never by arguments."""
+    environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+    command = [str(program_folder() / program)]
+    if connect:
+        parts = conninfo_to_dict(db.url.reveal())
+        password = parts.pop("password", None)
+        if password:
+            environment["PGPASSWORD"] = str(password)
+        command += [f"--dbname={make_conninfo('', **parts)}"]
+    done = subprocess.run(
+        [*command, *options],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        said = " ".join(done.stderr.split())[:600]
+        raise DatabaseError(f"{program} on {db.target} failed: {said}")
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    found = {}
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+# Partitions are counted with their table, what extensions own not at all.
+_TABLES = """
+SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname <> 'alembic_version'
+    AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_t%'
+    AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1, 2
+"""
