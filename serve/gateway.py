@@ -19,10 +19,13 @@ from don.errors import DependencyError
 from don.model.messages import Command, CommandKind
 from don.security.secrets import Secret
 from don.storage.database import Database
+from don.storage.lake.lake import Lake
 from don.storage.market.coverage import CoverageLedger
+from don.storage.market.reads import MarketStore
 from don.storage.queries import Queries
+from serve import marketdata
 from serve.coverage import told
-from serve.ports import CoverageAsked, CoverageTold, Page, Row
+from serve.ports import CoverageAsked, CoverageTold, DataAsked, DataTold, Page, Row
 
 T = TypeVar("T")
 
@@ -48,12 +51,13 @@ async def _answer(role: str, call: Callable[[Any], Awaitable[T]], timeout_s: flo
 class ActorReader:
     """Board and database. Close it when done."""
 
-    def __init__(self, database_url: Secret) -> None:
+    def __init__(self, database_url: Secret, lake: str | None = None) -> None:
         self._db = Database(
             database_url, name="don-api", pool_size=THREADS, statement_timeout_s=ANSWER_S
         )
         self._queries = Queries(self._db)
         self._ledger = CoverageLedger(self._db)
+        self._store = MarketStore(self._db, None if lake is None else Lake(lake))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reads")
 
     async def views(self) -> Mapping[str, Stamped]:
@@ -99,6 +103,10 @@ class ActorReader:
     async def coverage(self, asked: CoverageAsked) -> CoverageTold:
         """What is known of every minute of what was collected."""
         return await self._run(lambda: told(self._ledger, asked))
+
+    async def data(self, asked: DataAsked) -> DataTold:
+        """A page of stored market data."""
+        return await self._run(lambda: marketdata.told(self._store, asked))
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

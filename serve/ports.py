@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import pyarrow as pa
+
 from actors.board import Change, Stamped
 from don.market.coverage import Range
 from don.market.coverage_grid import Grid
@@ -49,6 +51,30 @@ class CoverageTold:
     gaps: Sequence[Range]  # newest first
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataAsked:
+    """Which rows of stored market data."""
+
+    channel: str
+    symbols: Sequence[str] | None
+    exchange: str | None
+    start: int | None  # ns
+    end: int | None
+    interval_ns: int | None  # of bars
+    columns: Sequence[str] | None
+    last: int | None  # the newest so many of each series, instead of pages
+    limit: int  # rows of a page
+    next: str | None  # what the page before said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataTold:
+    """A page of stored market data."""
+
+    table: pa.Table
+    next: str | None  # None: there is no more
+
+
 class Reader(Protocol):
     """Reads; every method may raise `DependencyError` when what it needs is away."""
 
@@ -88,6 +114,10 @@ class Reader(Protocol):
 
     async def coverage(self, asked: CoverageAsked) -> CoverageTold:
         """What is known of every minute of what was collected."""
+        ...
+
+    async def data(self, asked: DataAsked) -> DataTold:
+        """A page of stored market data."""
         ...
 
 

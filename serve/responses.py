@@ -1,7 +1,7 @@
 """Requests and responses of the API that are not views of the board. Pure."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -279,3 +279,10 @@ class StreamAway(View):
     type: Literal["away"] = "away"
     ts: Time
     detail: str
+
+
+class DataPage(View):
+    """Rows of stored market data; columns as in `docs/data.md`, `null` is unknown."""
+
+    rows: tuple[dict[str, Any], ...]
+    next: str | None  # ask with it for the next page; null after the last

@@ -17,4 +17,5 @@ class ServeConfig(Section):
     max_streams: int = Field(default=64, ge=1)  # live stream clients of one replica
     stream_queue: int = Field(default=64, ge=1)  # messages a client may lag before it is dropped
     command_timeout_s: float = Field(default=10.0, gt=0)
+    lake: str = ""  # root of the lake; empty: `lake` in the state folder
     stale_after_s: float = Field(default=10.0, gt=0)  # a view older than this is called stale

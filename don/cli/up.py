@@ -141,7 +141,7 @@ def _serve(launch: "Launch") -> str:
             home=spec.home,
             session=spec.session,
             database_url=spec.database_url,
-            config=ServeConfig(port=spec.config.web.port),
+            config=ServeConfig(port=spec.config.web.port, lake=spec.config.lake.root),
             policies=spec.config.engine.policies,
         )
     )

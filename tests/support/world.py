@@ -31,7 +31,7 @@ from don.model.messages import CommandKind
 from don.model.order import Side
 from don.model.portfolio import Position, apply_fill, money
 from serve.coverage import told
-from serve.ports import CoverageAsked, CoverageTold, Page, Row
+from serve.ports import CoverageAsked, CoverageTold, DataAsked, DataTold, Page, Row
 
 
 class World:
@@ -361,6 +361,9 @@ class World:
             if (start is None or bar["ts_open"] >= start) and (end is None or bar["ts_open"] < end)
         ]
         return found[-limit:]
+
+    async def data(self, asked: DataAsked) -> DataTold:
+        raise DependencyError("this world stores no market data")
 
     async def coverage(self, asked: CoverageAsked) -> CoverageTold:
         self._need()
