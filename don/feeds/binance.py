@@ -32,7 +32,9 @@ class _Envelope(msgspec.Struct):
     data: msgspec.Raw
 
 
-class _Trade(msgspec.Struct):
+class Trade(msgspec.Struct):
+    """An aggregate trade, as streams and REST give it."""
+
     a: int
     p: float
     q: float
@@ -47,6 +49,7 @@ class _Quote(msgspec.Struct):
     A: float
     T: int = 0
     E: int = 0
+    u: int = 0
 
 
 class _Depth(msgspec.Struct):
@@ -100,6 +103,11 @@ class _Snapshot(msgspec.Struct):
     asks: list[Level]
 
 
+class _OpenInterest(msgspec.Struct):
+    openInterest: float
+    time: int = 0
+
+
 _KlineRow = tuple[int, float, float, float, float, float, int, Any, int, Any, Any, Any]
 
 Route = tuple[Callable[[Any], Any], Callable[[Stream, Any, int], None], Stream]
@@ -120,7 +128,7 @@ class BinanceParser:
         self._routes: dict[str, Route] = {}
         self._by_kind: dict[tuple[str, str], Route] = {}
         self._handlers: dict[str, tuple[type, Callable[[Stream, Any, int], None]]] = {
-            "trades": (_Trade, self._trade),
+            "trades": (Trade, self._trade),
             "quotes": (_Quote, self._quote),
             "books": (_Depth, self._depth),
             "bars": (_KlineEvent, self._kline),
@@ -161,13 +169,13 @@ class BinanceParser:
         self._routes[name] = route
         return route
 
-    def _trade(self, stream: Stream, m: _Trade, ts_recv: int) -> None:
+    def _trade(self, stream: Stream, m: Trade, ts_recv: int) -> None:
         self._sink.trade(stream, m.T * NS_PER_MS, ts_recv, m.a, m.p, m.q, not m.m)
 
     def _quote(self, stream: Stream, m: _Quote, ts_recv: int) -> None:
         # Spot quotes carry no time of the exchange: the time of arrival is the best there is.
         ts_event = (m.T or m.E) * NS_PER_MS or ts_recv
-        self._sink.quote(stream, ts_event, ts_recv, m.b, m.B, m.a, m.A)
+        self._sink.quote(stream, ts_event, ts_recv, m.b, m.B, m.a, m.A, m.u)
 
     def _depth(self, stream: Stream, m: _Depth, ts_recv: int) -> None:
         ts_event = (m.T or m.E) * NS_PER_MS
@@ -230,6 +238,32 @@ def parse_snapshot(answer: Any) -> tuple[int, list[Level], list[Level]]:
     except msgspec.ValidationError as error:
         raise DataError(f"depth answer is not understood: {error}") from error
     return snapshot.lastUpdateId, snapshot.bids, snapshot.asks
+
+
+def parse_trades(answer: Any) -> list[Trade]:
+    """Trades of an `aggTrades` answer, ascending by id.
+
+    Raises:
+        DataError: if it is not what the exchange documents.
+    """
+    try:
+        parsed = msgspec.convert(answer, list[Trade], strict=False)
+    except msgspec.ValidationError as error:
+        raise DataError(f"aggTrades answer is not understood: {error}") from error
+    return sorted(parsed, key=lambda trade: trade.a)
+
+
+def parse_open_interest(answer: Any) -> tuple[float, int]:
+    """(open contracts, ms) of an `openInterest` answer.
+
+    Raises:
+        DataError: if it is not what the exchange documents.
+    """
+    try:
+        parsed = msgspec.convert(answer, _OpenInterest, strict=False)
+    except msgspec.ValidationError as error:
+        raise DataError(f"openInterest answer is not understood: {error}") from error
+    return parsed.openInterest, parsed.time
 
 
 def klines_params(

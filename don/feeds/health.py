@@ -59,6 +59,10 @@ class FeedHealth:
     bars_repaired: int  # bars from REST because the stream had not brought them
     bars_missing: int  # bars that the exchange itself does not have
     request_failures: int
+    trades_repaired: int  # trades from REST because the stream had missed them
+    rotations: int  # connections replaced as planned
+    breaker: str  # closed | open | probing: whether the exchange is asked at all
+    breaker_pause_s: float  # until it is asked again
     streams: tuple[StreamHealth, ...]
 
 
@@ -67,12 +71,14 @@ class Stream:
 
     __slots__ = (
         "channel",
+        "copies",
         "detail",
         "events",
         "gaps",
         "key",
         "last_event",
         "last_recv",
+        "number",
         "seen",
         "silent_ns",
         "state",
@@ -91,6 +97,8 @@ class Stream:
         self.gaps = 0
         self.seen = 0  # `events` when silence was last looked for
         self.silent_ns = 0
+        self.copies = 1  # connections that carry it, or did a moment ago
+        self.number = 0  # of its last event, where the exchange numbers them
 
     def health(self) -> StreamHealth:
         """A snapshot of the record."""

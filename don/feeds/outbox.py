@@ -7,17 +7,24 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from don.market.book import Book
+from don.market.book import Top
 from don.model.schema import DEPTH, SCHEMAS, MarketBatch
 
 Row = tuple[Any, ...]
 
 _PAD = [float("nan")] * DEPTH
+
+
+class TopOfBook(Protocol):
+    """A book that is read when a batch leaves."""
+
+    def top(self, depth: int) -> Top:
+        """The best `depth` levels of both sides."""
 
 
 class Outbox:
@@ -46,7 +53,7 @@ class Outbox:
         self._hold_rows = max(hold_rows, max_rows)
         self._monotonic_ns = monotonic_ns
         self._rows: dict[str, list[Row]] = {channel: [] for channel in SCHEMAS}
-        self._books: dict[str, tuple[int, int, Book]] = {}
+        self._books: dict[str, tuple[int, int, TopOfBook]] = {}
         self._pending = 0
         self._held = False
         self._due = False  # rows should have left, but the queue was full or held
@@ -78,7 +85,7 @@ class Outbox:
         if self._pending >= self._max_rows:
             self._leave()
 
-    def set_book(self, symbol: str, ts_event: int, ts_recv: int, book: Book) -> None:
+    def set_book(self, symbol: str, ts_event: int, ts_recv: int, book: TopOfBook) -> None:
         """Send the book's top with the next batch; replaces what was to be sent for the symbol."""
         if self._books.pop(symbol, None) is None:
             self._pending += 1
@@ -231,7 +238,7 @@ def to_table(channel: str, rows: Iterable[Row]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _books_table(books: dict[str, tuple[int, int, Book]]) -> pa.Table:
+def _books_table(books: dict[str, tuple[int, int, TopOfBook]]) -> pa.Table:
     schema = SCHEMAS["books"]
     tops = [book.top(DEPTH) for _, _, book in books.values()]
     sides = (

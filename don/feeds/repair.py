@@ -18,7 +18,7 @@ from don.feeds.health import Stream
 from don.feeds.outbox import Outbox, Row, to_table
 from don.feeds.rest import RestClient
 from don.feeds.sink import Sink
-from don.feeds.venues import Venue
+from don.feeds.venues import Fast
 from don.model.schema import SCHEMAS
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ class BarRepair:
     def __init__(
         self,
         *,
-        venue: Venue,
+        fast: Fast,
         config: FeedConfig,
         interval_ns: int,
         rest: RestClient,
@@ -49,7 +49,7 @@ class BarRepair:
         rng: Random,
         note: Callable[[Exception, float], None],
     ) -> None:
-        self._venue = venue
+        self._fast = fast
         self._config = config
         self._interval_ns = interval_ns
         self._rest = rest
@@ -129,7 +129,9 @@ class BarRepair:
 
     async def _repair(self, symbols: list[str]) -> None:
         try:
-            await asyncio.wait_for(self._evidence.wait(), EVIDENCE_S)
+            # Not `wait_for`: before Python 3.12 it may swallow a cancellation.
+            async with asyncio.timeout(EVIDENCE_S):
+                await self._evidence.wait()
         except TimeoutError:
             log.debug("no message yet that tells the exchange's time")
         closed_by = self._sink.exchange_now
@@ -163,7 +165,7 @@ class BarRepair:
             return None
 
     async def _since(self, key: str, first_close: int) -> list[Bar]:
-        limit = self._venue.klines_limit
+        limit = self._fast.klines_limit
         bars: list[Bar] = []
         while True:
             opens = first_close - self._interval_ns
@@ -174,7 +176,7 @@ class BarRepair:
             first_close = page[-1].ts + self._interval_ns
 
     async def _last(self, key: str, count: int) -> list[Bar]:
-        limit = self._venue.klines_limit
+        limit = self._fast.klines_limit
         bars = await self._klines(key, min(count, limit))
         while bars and len(bars) < count:
             ask = min(count - len(bars), limit)
@@ -189,7 +191,7 @@ class BarRepair:
     async def _klines(self, key: str, limit: int, **window: int) -> list[Bar]:
         params = klines_params(key, self._config.interval, limit, **window)
         answer: Any = await self._rest.get_until_answered(
-            self._venue.klines, params, on_failure=self._note
+            self._fast.klines, params, on_failure=self._note
         )
         return parse_klines(answer, self._interval_ns)
 

@@ -2,16 +2,18 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from don.errors import ExchangeRefused, ExchangeUnavailable, RateLimited
 from don.feeds.backoff import Backoff
 
+T = TypeVar("T")
 MAX_RETRY_AFTER_S = 300.0  # a hint beyond this is not believed
 
 
@@ -46,19 +48,58 @@ class RestClient:
             ExchangeUnavailable: if there was no answer, a 5xx, or something that is not JSON.
             ExchangeRefused: on any other status; trying again would not help.
         """
-        url = f"{self._base_url}{path}"
+        status, body = await self._ask("GET", path, params)
+        return _answer(path, status, body)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes]:
+        """Status and body of one request: RateLimited, ExchangeUnavailable as `get`."""
+        url = URL(f"{self._base_url}{path}", encoded=True)
         try:
             async with self._slots:
                 session = self._open()
                 context = self._tls()
-                async with session.get(
-                    url, params=dict(params or {}), ssl=True if context is None else context
+                async with session.request(
+                    method,
+                    url.update_query(dict(params)) if params else url,
+                    headers=headers,
+                    ssl=True if context is None else context,
                 ) as response:
                     body = await response.read()
-                    return _answer(path, response.status, response.headers, body)
+                    status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             text = str(error) or type(error).__name__
-            raise ExchangeUnavailable(f"GET {path} failed: {text}") from error
+            raise ExchangeUnavailable(f"{method} {path} failed: {text}") from error
+        if status in (418, 429):
+            hint = _seconds(response.headers.get("Retry-After"))
+            raise RateLimited(f"{method} {path}: the exchange asked to slow down ({status})", hint)
+        if status >= 500:
+            raise ExchangeUnavailable(f"{method} {path}: the exchange answered {status}")
+        return status, body
+
+    async def text_until_answered(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        on_failure: Callable[[Exception, float], None] | None = None,
+    ) -> str:
+        """The text of an answer; errors and repetition as `get_until_answered`."""
+
+        async def once() -> str:
+            status, body = await self._ask(method, path, params, headers)
+            if status >= 400:
+                raise ExchangeRefused(status, f"{method} {path}: {body[:200]!r}")
+            return body.decode()
+
+        return await self._until_answered(once, f"{method} {path}", on_failure)
 
     async def get_until_answered(
         self,
@@ -72,10 +113,18 @@ class RestClient:
             ExchangeRefused: as `get` does.
             ExchangeUnavailable: only if the client has been closed meanwhile.
         """
+        return await self._until_answered(lambda: self.get(path, params), f"GET {path}", on_failure)
+
+    async def _until_answered(
+        self,
+        ask: Callable[[], Awaitable[T]],
+        what: str,
+        on_failure: Callable[[Exception, float], None] | None,
+    ) -> T:
         backoff = Backoff(*self._backoff, self._rng)
         while True:
             try:
-                return await self.get(path, params)
+                return await ask()
             except RateLimited as error:
                 failure: Exception = error
                 delay = backoff.next(at_least_s=error.retry_after_s)
@@ -84,7 +133,7 @@ class RestClient:
                 delay = backoff.next()
             self.failures += 1
             if self._closed:
-                raise ExchangeUnavailable(f"GET {path}: given up, the feed was closed")
+                raise ExchangeUnavailable(f"{what}: given up, the feed was closed")
             if on_failure is not None:
                 on_failure(failure, delay)
             await asyncio.sleep(delay)
@@ -104,12 +153,7 @@ class RestClient:
         return self._session
 
 
-def _answer(path: str, status: int, headers: Mapping[str, str], body: bytes) -> Any:
-    if status in (418, 429):
-        hint = _seconds(headers.get("Retry-After"))
-        raise RateLimited(f"GET {path}: the exchange asked to slow down ({status})", hint)
-    if status >= 500:
-        raise ExchangeUnavailable(f"GET {path}: the exchange answered {status}")
+def _answer(path: str, status: int, body: bytes) -> Any:
     try:
         decoded = msgspec.json.decode(body)
     except msgspec.DecodeError as error:

@@ -14,7 +14,7 @@ from don.feeds.health import Stream
 from don.feeds.outbox import Outbox
 from don.feeds.rest import RestClient
 from don.feeds.sink import Sink
-from don.feeds.venues import Venue, depth_path
+from don.feeds.venues import Fast
 from don.market.book import BookSync
 
 
@@ -24,7 +24,7 @@ class BookLoader:
     def __init__(
         self,
         *,
-        venue: Venue,
+        fast: Fast,
         config: FeedConfig,
         rest: RestClient,
         books: dict[str, BookSync],
@@ -35,8 +35,8 @@ class BookLoader:
         spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
         note: Callable[[Exception, float], None],
     ) -> None:
-        self._path = depth_path(venue)
-        self._limit = snapshot_limit(config.depth_limit, venue.depth_limits)
+        self._path = f"{fast.prefix}/depth"
+        self._limit = snapshot_limit(config.depth_limit, fast.depth_limits)
         self._backoff = (config.backoff_base_s, config.backoff_cap_s)
         self._rest = rest
         self._books = books
@@ -68,7 +68,7 @@ class BookLoader:
         backoff = Backoff(*self._backoff, self._rng)
         params: dict[str, str | int] = {"symbol": stream.key, "limit": self._limit}
         while True:
-            if await self._try(sync, params):
+            if await self._try(stream, sync, params):
                 break
             await asyncio.sleep(backoff.next())
         self._sink.live(stream)
@@ -76,10 +76,14 @@ class BookLoader:
         if ts_event and ts_event >= stream.last_event:
             self._outbox.set_book(stream.symbol, ts_event, self._clock.now_ns(), sync.book)
 
-    async def _try(self, sync: BookSync, params: dict[str, str | int]) -> bool:
+    async def _try(self, stream: Stream, sync: BookSync, params: dict[str, str | int]) -> bool:
         try:
             answer = await self._rest.get_until_answered(self._path, params, on_failure=self._note)
-            return sync.on_snapshot(*parse_snapshot(answer))
+            number, bids, asks = parse_snapshot(answer)
+            fits = sync.on_snapshot(number, bids, asks)
         except (ExchangeRefused, DataError) as error:
             self._note(error, 0.0)  # perhaps for this symbol only: the others go on
             return False
+        if fits and self._sink.deltas_wanted:
+            self._sink.snapshot(stream, self._clock.now_ns(), number, bids, asks)
+        return fits

@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from don.feeds.bars import BarKeeper, BarVerdict
+from don.feeds.early import DepthDiff, EarlyDiffs
 from don.feeds.health import Stream, StreamState
-from don.feeds.outbox import Outbox
+from don.feeds.outbox import Outbox, TopOfBook
+from don.feeds.states import States
+from don.feeds.trades import Hole, TradeKeeper, TradeVerdict
 from don.market.book import BookSync, Level, SyncState
 
 _INF = math.inf
@@ -24,11 +27,14 @@ class Owner(Protocol):
     def bars_wanted(self, symbol: str) -> None:
         """Bars of the symbol are missing: repair them."""
 
+    def trades_missed(self, stream: Stream, hole: Hole) -> None:
+        """Trade ids of the symbol are missing: repair them, or say so."""
+
     def burst_ended_soon(self) -> None:
         """A bar closed: let the batch leave when what has arrived is parsed."""
 
 
-class Sink:
+class Sink(States):
     """Turns events into rows; one instance for all connections of a feed.
 
     Times are ns; `ts_event` is the exchange's, `ts_recv` the wall clock's at arrival. An exchange
@@ -43,31 +49,17 @@ class Sink:
         books: dict[str, BookSync],
         owner: Owner,
         now_ns: Callable[[], int],
+        late_ns: int = 0,
     ) -> None:
-        self._outbox = outbox
-        self._add = outbox.add
+        super().__init__(outbox, now_ns)
         self._bars = bars
         self._books = books
         self._owner = owner
-        self._now_ns = now_ns
-        self._trade_ids: dict[str, tuple[int, int]] = {}  # symbol -> last id and its time
-        self.exchange_now = 0  # latest exchange time seen since `restart`
-        self._latest = 0  # the same since ever
-        self.malformed = 0
+        self.trades: dict[str, TradeKeeper] = {}  # by symbol
+        self._early: dict[str, EarlyDiffs] = {}  # by symbol, where several connections bring it
+        self.late_ns = late_ns
+        self.deltas_wanted = False  # whether changes of books are sent too
         self.duplicates = 0
-        self.gaps = 0
-
-    @property
-    def latest(self) -> int:
-        """Latest exchange time ever seen."""
-        return max(self._latest, self.exchange_now)
-
-    def restart(self) -> None:
-        """A new connection: the exchange may have gone back in time, so what was seen before
-        proves nothing about what it has closed now.
-        """
-        self._latest = self.latest
-        self.exchange_now = 0
 
     # ---- events ---------------------------------------------------------------------------
 
@@ -86,16 +78,32 @@ class Sink:
             self.refuse(stream, f"trade {trade_id} with price {price} and size {size}")
             return
         symbol = stream.symbol
-        known = self._trade_ids.get(symbol)
-        if (
-            known is not None
-            and trade_id != known[0] + 1
-            and not self._jump(stream, known, trade_id, ts_event)
-        ):
+        known = self.trades.get(symbol)
+        if known is None:
+            self.trades[symbol] = TradeKeeper(trade_id, ts_event)
+        elif trade_id == known.last + 1:
+            known.last, known.last_ts = trade_id, ts_event
+        elif not self._jump(stream, known, trade_id, ts_event):
             return
-        self._trade_ids[symbol] = (trade_id, ts_event)
         self._touch(stream, ts_event, ts_recv)
         self._add("trades", (symbol, ts_event, ts_recv, trade_id, price, size, buy))
+
+    def print(
+        self,
+        stream: Stream,
+        ts_event: int,
+        ts_recv: int,
+        trade_id: int,
+        price: float,
+        size: float,
+        buy: bool,
+    ) -> None:
+        """One trade of an exchange whose ids prove nothing about what is missing."""
+        if not (0.0 < price < _INF and 0.0 < size < _INF):
+            self.refuse(stream, f"trade {trade_id} with price {price} and size {size}")
+            return
+        self._touch(stream, max(ts_event, stream.last_event), ts_recv)
+        self._add("trades", (stream.symbol, ts_event, ts_recv, trade_id, price, size, buy))
 
     def quote(
         self,
@@ -106,9 +114,18 @@ class Sink:
         bid_size: float,
         ask: float,
         ask_size: float,
+        number: int = 0,
     ) -> None:
-        """Best bid and ask. A side that is empty is a state of the market, not an error."""
-        if (bid == 0.0) != (ask == 0.0) and max(bid, ask) < _INF:
+        """Best bid and ask. A side that is empty is a state of the market, not an error.
+
+        `number` rises with each quote where it is not 0; it tells copies of a quote that came by
+        another connection.
+        """
+        if stream.copies > 1 and 0 < number <= stream.number and ts_event <= stream.last_event:
+            self.duplicates += 1
+            return
+        stream.number = number
+        if (bid == 0.0 <= ask or ask == 0.0 <= bid) and max(bid, ask) < _INF:
             if ts_event >= stream.last_event:
                 self._note_time(stream, ts_event, ts_recv)
                 self.stale(stream, f"the {'bid' if bid == 0.0 else 'ask'} side is empty")
@@ -135,6 +152,27 @@ class Sink:
     ) -> None:
         """A change of the book; the symbol is resynchronised if something before it is missing."""
         sync = self._books[stream.symbol]
+        if stream.copies == 1:
+            self._diff(stream, sync, ts_event, ts_recv, first, last, previous, bids, asks)
+            return
+        early = self._early.setdefault(stream.symbol, EarlyDiffs(self.late_ns))
+        diff = DepthDiff(ts_event, ts_recv, first, last, previous, bids, asks)
+        for ready in early.offer(sync, diff):
+            self._diff(stream, sync, *ready)
+
+    def _diff(
+        self,
+        stream: Stream,
+        sync: BookSync,
+        ts_event: int,
+        ts_recv: int,
+        first: int,
+        last: int,
+        previous: int,
+        bids: Sequence[Level],
+        asks: Sequence[Level],
+    ) -> None:
+        known = sync.book.update_id
         lost = sync.on_diff(first, last, previous, bids, asks)
         if ts_event > self.exchange_now:
             self.exchange_now = ts_event
@@ -153,6 +191,48 @@ class Sink:
             if stream.state is not StreamState.LIVE:
                 self.live(stream)
             self._outbox.set_book(stream.symbol, ts_event, ts_recv, sync.book)
+        if self.deltas_wanted and lost is None and last > known:
+            self.deltas(stream, ts_event, ts_recv, first, last, True, bids)
+            self.deltas(stream, ts_event, ts_recv, first, last, False, asks)
+
+    def book(self, stream: Stream, ts_event: int, ts_recv: int, book: TopOfBook) -> None:
+        """The state of a book that somebody else keeps; it is read when the batch leaves."""
+        best = book.top(1)
+        if best.bid_prices and best.ask_prices and best.bid_prices[0] >= best.ask_prices[0]:
+            self._note_time(stream, max(ts_event, stream.last_event), ts_recv)
+            self._outbox.drop_book(stream.symbol)
+            self.stale(stream, f"book crossed: {best.bid_prices[0]} over {best.ask_prices[0]}")
+            return
+        self._touch(stream, max(ts_event, stream.last_event), ts_recv)
+        self._outbox.set_book(stream.symbol, ts_event, ts_recv, book)
+
+    def snapshot(
+        self,
+        stream: Stream,
+        ts_recv: int,
+        number: int,
+        bids: Sequence[Level],
+        asks: Sequence[Level],
+    ) -> None:
+        """A whole book as changed levels: what was known of it before is void."""
+        ts_event = max(self.exchange_now, stream.last_event) or ts_recv
+        self.deltas(stream, ts_event, ts_recv, -1, number, True, bids)
+        self.deltas(stream, ts_event, ts_recv, -1, number, False, asks)
+
+    def deltas(
+        self,
+        stream: Stream,
+        ts_event: int,
+        ts_recv: int,
+        first: int,
+        last: int,
+        buy: bool,
+        levels: Sequence[Level],
+    ) -> None:
+        """Changed levels of one side of a book; `first` -1: the levels of a snapshot."""
+        symbol = stream.symbol
+        for price, size in levels:
+            self._add("book_deltas", (symbol, ts_event, ts_recv, first, last, buy, price, size))
 
     def bar(
         self,
@@ -190,11 +270,12 @@ class Sink:
         rate: float,
         next_ts: int,
     ) -> None:
-        """Mark price and funding rate; NaN rate where the contract has none."""
-        if not 0.0 < mark < _INF:
+        """Mark price and funding rate; NaN where the contract or the message has none."""
+        if not (0.0 < mark < _INF or (mark != mark and math.isfinite(rate))):
             self.refuse(stream, f"mark price {mark}")
             return
-        if ts_event < stream.last_event:
+        late = ts_event < stream.last_event
+        if late or (stream.copies > 1 and ts_event == stream.last_event):
             self.duplicates += 1
             return
         self._touch(stream, ts_event, ts_recv)
@@ -210,74 +291,30 @@ class Sink:
         self._touch(stream, ts_event, ts_recv)
         self._add("liquidations", (stream.symbol, ts_event, ts_recv, price, size, buy))
 
-    # ---- states ---------------------------------------------------------------------------
-
-    def refuse(self, stream: Stream, what: str) -> None:
-        """Count a message or value that cannot be true, and say so in the status rows."""
-        self.malformed += 1
-        stream.gaps += 1
-        self.gaps += 1
-        self._status(stream, "gap", f"refused: {what}")
-
-    def gap(self, stream: Stream, detail: str) -> None:
-        """Something was missed; the stream goes on."""
-        stream.gaps += 1
-        self.gaps += 1
-        self._status(stream, "gap", detail)
-
-    def stale(self, stream: Stream, detail: str) -> None:
-        """The stream's data is no longer current."""
-        if stream.state is StreamState.STALE:
-            stream.detail = detail
+    def open_interest(
+        self, stream: Stream, ts_event: int, ts_recv: int, size: float, notional: float
+    ) -> None:
+        """Open contracts, and their value in quote (NaN: the exchange does not say)."""
+        if not 0.0 <= size < _INF:
+            self.refuse(stream, f"open interest {size}")
             return
-        stream.state = StreamState.STALE
-        stream.detail = detail
-        self._status(stream, "stale", detail)
-
-    def live(self, stream: Stream) -> None:
-        """The stream's data is current again."""
-        if stream.state is StreamState.LIVE:
+        if ts_event <= stream.last_event:
+            self.duplicates += 1
             return
-        stream.state = StreamState.LIVE
-        stream.detail = ""
-        stream.silent_ns = 0
-        self._status(stream, "live", "")
+        self._touch(stream, ts_event, ts_recv)
+        self._add("open_interest", (stream.symbol, ts_event, ts_recv, size, notional))
 
     # ---- inside ---------------------------------------------------------------------------
 
-    def _note_time(self, stream: Stream, ts_event: int, ts_recv: int) -> None:
-        stream.events += 1
-        stream.last_event = ts_event
-        stream.last_recv = ts_recv
-        if ts_event > self.exchange_now:
-            self.exchange_now = ts_event
-
-    def _touch(self, stream: Stream, ts_event: int, ts_recv: int) -> None:
-        self._note_time(stream, ts_event, ts_recv)
-        if stream.state is not StreamState.LIVE:
-            self.live(stream)
-
-    def _jump(self, stream: Stream, known: tuple[int, int], trade_id: int, ts_event: int) -> bool:
+    def _jump(self, stream: Stream, known: TradeKeeper, trade_id: int, ts_event: int) -> bool:
         """Whether a trade whose id does not follow is to be sent."""
-        last, last_ts = known
-        if trade_id > last + 1:
-            missing = trade_id - last - 1
-            self.gap(stream, f"trades {last + 1} to {trade_id - 1} missing ({missing})")
-            return True
-        if ts_event <= last_ts:
+        last = known.last
+        verdict = known.on_jump(trade_id, ts_event)
+        if verdict is TradeVerdict.KNOWN:
             self.duplicates += 1
             return False
-        self.gap(stream, f"trade ids restarted at {trade_id}, were at {last}")
+        if verdict is TradeVerdict.RESTART:
+            self.gap(stream, f"trade ids restarted at {trade_id}, were at {last}")
+        elif verdict is TradeVerdict.HOLE:
+            self._owner.trades_missed(stream, known.holes[-1])
         return True
-
-    def _status(self, stream: Stream, state: str, detail: str, since: int | None = None) -> None:
-        row = (
-            stream.symbol,
-            self.latest,
-            self._now_ns(),
-            stream.channel,
-            state,
-            detail,
-            stream.last_event if since is None else since,
-        )
-        self._add("status", row)

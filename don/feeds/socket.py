@@ -2,19 +2,20 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, Protocol
 
 import structlog
 from cryptofeed.connection import WSAsyncConn
-from cryptofeed.feed import Feed
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from don.clock import NS_PER_S, Clock
-from don.errors import DataError
+from don.errors import DataError, DependencyError, ExchangeRefused
 from don.feeds.backoff import Backoff
+from don.feeds.gate import Gate
 from don.feeds.health import Stream
 from don.feeds.outbox import Outbox
+from don.feeds.venues import Heartbeat
 
 log = structlog.get_logger(__name__)
 
@@ -52,13 +53,16 @@ class FeedSocket:
     def __init__(
         self,
         conn: WSAsyncConn,
-        feed: Feed,
         streams: list[Stream],
         *,
         owner: SocketOwner,
-        on_message: Callable[[bytes, int], None],
+        subscribe: Callable[[], Awaitable[None]],
+        on_message: Callable[[Any, int], Awaitable[None] | None],
+        text: bool,
+        heartbeat: Heartbeat | None,
         outbox: Outbox,
         backoff: Backoff,
+        gate: Gate,
         stable_s: float,
         tls: Callable[[], ssl.SSLContext],
         clock: Clock,
@@ -68,12 +72,17 @@ class FeedSocket:
         self.received = 0
         self.losses = 0  # connections that were up and went down
         self.blocked = False  # waiting for the consumer
+        self.opened_ns = 0  # monotonic time at which the present connection was made
+        self.began_ns = 0  # the same of its first message, 0 before
         self._conn = conn
-        self._feed = feed
         self._owner = owner
+        self._subscribe = subscribe
         self._on_message = on_message
+        self._decode = None if text else False  # None: as the frame says
+        self._heartbeat = heartbeat
         self._outbox = outbox
         self._backoff = backoff
+        self._gate = gate
         self._stable_ns = int(stable_s * NS_PER_S)
         self._tls = tls
         self._clock = clock
@@ -88,7 +97,7 @@ class FeedSocket:
                 reason = await self._session()
             except InvalidStatus as error:
                 reason, hint_s = f"refused with status {error.response.status_code}", _hint(error)
-            except (OSError, WebSocketException) as error:
+            except (OSError, WebSocketException, DependencyError, ExchangeRefused) as error:
                 reason = str(error) or type(error).__name__
             up_ns = self._clock.monotonic_ns() - since_ns
             if self.received > received and up_ns >= self._stable_ns:
@@ -100,6 +109,15 @@ class FeedSocket:
             self._owner.lost(self, reason, delay_s)
             await asyncio.sleep(delay_s)
 
+    async def send(self, text: str) -> None:
+        """Send a message; does nothing if there is no connection: the next one begins anew."""
+        ws = self._conn.conn
+        if ws is not None and self.connected:
+            try:
+                await ws.send(text)
+            except ConnectionClosed:
+                log.debug("not sent, the connection is lost")
+
     def abort(self, reason: str) -> None:
         """Drop the connection now, without a closing handshake; `run` then makes a new one."""
         self._abort_reason = reason
@@ -109,38 +127,67 @@ class FeedSocket:
     async def _session(self) -> str:
         """One connection from handshake to loss; returns why it ended."""
         self._abort_reason = ""
-        self._conn.ws_kwargs["ssl"] = self._tls()
-        async with self._conn.connect():
-            await self._feed.authenticate(self._conn)
-            await self._feed.subscribe(self._conn)
+        await self._gate.enter()
+        told = False
+        try:
+            self._conn.ws_kwargs["ssl"] = self._tls()
+            async with self._conn.connect():
+                self._gate.worked()
+                told = True
+                return await self._talk()
+        except InvalidStatus:
+            told = True
+            self._gate.refused()
+            raise
+        finally:
+            if not told:
+                self._gate.undecided()
+
+    async def _talk(self) -> str:
+        """What a connection is for, until it is lost."""
+        beat: asyncio.Task[None] | None = None
+        try:
+            await self._subscribe()
             self.connected = True
+            self.began_ns, self.opened_ns = 0, self._clock.monotonic_ns()
             self._owner.opened(self)
-            try:
-                await self._read(self._conn.conn)
-            except ConnectionClosed as error:
-                return self._abort_reason or str(error)
-            except _Behind as error:
-                self.abort(str(error))
-                return str(error)
-            finally:
-                if self.connected:
-                    self.losses += 1
-                self.connected = False
-                self.blocked = False
+            if self._heartbeat is not None:
+                beat = asyncio.create_task(self._beat(self._heartbeat))
+            await self._read(self._conn.conn)
+        except ConnectionClosed as error:
+            return self._abort_reason or str(error)
+        except _Behind as error:
+            self.abort(str(error))
+            return str(error)
+        finally:
+            if beat is not None:
+                beat.cancel()
+            if self.connected:
+                self.losses += 1
+            self.connected = False
+            self.blocked = False
+
+    async def _beat(self, heartbeat: Heartbeat) -> None:
+        while True:
+            await asyncio.sleep(heartbeat.every_s)
+            await self.send(heartbeat.send)
 
     async def _read(self, ws: Any) -> NoReturn:
         recv, on_message, now_ns = ws.recv, self._on_message, self._clock.now_ns
-        outbox = self._outbox
+        outbox, decode = self._outbox, self._decode
         first = True
         while True:
-            data = await recv(decode=False)
+            data = await recv(decode=decode)
             self.received += 1
             try:
-                on_message(data, now_ns())
+                handled = on_message(data, now_ns())
+                if handled is not None:
+                    await handled
             except DataError as error:
                 self._owner.refused(error)
             if first:
                 first = False
+                self.began_ns = self._clock.monotonic_ns()
                 self._owner.began(self)
             if outbox.congested:
                 self.blocked = True

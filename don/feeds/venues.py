@@ -1,26 +1,26 @@
-"""The exchanges that a live feed knows, a row each, and how cryptofeed is bent to our endpoints."""
+"""The exchanges that a live feed knows: one table, a row each. Pure.
+
+What is the same everywhere is not said: channels are those of cryptofeed's class, its parser is
+used unless a row names the fast one, books are loaded anew by subscribing again. A row says what
+is particular, and what does not work. `docs/feeds.md` shows the table; a test compares the two.
+"""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Mapping
 
 from cryptofeed.defines import (
     CANDLES,
     FUNDING,
     L2_BOOK,
     LIQUIDATIONS,
+    OPEN_INTEREST,
     TICKER,
     TRADES,
 )
-from cryptofeed.exchanges import BinanceFutures
+from cryptofeed.exchanges import EXCHANGE_MAP
 from cryptofeed.feed import Feed
-from cryptofeed.symbols import Symbols
 
-from don.errors import ConfigError, DataError
-from don.feeds.binance import BinanceParser
-from don.feeds.config import FeedConfig
-from don.feeds.sink import Sink
+from don.errors import ConfigError
 from don.market.book import SequenceRule
 
 CRYPTOFEED_CHANNELS = {
@@ -30,40 +30,191 @@ CRYPTOFEED_CHANNELS = {
     "bars": CANDLES,
     "funding": FUNDING,
     "liquidations": LIQUIDATIONS,
+    "open_interest": OPEN_INTEREST,
 }
+
+DAY_S = 86_400.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Fast:
+    """Speaks Binance's dialect: parsed by `don.feeds.binance`, repaired by REST."""
+
+    rule: SequenceRule
+    prefix: str  # of REST paths
+    klines_limit: int  # bars an answer has at most
+    depth_limits: tuple[int, ...]  # levels a snapshot may be asked for
+    open_interest: bool = False  # by polling
+
+    @property
+    def klines(self) -> str:
+        """Path of bars."""
+        return f"{self.prefix}/klines"
+
+    @property
+    def trades(self) -> str:
+        """Path of aggregate trades by id."""
+        return f"{self.prefix}/aggTrades"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """What a client must send, or the exchange hangs up."""
+
+    send: str
+    every_s: float
+    answer: str  # beginning of what comes back, which the parser is not shown
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Venue:
     """What is particular about one exchange."""
 
-    feed: type[Feed]  # cryptofeed's class: endpoints, symbols, subscriptions
-    parser: Callable[[Sink, int], BinanceParser]
-    rule: SequenceRule
-    klines: str  # path
-    klines_limit: int  # rows an answer has at most
-    depth_limits: tuple[int, ...]  # levels a snapshot may be asked for
+    feed: type[Feed]  # cryptofeed's class: endpoints, symbols, subscriptions, mostly the parser
+    fast: Fast | None = None
+    streams: int = 100  # subscriptions a connection carries
+    life_s: float = DAY_S  # a connection is replaced by then, without a gap
+    starts: tuple[int, float] = (10, 10.0)  # at most so many connection attempts in so many s
+    checksum: bool = False  # books carry one, and ours is compared with it
+    resync: str | None = "unsubscribe"  # how one book is loaded anew, see `don.feeds.resubscribe`
+    closes: str = "next"  # a bar is closed when the next one begins; "flag": when it says so
+    sizes: tuple[str, str] | None = None  # paths to bid and ask size in a raw quote
+    heartbeat: Heartbeat | None = None
+    broken: Mapping[str, str] = dataclasses.field(default_factory=dict)  # channel, "*": all -> why
+    recording: bool = False  # checked by serving a recording of the real exchange
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channels that a feed can give, in the order of our list."""
+        if "*" in self.broken:
+            return ()
+        offered = self.feed.websocket_channels
+        found = [
+            ours
+            for ours, theirs in CRYPTOFEED_CHANNELS.items()
+            if theirs in offered and ours not in self.broken
+        ]
+        if self.fast is not None and not self.fast.open_interest and "open_interest" in found:
+            found.remove("open_interest")
+        return tuple([*found, "book_deltas"] if "books" in found else found)
 
 
-VENUES: dict[str, Venue] = {
-    "BINANCE_FUTURES": Venue(
-        feed=BinanceFutures,
-        parser=BinanceParser,
-        rule=SequenceRule.FUTURES,
-        klines="/fapi/v1/klines",
-        klines_limit=1500,
-        depth_limits=(5, 10, 20, 50, 100, 500, 1000),
-    ),
+_DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
+_SPOT = Fast(rule=SequenceRule.SPOT, prefix="/api/v3", klines_limit=1000, depth_limits=_DEPTHS)
+_PING = Heartbeat(send="ping", every_s=20.0, answer="pong")
+
+_ROWS: dict[str, dict[str, object]] = {
+    "BINANCE": {"fast": _SPOT, "streams": 190, "starts": (60, 60.0), "recording": True},
+    "BINANCE_DELIVERY": {
+        "fast": Fast(
+            rule=SequenceRule.FUTURES,
+            prefix="/dapi/v1",
+            klines_limit=1500,
+            depth_limits=_DEPTHS,
+            open_interest=True,
+        ),
+        "streams": 190,
+        "starts": (60, 60.0),
+        "recording": True,
+    },
+    "BINANCE_FUTURES": {
+        "fast": Fast(
+            rule=SequenceRule.FUTURES,
+            prefix="/fapi/v1",
+            klines_limit=1500,
+            depth_limits=_DEPTHS,
+            open_interest=True,
+        ),
+        "streams": 190,
+        "starts": (60, 60.0),
+        "recording": True,
+    },
+    "BINANCE_TR": {"fast": _SPOT, "streams": 190},
+    "BINANCE_US": {"fast": _SPOT, "streams": 190},
+    "BITFINEX": {
+        "streams": 25,
+        "starts": (15, 60.0),
+        "resync": None,
+        "sizes": ("1.1", "1.3"),
+        "recording": True,
+    },
+    "BITFLYER": {
+        "sizes": ("params.message.best_bid_size", "params.message.best_ask_size"),
+        "recording": True,
+    },
+    "BITGET": {"checksum": True, "heartbeat": _PING, "streams": 50},
+    "BITMEX": {
+        "starts": (20, 3600.0 / 36),
+        "heartbeat": Heartbeat(send="ping", every_s=5.0, answer="pong"),
+        "sizes": ("bidSize", "askSize"),
+        "recording": True,
+    },
+    "BITSTAMP": {"recording": True},
+    "BLOCKCHAIN": {},
+    "BYBIT": {
+        "heartbeat": Heartbeat(
+            send='{"op":"ping"}', every_s=20.0, answer='{"success":true,"ret_msg":"pong'
+        ),
+        "broken": {"*": "a recording of the exchange does not match cryptofeed 2.4.1's parser"},
+    },
+    "COINBASE": {"broken": {"*": "lists instruments with an API key only; recording not matched"}},
+    "BIT.COM": {"broken": {"*": "a recording of the exchange does not match the parser"}},
+    "DERIBIT": {
+        "sizes": ("params.data.best_bid_amount", "params.data.best_ask_amount"),
+        "recording": True,
+    },
+    "DYDX": {"recording": True},
+    "GATEIO": {"resync": "forget", "recording": True},
+    "GATEIO_FUTURES": {"resync": "forget"},
+    "GEMINI": {"recording": True},
+    "HUOBI": {"recording": True},
+    "HUOBI_SWAP": {"broken": {"funding": "cryptofeed polls it in a task that nobody watches"}},
+    "INDEPENDENT_RESERVE": {"broken": {"books": "level 3 only"}},
+    "KRAKEN": {
+        "checksum": True,
+        "streams": 50,
+        "starts": (150, 600.0),
+        "sizes": ("1.b.2", "1.a.2"),
+        "recording": True,
+    },
+    "KRAKEN_FUTURES": {"sizes": ("bid_size", "ask_size"), "recording": True},
+    "KUCOIN": {
+        "resync": "forget",
+        "heartbeat": Heartbeat(
+            send='{"id":"1","type":"ping"}', every_s=15.0, answer='{"id":"1","type":"pong"'
+        ),
+        "broken": {"books": "snapshots need an API key"},
+        "sizes": ("data.bestBidSize", "data.bestAskSize"),
+    },
+    "OKCOIN": {"checksum": True, "heartbeat": _PING, "sizes": ("bidSz", "askSz")},
+    "OKX": {
+        "checksum": True,
+        "heartbeat": _PING,
+        "streams": 200,
+        "starts": (3, 1.0),
+        "sizes": ("bidSz", "askSz"),
+        "broken": {"liquidations": "cryptofeed polls a REST path that the exchange has removed"},
+        "recording": True,
+    },
+    "PHEMEX": {
+        "streams": 20,
+        "heartbeat": Heartbeat(
+            send='{"id":0,"method":"server.ping","params":[]}',
+            every_s=5.0,
+            answer='{"error":null,"id":0,"result":"pong"',
+        ),
+        "recording": True,
+    },
+    "POLONIEX": {
+        "heartbeat": Heartbeat(send='{"event":"ping"}', every_s=20.0, answer='{"event":"pong"'),
+        "recording": True,
+    },
+    "UPBIT": {"recording": True},
 }
 
-# cryptofeed's own defaults queue without bound, which would hide a consumer that is too slow.
-_SOCKET_OPTIONS: dict[str, Any] = {
-    "max_queue": (256, 64),
-    "max_size": 16 * 2**20,
-    "compression": None,
-    "close_timeout": 1.0,
-    "ping_interval": 10,
-    "ping_timeout": None,  # a reader that is held back cannot see pongs; silence is watched instead
+VENUES: dict[str, Venue] = {
+    name: Venue(feed=feed, **_ROWS.get(name, {}))  # type: ignore[arg-type]
+    for name, feed in sorted(EXCHANGE_MAP.items())
 }
 
 
@@ -71,75 +222,12 @@ def venue_of(exchange: str) -> Venue:
     """The row of an exchange.
 
     Raises:
-        ConfigError: if the feed does not know it.
+        ConfigError: if the feed does not know it, or it is known not to work.
     """
     if exchange not in VENUES:
-        known = ", ".join(sorted(VENUES))
+        known = ", ".join(VENUES)
         raise ConfigError(f"feed exchange must be one of {known}, was {exchange!r}")
-    return VENUES[exchange]
-
-
-def rest_url(venue: Venue, config: FeedConfig) -> str:
-    """Where REST is answered."""
-    return config.rest_url or str(venue.feed.rest_endpoints[0].address)
-
-
-def instruments_path(venue: Venue) -> str:
-    """Path of the answer that lists the instruments."""
-    return str(venue.feed.rest_endpoints[0].routes.instruments)
-
-
-def depth_path(venue: Venue) -> str:
-    """Path of a book snapshot, without its query."""
-    return str(venue.feed.rest_endpoints[0].routes.l2book).partition("?")[0]
-
-
-def symbol_table(venue: Venue, listing: Any) -> tuple[dict[str, str], dict[str, Any]]:
-    """Canonical to exchange symbols and cryptofeed's notes on them, from the instruments answer.
-
-    Raises:
-        DataError: if the answer is not what the exchange documents.
-    """
-    try:
-        table, notes = venue.feed._parse_symbol_data(listing)
-    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
-        raise DataError(
-            f"the exchange's list of instruments is not understood: {error!r}"
-        ) from error
-    return table, notes
-
-
-def build_feed(venue: Venue, config: FeedConfig, listing: Any) -> Feed:
-    """A cryptofeed feed on our endpoints that has made no request of its own.
-
-    Its constructor would fetch the instruments with blocking HTTP and without a time-out, and keep
-    them in a table shared by the whole process; so the table is filled from `listing` first.
-
-    Raises:
-        ConfigError: if cryptofeed refuses the subscription, e.g. the bar interval.
-    """
-    table, notes = symbol_table(venue, listing)
-    socket = venue.feed.websocket_endpoints[0]
-    address = config.ws_url or socket.address
-    options = {**_SOCKET_OPTIONS, "open_timeout": config.connect_timeout_s}
-    if urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1"):
-        options["proxy"] = None
-    endpoints = {
-        "websocket_endpoints": [dataclasses.replace(socket, address=address, options=options)],
-        "rest_endpoints": [
-            dataclasses.replace(venue.feed.rest_endpoints[0], address=rest_url(venue, config))
-        ],
-    }
-    local = type(venue.feed.__name__, (venue.feed,), endpoints)
-    Symbols.set(venue.feed.id, table, notes)
-    extra = {"depth_interval": config.depth_interval}
-    try:
-        return local(
-            symbols=list(config.symbols),
-            channels=[CRYPTOFEED_CHANNELS[channel] for channel in config.channels],
-            candle_interval=config.interval,
-            config={"log": {"disabled": True}},
-            **extra,
-        )
-    except ValueError as error:
-        raise ConfigError(f"feed: {error}") from error
+    venue = VENUES[exchange]
+    if not venue.channels:
+        raise ConfigError(f"feed exchange {exchange} does not work: {venue.broken['*']}")
+    return venue

@@ -5,7 +5,8 @@ import asyncio
 from don.clock import NS_PER_S, Clock
 from don.feeds.bars import BarKeeper
 from don.feeds.config import FeedConfig
-from don.feeds.health import StreamState
+from don.feeds.health import Stream, StreamState
+from don.feeds.pool import Pool
 from don.feeds.repair import BarRepair
 from don.feeds.sink import Sink
 from don.feeds.socket import FeedSocket
@@ -20,16 +21,16 @@ class Watch:
     def __init__(
         self,
         config: FeedConfig,
-        sockets: list[FeedSocket],
+        pool: Pool,
         sink: Sink,
         keeper: BarKeeper,
-        repair: BarRepair,
+        repair: BarRepair | None,
         clock: Clock,
     ) -> None:
         self._stale_ns = {c: int(s * NS_PER_S) for c, s in config.stale_after_s.items()}
         self._silence_ns = int(config.silence_s * NS_PER_S)
         self._bar_wait_ns = int(config.bar_wait_s * NS_PER_S)
-        self._sockets = sockets
+        self._pool = pool
         self._sink = sink
         self._keeper = keeper
         self._repair = repair
@@ -44,12 +45,16 @@ class Watch:
             await asyncio.sleep(TICK_S)
             now_ns = self._clock.monotonic_ns()
             passed_ns, last_ns = now_ns - last_ns, now_ns
-            for socket in self._sockets:
-                if not socket.connected or socket.blocked:
-                    self._quiet.pop(socket, None)
-                    continue
-                self._look_at_streams(socket, passed_ns)
-                self._look_at_socket(socket, passed_ns)
+            for lane in self._pool.lanes:
+                read = False
+                for copy in lane.copies:
+                    if copy.socket.connected and not copy.socket.blocked:
+                        read = True
+                        self._look_at_socket(copy.socket, passed_ns)
+                    else:
+                        self._quiet.pop(copy.socket, None)
+                if read:
+                    self._look_at_streams(lane.streams, passed_ns)
             self._look_at_bars(now_ns)
 
     def _look_at_socket(self, socket: FeedSocket, passed_ns: int) -> None:
@@ -59,8 +64,8 @@ class Watch:
         if quiet_ns > self._silence_ns:
             socket.abort(f"silent for {quiet_ns / NS_PER_S:.1f} s")
 
-    def _look_at_streams(self, socket: FeedSocket, passed_ns: int) -> None:
-        for stream in socket.streams:
+    def _look_at_streams(self, streams: list[Stream], passed_ns: int) -> None:
+        for stream in streams:
             limit_ns = self._stale_ns.get(stream.channel)
             if limit_ns is None or stream.state is not StreamState.LIVE:
                 continue
@@ -74,7 +79,7 @@ class Watch:
 
     def _look_at_bars(self, now_ns: int) -> None:
         """Ask REST for a bar whose close has passed on the exchange and that has not come."""
-        if self._repair.busy:
+        if self._repair is None or self._repair.busy:
             return
         late = []
         for symbol in self._keeper.symbols:

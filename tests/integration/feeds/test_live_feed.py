@@ -202,7 +202,7 @@ async def test_feed_waits_for_an_exchange_that_is_not_up_yet(tmp_path):
     [
         ({"interval": "7x"}, "interval must be like 1m"),
         ({"channels": ("trade",)}, "channels must be among"),
-        ({"symbols": ("BTCUSDT",)}, "BASE-QUOTE-PERP"),
+        ({"symbols": ("BTCUSDT",)}, "BTC-USDT-PERP"),
         ({"symbols": (BTC, BTC)}, "symbols must differ"),
         ({"backoff_cap_s": 0.01}, "backoff_cap_s must be at least"),
         ({"stale_after_s": {"quote": 1.0}}, "stale_after_s needs channels"),
@@ -216,13 +216,13 @@ def test_bad_configuration_names_the_field(change, message):
 def test_feed_needs_symbols_and_a_known_exchange():
     with pytest.raises(ConfigError, match="symbols must name at least one"):
         LiveFeed(FeedConfig(), SystemClock(), "x")
-    with pytest.raises(ConfigError, match="exchange must be one of BINANCE_FUTURES"):
+    with pytest.raises(ConfigError, match=r"exchange must be one of .*BINANCE_FUTURES"):
         LiveFeed(FeedConfig(exchange="MTGOX", symbols=(BTC,)), SystemClock(), "x")
 
 
 async def test_interval_that_the_exchange_does_not_offer_is_refused(exchange):
     feed = LiveFeed(feed_config(exchange, interval="7m"), SystemClock(), "TEST:1")
-    with pytest.raises(ConfigError, match=r"[Cc]andle interval"):
+    with pytest.raises(ConfigError, match="interval must be one of"):
         await feed.start()
     await feed.close()
 

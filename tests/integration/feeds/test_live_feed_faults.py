@@ -238,7 +238,7 @@ async def test_hint_of_the_exchange_is_respected(exchange, open_feed):
 
 async def test_refused_handshakes_are_retried_without_a_storm(exchange, open_feed):
     exchange.refuse_streams = 30
-    collected = await open_feed(backoff_base_s=0.01, backoff_cap_s=0.05)
+    collected = await open_feed(backoff_base_s=0.01, backoff_cap_s=0.05, breaker_refusals=100)
     await ready(collected)
     assert exchange.handshakes == 31  # never gave up, although cryptofeed would after 10
     health = collected.feed.health()
@@ -295,7 +295,7 @@ async def test_a_defect_of_the_feed_is_raised_to_the_consumer(exchange, open_fee
     collected = await open_feed()
     await ready(collected)
     task = collected._task
-    monkeypatch.setattr(collected.feed._sink, "_trade_ids", None)
+    monkeypatch.setattr(collected.feed._core.sink, "trades", None)
     await exchange.trade("BTCUSDT")
     await until(task.done)
     assert isinstance(task.exception(), AttributeError)

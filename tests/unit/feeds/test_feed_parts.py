@@ -69,7 +69,7 @@ def test_closed_and_forming_klines():
 
 def test_quotes_without_an_exchange_time_take_that_of_arrival():
     data = {"u": 1, "s": "BTCUSDT", "b": "1", "B": "2", "a": "3", "A": "4"}
-    assert parse("quotes", data) == [("quote", 5, 5, 1.0, 2.0, 3.0, 4.0)]
+    assert parse("quotes", data) == [("quote", 5, 5, 1.0, 2.0, 3.0, 4.0, 1)]
 
 
 def test_streams_may_be_named_otherwise_than_subscribed():
