@@ -164,13 +164,16 @@ CHANNELS: dict[str, Channel] = {
         ),
         # settled funding payments, as a fraction of notional; positive: longs pay
         _channel("funding", "year", ("ts_event",), {"rate": _F8}, (must.finite("rate"),)),
-        # open contracts in base units, their value in quote
+        # open contracts in base units, their value in quote; NaN: only the other one is known
         _channel(
             "open_interest",
             "month",
             ("ts_event",),
             {"size": _F8, "notional": _F8},
-            (must.not_negative("size"), must.not_negative("notional", unknown=True)),
+            (
+                must.not_negative("size", unknown=True),
+                must.not_negative("notional", unknown=True),
+            ),
             notional=_NAN,
         ),
         # forced orders; `buy`: a short was closed

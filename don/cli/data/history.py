@@ -1,5 +1,7 @@
 """`don data backfill`, `import` and `export`. Light: what does the work is imported when asked."""
 
+from pathlib import Path
+
 import typer
 
 from don.cli.data.opened import time_ns
@@ -10,6 +12,8 @@ from don.errors import UsageError
 def register(app: typer.Typer) -> None:
     """Add this part's commands."""
     app.command()(backfill)
+    app.command("import")(import_files)
+    app.command()(export)
 
 
 def backfill(
@@ -36,10 +40,7 @@ def backfill(
     end_ns = now_ns if end is None else min(time_ns(end, "--end"), now_ns)
     if start_ns >= end_ns:
         raise UsageError(f"--start must be before --end and before now, was {start!r}")
-    try:
-        step_ns = interval_ns(interval)
-    except ValueError as error:
-        raise UsageError(f"--interval: {error}") from error
+    step_ns = _interval(interval)
     from don.cli.data.backfill import run_backfill
     from don.exchanges.ccxt_history import HistoryConfig
 
@@ -53,3 +54,101 @@ def backfill(
         config=HistoryConfig(rest_url=rest_url, page=page),
         as_json=as_json,
     )
+
+
+def import_files(
+    files: list[Path] = typer.Argument(help="Parquet, CSV (also .gz) or Feather files."),
+    preset: str = typer.Option(
+        "auto", help="A ready mapping by name; `auto` goes by the name of the file."
+    ),
+    mapping: Path | None = typer.Option(None, help="A mapping as a TOML file."),
+    channel: str = typer.Option("", help="What the file holds, e.g. bars, trades, funding."),
+    exchange: str = typer.Option("", help="Exchange of all rows, e.g. BINANCE_FUTURES."),
+    symbol: str = typer.Option("", help="Symbol of all rows, e.g. BTC-USDT-PERP."),
+    symbol_rule: str = typer.Option(
+        "", help="How symbols are written: as_is (BTC-USDT-PERP), pair or perp (BTCUSDT), coin."
+    ),
+    interval: str = typer.Option("", help="Of bars, e.g. 1h."),
+    label: str = typer.Option("", help="Which end of a bar its time tells: open or close."),
+    time_column: str = typer.Option("", help="Column of the time; default: timestamp."),
+    time_unit: str = typer.Option("", help="Of times that are numbers: s, ms, us, ns."),
+    column: list[str] = typer.Option([], help="OURS=THEIRS, e.g. rate=funding_rate; repeatable."),
+    symbol_map: list[str] = typer.Option([], help="THEIRS=OURS, e.g. XBTUSD=BTC-USD-PERP."),
+    on_overlap: str = typer.Option(
+        "refuse", help="Rows that contradict stored ones: refuse, or keep what is stored."
+    ),
+    unsorted: bool = typer.Option(False, "--unsorted", help="Allow a symbol's time to go back."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Read and check only; no database."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Load files into the database; each one wholly or not at all. Repeating it is harmless."""
+    from don.cli.data.importing import run_import
+
+    given = {
+        "channel": channel,
+        "exchange": exchange,
+        "symbol": symbol,
+        "symbol_rule": symbol_rule,
+        "interval": interval,
+        "label": label,
+        "time_column": time_column,
+        "time_unit": time_unit,
+        "columns": _pairs(column, "--column"),
+        "symbols": _pairs(symbol_map, "--symbol-map"),
+    }
+    run_import(
+        files,
+        preset,
+        mapping,
+        {name: value for name, value in given.items() if value},
+        on_overlap=on_overlap,
+        sorted_=not unsorted,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+def export(
+    channel: str = typer.Argument(help="trades, bars, quotes ..."),
+    out: Path = typer.Option(..., "--out", "-o", help="A .parquet, .csv, .feather file."),
+    symbols: list[str] | None = typer.Argument(None, help="Such as BTC-USDT-PERP. Default: all."),
+    start: str | None = typer.Option(None, help="From this UTC time on."),
+    end: str | None = typer.Option(None, help="Up to this UTC time, exclusive."),
+    exchange: str | None = typer.Option(None, help="Only this exchange."),
+    interval: str | None = typer.Option(None, help="Only stored bars of this length."),
+    columns: str | None = typer.Option(None, help="Only these, with commas between."),
+    lake: str | None = typer.Option(None, "--lake", help="Folder or s3:// URL of the lake."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Write stored data of any age and amount to a file; `import` reads it back."""
+    from don.cli.data.importing import run_export
+
+    run_export(
+        channel,
+        out,
+        symbols or None,
+        start=None if start is None else time_ns(start, "--start"),
+        end=None if end is None else time_ns(end, "--end"),
+        exchange=exchange,
+        interval=None if interval is None else _interval(interval),
+        columns=[name.strip() for name in columns.split(",")] if columns else None,
+        lake=lake,
+        as_json=as_json,
+    )
+
+
+def _interval(text: str) -> int:
+    try:
+        return interval_ns(text)
+    except ValueError as error:
+        raise UsageError(f"--interval: {error}") from error
+
+
+def _pairs(texts: list[str], option: str) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        left, equals, right = text.partition("=")
+        if not (left and equals):
+            raise UsageError(f"{option} must be like A=B, was {text!r}")
+        found[left] = right
+    return found
