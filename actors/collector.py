@@ -13,10 +13,11 @@ from actors.spec import CollectSpec
 from don.clock import SystemClock
 from don.collect import interval_of
 from don.log import configure_actor
-from don.market.coverage import Range
+from don.market.coverage import COUNTED_IDS, Range
 from don.market.coverage_tracker import CoverageTracker
 from don.model.channels import from_batch
 from don.model.schema import MarketBatch
+from don.observe.feed import FeedWatch
 
 CLAIM_EVERY_S = 1.0
 
@@ -42,6 +43,7 @@ class Collector:
         self._interval_ns = interval_of(source)
         self._config = source
         self._feed = LiveFeed(source, clock, f"{name}:{clock.now_ns() // 1_000_000:x}")
+        self._watch = FeedWatch(name)
         self._room = asyncio.Semaphore(spec.config.window)
         self._window = spec.config.window
         self._sent = 0  # batches
@@ -55,7 +57,7 @@ class Collector:
 
     async def ping(self) -> Probe:
         """Who answers, and how each stream is."""
-        return probe_of(self._feed.health(), waiting=len(self._open))
+        return probe_of(self._feed.health(), self._watch, waiting=len(self._open))
 
     async def close(self) -> None:
         """Stop collecting, hand on what is left, and claim what it completes."""
@@ -76,12 +78,14 @@ class Collector:
             self._name,
             interval=self._config.interval,
             interval_ns=self._interval_ns,
+            counted_ids=self._config.exchange in COUNTED_IDS,
             silence_s=self._config.silence_s,
             known=await deliver(known, "ask the writer what is known"),
         )
         await self._feed.start()
         async for batch in self._feed.batches():
             self._tracker.observe(batch)
+            self._watch.observe(batch)
             tables = from_batch(self._name, batch, interval_ns=self._interval_ns)
             if tables:
                 await self._room.acquire()

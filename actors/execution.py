@@ -14,6 +14,7 @@ from don.exchanges.base import KnownState, Report
 from don.log import configure_actor
 from don.model.messages import CancelOrder
 from don.model.order import Order
+from don.observe.parts import execution_samples
 
 
 class Execution:
@@ -29,6 +30,7 @@ class Execution:
         from don.exchanges.wallet import WalletConfig
 
         clock = SystemClock()
+        self._exchange = spec.feed.exchange
         gate = budget_gate(
             spec.feed.exchange,
             key=spec.gateway.api_key.reveal(),
@@ -61,6 +63,7 @@ class Execution:
                     "detail": health.stream_detail,
                 },
             ),
+            metrics=tuple(execution_samples(health, self._exchange)),
         )
 
     async def submit(self, orders: Sequence[Order]) -> None:

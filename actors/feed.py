@@ -11,6 +11,7 @@ from don.clock import SystemClock
 from don.feeds.health import FeedHealth, FeedState
 from don.log import configure_actor, get_logger
 from don.model.schema import MarketBatch
+from don.observe.feed import FeedWatch
 
 HISTORY = "history"  # source of the warm-up bars; a repeat of (source, seq) changes nothing
 
@@ -31,11 +32,12 @@ class ExchangeFeed:
         self._history_bars = spec.config.history_bars
         source = f"{spec.feed.exchange}:{clock.now_ns() // 1_000_000:x}"
         self._feed = LiveFeed(spec.feed, clock, source)
+        self._watch = FeedWatch(spec.feed.exchange)
         self._task = run_or_die(self._run(), "feed")
 
     async def ping(self) -> Probe:
         """Who answers, and how each stream is."""
-        return probe_of(self._feed.health())
+        return probe_of(self._feed.health(), self._watch)
 
     async def close(self) -> None:
         """Stop collecting; what is queued is dropped, because the session is over."""
@@ -49,6 +51,7 @@ class ExchangeFeed:
         await self._hand_on(MarketBatch(source=HISTORY, seq=1, tables={"bars": table}))
         get_logger("don.feed").info("history handed on", bars=table.num_rows)
         async for batch in self._feed.batches():
+            self._watch.observe(batch)
             await self._hand_on(batch)
 
     async def _hand_on(self, batch: MarketBatch) -> None:
@@ -58,7 +61,7 @@ class ExchangeFeed:
         await deliver(call, "market batch to cache")
 
 
-def probe_of(health: FeedHealth, *, waiting: int = 0) -> Probe:
+def probe_of(health: FeedHealth, watch: FeedWatch, *, waiting: int = 0) -> Probe:
     """How a feed is, by stream; `waiting`: batches that the receiver has not acknowledged."""
     detail = _detail(health)
     return Probe(
@@ -76,6 +79,7 @@ def probe_of(health: FeedHealth, *, waiting: int = 0) -> Probe:
             }
             for stream in health.streams
         ),
+        metrics=tuple(watch.samples(health)),
     )
 
 

@@ -12,6 +12,7 @@ import ray
 from ray.actor import ActorHandle
 
 from don.errors import DependencyError
+from don.observe.sample import Sample
 
 NAMESPACE = "don"
 Progress = Callable[[str, str, float], None]  # part, state, seconds that it took
@@ -108,3 +109,4 @@ class Probe:
     state: str = "live"  # live | starting | stale, as the board's health views say it
     detail: str = ""
     streams: tuple[dict[str, Any], ...] = ()  # rows of `serve.schemas.StreamHealth`
+    metrics: tuple[Sample, ...] = ()  # what monitors are told

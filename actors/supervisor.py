@@ -123,4 +123,5 @@ def _view(part: Part) -> dict[str, Any]:
         "detail": part.seen.detail,
         "restarts": part.restarts,
         "streams": list(part.seen.streams),
+        "metrics": list(part.seen.metrics),
     }

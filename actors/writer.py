@@ -16,6 +16,7 @@ from don.errors import DatabaseError
 from don.log import configure_actor, get_logger
 from don.market.coverage import Range
 from don.model.channels import sift
+from don.observe.parts import ingest_samples
 from don.storage.database import Database
 from don.storage.market.coverage import CoverageLedger
 from don.storage.market.ingest import MarketIngest
@@ -55,7 +56,8 @@ class MarketWriter:
         )
         if health.last_error:
             detail += f"; {health.last_error}"
-        return Probe(pid=os.getpid(), state=state, detail=detail)
+        metrics = tuple(ingest_samples(health))
+        return Probe(pid=os.getpid(), state=state, detail=detail, metrics=metrics)
 
     async def known(self, exchange: str) -> dict[tuple[str, str], int]:
         """End of what the ledger knows, by (channel, symbol): where a collector goes on."""

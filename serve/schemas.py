@@ -296,6 +296,7 @@ class PartHealth(View):
     restarts: int = 0
     streams: tuple[StreamHealth, ...] = ()
     age_s: float = 0.0  # since it was put; filled in at the edge
+    metrics: tuple[Any, ...] = Field(default=(), exclude=True)  # samples, for monitors only
 
 
 # ---- events: `board.emit([{"kind": "fill", ...}, ...])` ------------------------------------------

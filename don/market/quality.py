@@ -29,6 +29,7 @@ class Issue:
     symbol: str
     ts_event: int  # exchange time of what was checked, ns
     detail: str
+    channel: str = ""  # filled in by whoever knows it
 
 
 def check_fresh(symbol: str, last_ns: int, now_ns: int, limit_ns: int) -> Issue | None:

@@ -1,0 +1,1 @@
+"""What Don tells monitors: metrics of every part, in Prometheus' text format."""
