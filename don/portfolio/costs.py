@@ -1,7 +1,7 @@
 """What trading and holding perpetuals costs, as the optimizer takes it. Pure.
 
-Fees by tier and by how often an order makes; half the spread; impact by the square root of the share
-of volume traded (Almgren et al. 2005); funding as carry.
+Fees by tier and by how often an order makes; half the spread; impact by the square root of the
+share of volume traded (Almgren et al. 2005); funding as carry.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,6 @@ class FeeTier(Section):
     volume: Decimal = Field(ge=0)  # quote
     maker: Decimal
     taker: Decimal
-
-
-# Binance USD-M futures, regular and VIP 1 to 4, without the discount for paying in BNB, as listed in
-# 2025; tiers are terms of an account and change: configure your own
-BINANCE_USDM = (
-    FeeTier(volume=Decimal(0), maker=Decimal("0.0002"), taker=Decimal("0.0005")),
-    FeeTier(volume=Decimal(15_000_000), maker=Decimal("0.00016"), taker=Decimal("0.0004")),
-    FeeTier(volume=Decimal(50_000_000), maker=Decimal("0.00014"), taker=Decimal("0.00035")),
-    FeeTier(volume=Decimal(100_000_000), maker=Decimal("0.00012"), taker=Decimal("0.00032")),
-    FeeTier(volume=Decimal(600_000_000), maker=Decimal("0.0001"), taker=Decimal("0.0003")),
-)
 
 
 def tier_of(tiers: Sequence[FeeTier], volume: Decimal) -> FeeTier:

@@ -119,8 +119,7 @@ def denoised_cov(S: np.ndarray, count: float) -> np.ndarray:
     edge = (1.0 + np.sqrt(N / count)) ** 2
     noise = N
     while True:
-        level = float(values[:noise].sum()) / N  # of a correlation: all of them sum to N
-        below = int((values <= level * edge).sum())
+        below = int((values <= float(values[:noise].mean()) * edge).sum())
         if below >= noise or below == 0:
             break
         noise = below

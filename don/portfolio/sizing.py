@@ -1,8 +1,8 @@
 """How large a position may be: rules that compose, and rounding that never enlarges risk. Pure.
 
-A rule answers with a fraction of equity to hold (the absolute weight), 0 or more. Rules combine with
-`smallest` and `scaled`; `to_size` makes an exact size of the answer, rounded down. All estimates are
-float64; money enters and leaves as Decimal in `to_size` alone.
+A rule answers with a fraction of equity to hold (the absolute weight), 0 or more. Rules combine
+with `smallest` and `scaled`; `to_size` makes an exact size of the answer, rounded down. Estimates
+are float64; money enters and leaves as Decimal in `to_size` alone.
 
 Sources: Kelly (1956); Thorp, "The Kelly criterion" (2006); for the uncertain edge Baker & McHale,
 "Optimal betting under parameter uncertainty" (2013).

@@ -12,7 +12,7 @@ import pytest
 
 from don.model.messages import OptimizeRequest, PortfolioInputs, TargetStatus
 from don.portfolio.config import PortfolioConfig
-from don.portfolio.estimators import ledoit_wolf_cov, oas_cov, sample_cov
+from don.portfolio.estimators import denoised_cov, ledoit_wolf_cov, oas_cov, sample_cov
 from don.portfolio.optimizer import PortfolioOptimizer, Solution
 from don.portfolio.tail import cdar_of, cvar_of
 
@@ -227,3 +227,16 @@ def test_skfolio_covariance(mine: Any, name: str) -> None:
     from don.portfolio.offline import skfolio_cov
 
     np.testing.assert_allclose(mine(R), skfolio_cov(R, name), rtol=1e-9, atol=1e-15)
+
+
+def test_skfolio_denoised_covariance() -> None:
+    """Its noise level comes from a fitted density, ours from iteration: clear factors both keep."""
+    peer("skfolio")
+    from don.portfolio.offline import skfolio_cov
+
+    rng = np.random.default_rng(1)
+    clear = rng.normal(size=(400, 2)) @ rng.choice([-1.0, 1.0], (2, 40))
+    clear = 0.01 * (clear + rng.normal(size=(400, 40)))
+    np.testing.assert_allclose(
+        denoised_cov(sample_cov(clear), 400), skfolio_cov(clear, "DenoiseCovariance"), atol=1e-9
+    )
