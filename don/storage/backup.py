@@ -81,8 +81,9 @@ def make_backup(db: Database, folder: Path, clock: Clock) -> Backup:
             row = connection.execute("SELECT pg_export_snapshot()").fetchone()
             if row is None:
                 raise DatabaseError("the server gives no snapshot")
-            options = ["--format=directory", f"--jobs={_JOBS}", "--no-owner", "--no-privileges"]
-            options += [f"--exclude-extension={_EXTENSION}", f"--snapshot={row[0]}"]
+            options = ["--format=directory", f"--jobs={_JOBS}", "--compress=gzip:1", "--no-owner"]
+            options += ["--no-privileges", f"--exclude-extension={_EXTENSION}"]
+            options += [f"--snapshot={row[0]}"]
             _run(db, "pg_dump", [*options, f"--file={draft / _DUMP}"])
             tables = _contents(connection)
         _run(db, "pg_restore", ["--list", "--file=/dev/null", str(draft / _DUMP)], connect=False)

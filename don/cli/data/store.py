@@ -120,39 +120,25 @@ def _print_stats(found: "StorageStats") -> None:
             "temporary files": _mb(found.temp_bytes),
         }
     )
-    columns = ("channel", "parts#", "from", "to", "rows#", "heap#", "index#", "bytes/row#",
-               "dead#", "index bloat#", "hit ratio#")  # fmt: skip
+    columns = ("channel", "from", "rows#", "MiB#", "B/row#", "dead#", "loose#", "hits#")
     rows = [
         (
             one.channel,
-            one.partitions,
-            iso(one.start_ns)[:10] if one.start_ns else "-",
-            iso(one.end_ns)[:10] if one.end_ns else "-",
+            iso(one.start_ns)[:10],
             f"{one.rows:,}",
-            _mb(one.heap_bytes),
-            _mb(one.index_bytes),
+            f"{(one.heap_bytes + one.index_bytes) / 2**20:,.1f}",
             f"{one.bytes_per_row:.0f}",
             f"{one.dead_share:.1%}",
             f"{one.index_bloat:.0%}",
             f"{one.hit_ratio:.3f}",
         )
         for one in found.channels
+        if one.rows
     ]
-    out.print(table(columns, rows))
-    if found.statements:
-        costs = [
-            (
-                f"{one.total_ms:,.0f}",
-                f"{one.calls:,}",
-                f"{one.mean_ms:.2f}",
-                f"{one.max_ms:.1f}",
-                f"{one.hit_ratio:.3f}",
-                one.query[:100],
-            )
-            for one in found.statements
-        ]
-        shown = ("total ms#", "calls#", "mean ms#", "max ms#", "hit ratio#", "statement")
-        out.print(table(shown, costs, "costliest statements"))
+    out.print(table(columns, rows) if rows else "no market data yet")
+    for cost in found.statements:
+        head = f"{cost.total_ms:,.0f} ms in {cost.calls:,} calls, {cost.mean_ms:.2f} ms each"
+        out.print(f"{head}  {cost.query[:160]}", markup=False, soft_wrap=True)
 
 
 def _mb(size: int) -> str:
