@@ -27,6 +27,9 @@ from don.config import DonConfig
 from don.feeds.config import FeedConfig
 from don.home import TRADE_LOCK
 from don.log import get_logger
+from don.observe.metrics import serve_metrics
+from don.observe.parts import part_samples
+from don.observe.sample import Sample
 from don.security.secrets import Secret
 
 PAPER = "PAPER"  # what Don's own exchange replays is stored under this name: it is no real market
@@ -62,7 +65,7 @@ class Collection:
         self._database = DatabaseProcess(home, external, other=TRADE_LOCK)
         self._collectors: dict[str, ActorHandle] = {}
         self._writer: ActorHandle | None = None
-        self._views: dict[str, dict[str, Any]] = {}
+        self._views: dict[str, tuple[int, dict[str, Any]]] = {}  # when, what
         self._started = 0
         self.supervisor = Supervisor(self._clock, self._show)
 
@@ -111,6 +114,9 @@ class Collection:
         for name, _ in sources:
             self._collectors[name] = spawn("collector", Collector, spec, name, key=name)
         self._watch(process, budget)
+        if spec.config.metrics_port is not None:
+            server = serve_metrics(self._samples, spec.config.metrics_port)
+            self._undo.callback(server.close)
         self._started = self._clock.monotonic_ns()
         return spec
 
@@ -175,8 +181,12 @@ class Collection:
         return max(0.01, (end - self._clock.monotonic_ns()) / NS_PER_S)
 
     def views(self) -> dict[str, dict[str, Any]]:
-        """How every part is, as the supervisor saw it last."""
-        return {name.removeprefix("health:"): view for name, view in self._views.items()}
+        """How every part is, as the supervisor saw it last, by name; `age_s`: how long ago."""
+        now = self._clock.monotonic_ns()
+        return {
+            name.removeprefix("health:"): {**view, "age_s": (now - at) / NS_PER_S}
+            for name, (at, view) in list(self._views.items())
+        }
 
     def stop(self) -> dict[str, Any]:
         """Stop the sockets, store what is left, sum up; everything is stopped afterwards."""
@@ -193,8 +203,8 @@ class Collection:
         try:
             writer = self._writer
             assert writer is not None
-            streams = {name: self._views.get(f"health:collector:{name}", {}) for name in
-                       self._collectors}  # fmt: skip
+            views = self.views()
+            streams = {name: views.get(f"collector:{name}", {}) for name in self._collectors}
             for name, handle in self._collectors.items():
                 ask(f"stop collecting {name}", handle.close.remote)
             totals = ask("sum up", writer.summary.remote) or {}
@@ -219,5 +229,8 @@ class Collection:
         finally:
             self._undo.close()
 
+    def _samples(self) -> list[Sample]:
+        return list(part_samples(self.views().values()))
+
     def _show(self, key: str, view: dict[str, Any]) -> None:
-        self._views[key] = view
+        self._views[key] = (self._clock.monotonic_ns(), view)

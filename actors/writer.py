@@ -2,13 +2,11 @@
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from actors.delivery import run_or_die
 from actors.runtime import Probe
 from actors.spec import CollectSpec
 from don.clock import SystemClock
@@ -23,6 +21,7 @@ from don.storage.market.ingest import MarketIngest
 from don.storage.market.spool import SpoolFull
 
 T = TypeVar("T")
+FLUSH_S = 60.0
 
 
 class MarketWriter:
@@ -43,8 +42,9 @@ class MarketWriter:
         self._ingest.start()
         self._bad = 0  # rows that broke a rule of their channel
         self._rows: dict[str, int] = {}  # channel -> rows taken
-        self._closing = threading.Event()
-        self._upkeep = run_or_die(self._maintain(), "upkeep")
+        from actors.upkeep import Upkeep  # ccxt comes with it
+
+        self._upkeep = Upkeep(spec, self._db, self._ledger, self._clock)
 
     async def ping(self) -> Probe:
         """Who answers, and how the ingest is."""
@@ -98,10 +98,10 @@ class MarketWriter:
         }
 
     async def close(self) -> None:
-        """Make everything durable."""
-        self._closing.set()
-        self._upkeep.cancel()
-        await asyncio.gather(self._upkeep, return_exceptions=True)
+        """Make everything durable; then repair what is missing of the last minutes."""
+        await asyncio.to_thread(self._ingest.flush, FLUSH_S)
+        await self._upkeep.close()
+        await self._upkeep.last_repair()
         await asyncio.to_thread(self._ingest.close)
 
     async def _patiently(self, work: Callable[[], T]) -> T:
@@ -112,18 +112,3 @@ class MarketWriter:
             except DatabaseError as error:
                 self._log.warning("the ledger waits for the database", error=str(error))
                 await asyncio.sleep(1.0)
-
-    # ---- upkeep ---------------------------------------------------------------------------------
-
-    async def _maintain(self) -> None:
-        while True:
-            for what, work in self._works():
-                try:
-                    await asyncio.to_thread(work)
-                except Exception:
-                    # Upkeep that fails is tried again; collecting does not stop for it.
-                    self._log.exception("upkeep failed", what=what)
-            await asyncio.sleep(self._spec.config.maintain_every_s)
-
-    def _works(self) -> list[tuple[str, Callable[[], object]]]:
-        return []

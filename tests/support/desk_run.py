@@ -24,6 +24,7 @@ ROLES = {
     "execution": "ray::Execution",
     "board": "ray::BoardActor",
 }
+COLLECT_ROLES = {"collector": "ray::Collector", "writer": "ray::MarketWriter"}
 
 
 def don(home: Path, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -40,12 +41,14 @@ def don(home: Path, *arguments: str, timeout: float = 120) -> subprocess.Complet
 class DeskRun:
     """`don up` in the background."""
 
+    COMMAND: tuple[str, ...] = ("up",)
+
     def __init__(self, home: Path, *arguments: str) -> None:
         self.home = home
         self.output = home.parent / f"{home.name}.out"
         self._file = self.output.open("w")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "don.cli.main", "up", "--json", *arguments],
+            [sys.executable, "-m", "don.cli.main", *self.COMMAND, "--json", *arguments],
             env={**os.environ, "DON_HOME": str(home)},
             stdout=self._file,
             stderr=subprocess.PIPE,
@@ -66,7 +69,7 @@ class DeskRun:
 
     def role_pid(self, role: str) -> int:
         """Process id of a living actor, 0 if there is none."""
-        title = ROLES[role]
+        title = (ROLES | COLLECT_ROLES)[role]
         for process in psutil.Process(self.pid).children(recursive=True):
             try:
                 line = process.cmdline()
@@ -104,7 +107,7 @@ class DeskRun:
         end = time.monotonic() + timeout
         while not done():
             if self.process.poll() is not None:
-                raise AssertionError(f"don up ended while waiting for {what}: {self._error()}")
+                raise AssertionError(f"it ended while waiting for {what}: {self._error()}")
             assert time.monotonic() < end, f"waited {timeout} s for {what}"
             time.sleep(0.2)
 

@@ -1,0 +1,133 @@
+"""What keeps collected data in order: partitions, the lake, repair of gaps. Held by the writer."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+
+from actors.budget import budget_gate
+from actors.delivery import run_or_die
+from actors.spec import CollectSpec
+from don.clock import NS_PER_S, Clock
+from don.errors import DonError
+from don.exchanges.ccxt_history import CcxtHistory, HistoryConfig
+from don.exchanges.history import History
+from don.exchanges.wallet import WalletConfig
+from don.log import get_logger
+from don.market.coverage import Range, State
+from don.storage.database import Database
+from don.storage.lake.archive import Archiver
+from don.storage.lake.lake import Lake
+from don.storage.market.coverage import CoverageLedger
+from don.storage.market.maintain import Maintenance
+from don.storage.market.reads import MarketStore
+from don.storage.market.repair import GapRepair, Outcome, repairable
+
+FIRST_S = 2.0  # after the start
+MOST_GAPS = 500  # in one round
+LONGEST_PAUSE_S = 3_600.0  # between two tries to repair a gap
+_Key = tuple[str, str, str, int]
+
+
+class Upkeep:
+    """Runs beside the ingest; what fails is logged and tried again at the next round.
+
+    Args:
+        spec: of the collection.
+        db: the database.
+        ledger: of completeness.
+        clock: wall time.
+    """
+
+    def __init__(
+        self, spec: CollectSpec, db: Database, ledger: CoverageLedger, clock: Clock
+    ) -> None:
+        self._spec = spec
+        self._db = db
+        self._ledger = ledger
+        self._clock = clock
+        self._log = get_logger("don.upkeep")
+        lake = Lake(spec.lake)
+        self._store = MarketStore(db, lake)
+        archiver = Archiver(db, lake, clock, spec.lake_config)
+        self._maintenance = Maintenance(db, clock, archiver=archiver)
+        self._tries: dict[_Key, tuple[int, int]] = {}  # gap -> failed tries, not before (ns)
+        self._tasks = (
+            run_or_die(self._every(spec.config.maintain_every_s, self._maintain), "maintenance"),
+            run_or_die(self._every(spec.config.repair_every_s, self._repair), "gap repair"),
+        )
+
+    async def close(self) -> None:
+        """Repair what can be repaired now, and end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def last_repair(self) -> None:
+        """One more round of repair, now: gaps of the last minutes."""
+        self._tries.clear()
+        await self._guarded(self._repair)
+
+    # ---- inside ---------------------------------------------------------------------------------
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        await asyncio.sleep(FIRST_S)
+        while True:
+            await self._guarded(work)
+            await asyncio.sleep(seconds)
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except DonError as error:  # database or exchange away: collecting goes on without
+            self._log.warning("upkeep failed", what=work.__name__, error=str(error))
+
+    async def _maintain(self) -> None:
+        done = await asyncio.to_thread(self._maintenance.run)
+        if done.made or done.archived:
+            self._log.info(
+                "maintained", partitions_made=len(done.made), archived=len(done.archived)
+            )
+
+    async def _repair(self) -> None:
+        for name, feed in self._spec.sources:
+            gaps = await asyncio.to_thread(self._due, name)
+            if not gaps:
+                continue
+            connection = CcxtHistory(
+                feed.exchange,
+                HistoryConfig(rest_url=feed.rest_url or ""),
+                self._clock,
+                make_gate=lambda limits, exchange=feed.exchange: budget_gate(
+                    exchange, key="", lessee="repair", config=WalletConfig(), clock=self._clock
+                ),
+            )
+            try:
+                work = GapRepair(History(connection), self._db, self._store, exchange=name)
+                outcomes = await work.run(gaps)
+            finally:
+                await connection.close()
+            self._note(outcomes)
+
+    def _due(self, exchange: str) -> list[Range]:
+        now = self._clock.now_ns()
+        found = self._ledger.read(exchange, states=[State.GAP], limit=MOST_GAPS)
+        return [
+            gap for gap in found if repairable(gap) and self._tries.get(_key(gap), (0, 0))[1] <= now
+        ]
+
+    def _note(self, outcomes: list[Outcome]) -> None:
+        counts: dict[str, int] = defaultdict(int)
+        for outcome in outcomes:
+            counts[str(outcome.state)] += 1
+            key = _key(outcome.gap)
+            if outcome.state is not State.GAP:
+                self._tries.pop(key, None)
+                continue
+            tries = self._tries.get(key, (0, 0))[0] + 1
+            pause_s = min(self._spec.config.repair_every_s * 2.0**tries, LONGEST_PAUSE_S)
+            self._tries[key] = (tries, self._clock.now_ns() + int(pause_s * NS_PER_S))
+        self._log.info("gaps repaired", outcomes=dict(counts))
+
+
+def _key(gap: Range) -> _Key:
+    return (gap.exchange, gap.channel, gap.symbol, gap.start)
