@@ -1,6 +1,7 @@
 """`don doctor`: is this machine able to run Don, and if not, what to do about it."""
 
 import importlib
+import json
 import os
 import shutil
 import socket
@@ -67,6 +68,7 @@ def _checks(home: Path) -> Iterator[tuple[str, Callable[[], str]]]:
     yield "configuration", lambda: _configuration(home)
     yield "port", lambda: _port(home)
     yield "database", lambda: _database(home)
+    yield "exchange clock", lambda: _clock(home)
 
 
 def _python() -> str:
@@ -131,3 +133,22 @@ def _database(home: Path) -> str:
         return "external, answers"
     server = EmbeddedPostgres(home)
     return f"embedded, {'runs as process ' + str(server.pid) if server.alive() else 'not running'}"
+
+
+def _clock(home: Path) -> str:
+    """Our clock against that of the exchange which runs on this state folder."""
+    from don.exchanges.clock_probe import probe
+    from don.exchanges.config import GatewayConfig
+    from don.paper.server.config import Ready
+
+    path = home / "exchange" / "exchange.json"
+    if not path.is_file():
+        return "no exchange yet"
+    ready = Ready(**json.loads(path.read_text()))
+    try:
+        offset = probe(f"{ready.rest_url}/fapi/v1/time")
+    except DependencyError:
+        return "the exchange does not run"
+    offset.check(GatewayConfig().max_clock_offset_s)
+    assert offset.reading is not None
+    return offset.reading.text()
