@@ -22,7 +22,7 @@ from serve.hub import Hub
 from serve.middleware import BodyLimit, HostGuard, RateLimit
 from serve.ports import Commander, Policies, Reader
 from serve.problems import RESPONSES, install
-from serve.routes import commands, coverage, data, market, policies, trading
+from serve.routes import commands, coverage, data, market, metrics, policies, trading
 from serve.settings import ServeConfig
 
 STATIC = Path(__file__).parent / "static"
@@ -94,6 +94,7 @@ def build_api(
     app.include_router(market.build(reader, config, clock))
     app.include_router(coverage.build(reader))
     app.include_router(data.build(reader))
+    app.include_router(metrics.build(reader, config, clock))
     app.include_router(policies.build(asked))
     app.include_router(commands.build(commander, gate, config))
 

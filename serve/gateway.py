@@ -17,6 +17,7 @@ from actors.runtime import find
 from don.clock import Clock, SystemClock
 from don.errors import DependencyError
 from don.model.messages import Command, CommandKind
+from don.observe.sample import Sample
 from don.security.secrets import Secret
 from don.storage.database import Database
 from don.storage.lake.lake import Lake
@@ -25,6 +26,7 @@ from don.storage.market.reads import MarketStore
 from don.storage.queries import Queries
 from serve import marketdata
 from serve.coverage import told
+from serve.measures import Measures
 from serve.ports import CoverageAsked, CoverageTold, DataAsked, DataTold, Page, Row
 
 T = TypeVar("T")
@@ -57,6 +59,7 @@ class ActorReader:
         )
         self._queries = Queries(self._db)
         self._ledger = CoverageLedger(self._db)
+        self._measures = Measures(self._db, SystemClock())
         self._store = MarketStore(self._db, None if lake is None else Lake(lake))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reads")
 
@@ -103,6 +106,10 @@ class ActorReader:
     async def coverage(self, asked: CoverageAsked) -> CoverageTold:
         """What is known of every minute of what was collected."""
         return await self._run(lambda: told(self._ledger, asked))
+
+    async def metrics(self) -> Sequence[Sample]:
+        """What the database tells monitors."""
+        return await self._run(self._measures)
 
     async def data(self, asked: DataAsked) -> DataTold:
         """A page of stored market data."""

@@ -13,6 +13,7 @@ from actors.board import Change, Stamped
 from don.market.coverage import Range
 from don.market.coverage_grid import Grid
 from don.model.messages import CommandKind
+from don.observe.sample import Sample
 from serve.responses import ActRequest, ActResponse, PolicyInfo
 
 Row = Mapping[str, Any]
@@ -114,6 +115,10 @@ class Reader(Protocol):
 
     async def coverage(self, asked: CoverageAsked) -> CoverageTold:
         """What is known of every minute of what was collected."""
+        ...
+
+    async def metrics(self) -> Sequence[Sample]:
+        """What the database tells monitors."""
         ...
 
     async def data(self, asked: DataAsked) -> DataTold:

@@ -1,5 +1,6 @@
 """The heat map over HTTP: cells, gaps with their reasons, shares; errors name the parameter."""
 
+import asyncio
 from collections.abc import Iterator
 
 import httpx
@@ -8,6 +9,7 @@ from support.coverage_world import MemoryLedger
 from support.world import World
 
 from don.market.coverage import MINUTE_NS, Range, State
+from don.observe.sample import sample
 from don.security.secrets import Secret
 from serve.api import build_api
 from serve.auth import Gate
@@ -99,3 +101,35 @@ def test_a_database_that_is_away_is_said(client: httpx.Client, world: World) -> 
         assert client.get(PATH).status_code == 503
     finally:
         world.database_away = ""
+
+
+def test_monitors_read_every_part_and_the_database(client: httpx.Client, world: World) -> None:
+    async def put() -> None:
+        gaps = sample("feed_gaps_total", 3, exchange="OKX")
+        view = {"part": "feed", "state": "live", "restarts": 2, "metrics": [gaps]}
+        await world.board.put("health:feed", view)
+        await world.start()
+        await world.board.put("health:feed", view)
+
+    asyncio.run(put())
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    lines = answer.text.splitlines()
+    for line in (
+        'don_feed_gaps_total{exchange="OKX"} 3.0',
+        'don_part_restarts_total{part="feed"} 2.0',
+        'don_part_up{part="feed"} 1.0',
+        'don_part_up{part="board"} 1.0',
+        'don_part_up{part="database"} 1.0',
+        'don_storage_rows{channel="bars"} 7.0',
+        "don_desk_halted 0.0",
+        "# TYPE don_feed_gaps_total counter",
+    ):
+        assert line in lines, line
+    assert "metrics" not in client.get("/v1/status").json()["health"]["feed"]
+    world.away, world.database_away = "the board does not answer", "away"
+    try:
+        text = client.get("/metrics").text
+    finally:
+        world.away = world.database_away = ""
+    assert 'don_part_up{part="board"} 0.0' in text and 'don_part_up{part="database"} 0.0' in text

@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from random import Random
 
 from don.clock import parse_iso
+from don.errors import DependencyError
 from don.market.coverage import MINUTE_NS, Range, State, by_stream, overlay
+from don.observe.sample import Sample, sample
 from don.storage.market.coverage import StreamSpan
+from serve.coverage import told
+from serve.ports import CoverageAsked, CoverageTold, DataAsked, DataTold
 
 END = parse_iso("2025-06-14T12:00:00Z")
 DAY = 1_440
@@ -53,6 +57,28 @@ class MemoryLedger:
             for each in self.known[key]
             if (start is None or each.end > start) and (end is None or each.start < end)
         ]  # fmt: skip
+
+
+class StoredReads:
+    """The part of `Reader` about what was collected: a ledger in memory, no market data."""
+
+    ledger: MemoryLedger
+    database_away: str
+
+    def _need(self) -> None:
+        if self.database_away:
+            raise DependencyError(self.database_away)
+
+    async def coverage(self, asked: CoverageAsked) -> CoverageTold:
+        self._need()
+        return told(self.ledger, asked)
+
+    async def metrics(self) -> Sequence[Sample]:
+        self._need()
+        return [sample("storage_rows", 7, channel="bars")]
+
+    async def data(self, asked: DataAsked) -> DataTold:
+        raise DependencyError("this world stores no market data")
 
 
 def collected(seed: int = 3) -> MemoryLedger:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from support.coverage_world import MemoryLedger, collected
+from support.coverage_world import StoredReads, collected
 from support.world_views import (
     DIGITS,
     FEE,
@@ -30,11 +30,10 @@ from don.errors import DependencyError
 from don.model.messages import CommandKind
 from don.model.order import Side
 from don.model.portfolio import Position, apply_fill, money
-from serve.coverage import told
-from serve.ports import CoverageAsked, CoverageTold, DataAsked, DataTold, Page, Row
+from serve.ports import Page, Row
 
 
-class World:
+class World(StoredReads):
     """Fulfils `Reader` and `Commander`; `run` makes time pass."""
 
     def __init__(self, history: int = 300, length: int = 2_000, seed: int = 7) -> None:
@@ -48,7 +47,7 @@ class World:
         self.commands: list[tuple[str, str, str, str]] = []
         self.halted = False
         self.hang = False
-        self.ledger: MemoryLedger = collected()
+        self.ledger = collected()
         self.cash = Decimal(10_000)
         self.held = {symbol: Position(symbol=symbol) for symbol in self.symbols}
         self.marks = {
@@ -301,10 +300,6 @@ class World:
 
     # ---- Reader ----------------------------------------------------------------------------------
 
-    def _need(self) -> None:
-        if self.database_away:
-            raise DependencyError(self.database_away)
-
     async def views(self) -> Mapping[str, Stamped]:
         if self.away:
             raise DependencyError(self.away)
@@ -361,13 +356,6 @@ class World:
             if (start is None or bar["ts_open"] >= start) and (end is None or bar["ts_open"] < end)
         ]
         return found[-limit:]
-
-    async def data(self, asked: DataAsked) -> DataTold:
-        raise DependencyError("this world stores no market data")
-
-    async def coverage(self, asked: CoverageAsked) -> CoverageTold:
-        self._need()
-        return told(self.ledger, asked)
 
     # ---- Commander -------------------------------------------------------------------------------
 
