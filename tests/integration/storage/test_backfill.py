@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.paper import served, until
+from support.paper import raw, served, until
 
 from don.clock import NS_PER_MS, SystemClock, iso
 from don.errors import DatabaseError, UsageError
@@ -158,6 +158,45 @@ async def test_a_database_that_is_away_for_a_moment_loses_nothing(
     assert ended.state is State.DONE
     assert len(stored(database, "md_bars")) == 300
     await at.close()
+
+
+async def test_trades_are_paged_by_id_and_funding_by_time(
+    tmp_path: Path, database: Database
+) -> None:
+    async with served(tmp_path, hold=False, speed="60bar") as ready, raw(ready) as rest:
+        trades: list[dict] = []
+        paid: list[dict] = []
+        async with asyncio.timeout(60):
+            while len(trades) < 700 or len(paid) < 2:
+                await asyncio.sleep(0.2)
+                _, trades, _ = await rest(
+                    "GET", "/fapi/v1/aggTrades", symbol="BTCUSDT", limit=1_000
+                )
+                _, paid, _ = await rest("GET", "/fapi/v1/fundingRate", symbol="BTCUSDT")
+        await rest("POST", "/paper/v1/pause")
+        # all that it still has, from a trade in the middle on
+        _, trades, _ = await rest("GET", "/fapi/v1/aggTrades", symbol="BTCUSDT", limit=1_000)
+        _, paid, _ = await rest("GET", "/fapi/v1/fundingRate", symbol="BTCUSDT", limit=1_000)
+        start = min(trades[-500]["T"], paid[0]["fundingTime"]) * NS_PER_MS
+        first = trades[-500]["T"]
+        at = connection(ready, page=60)
+        end = (trades[-1]["T"] + 3_600_000) * NS_PER_MS
+        ended = await run(at, database).run(
+            [Series(channel="trades", symbol=BTC)], first * NS_PER_MS, end
+        )
+        ended += await run(at, database).run([Series(channel="funding", symbol=BTC)], start, end)
+        await at.close()
+    assert [p.state for p in ended] == [State.DONE] * 2, ended
+    with database.connection() as opened:
+        ours = opened.execute("SELECT id, price, size, buy FROM md_trades ORDER BY id").fetchall()
+        rates = opened.execute("SELECT ts_event, rate FROM md_funding ORDER BY 1").fetchall()
+    wanted = [t for t in trades if t["T"] >= first]
+    assert ours == [(t["a"], float(t["p"]), float(t["q"]), not t["m"]) for t in wanted]
+    assert rates == [
+        (row["fundingTime"] * NS_PER_MS, float(row["fundingRate"]))
+        for row in paid
+        if row["fundingTime"] * NS_PER_MS >= start
+    ]
 
 
 def test_missing_ranges() -> None:
