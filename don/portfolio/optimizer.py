@@ -2,7 +2,7 @@
 
 The answer is a function of the request alone: every solve is cold and single-threaded, and what is
 kept between requests (sparsity of programs, factors of the last covariance) changes no answer.
-Plain quadratic programs go to PIQP, cones to Clarabel; see `don.portfolio.program`.
+Plain quadratic programs go to PIQP, cones to Clarabel; see `don.portfolio.solvers`.
 """
 
 from dataclasses import dataclass, replace
@@ -17,11 +17,11 @@ from don.portfolio.limits import TOLERANCE, Limits, limits_for, pull_inside, vio
 from don.portfolio.linalg import factorise, one_thread
 from don.portfolio.objectives import Chooser
 from don.portfolio.problem import Problem, RiskModel, Row, reduce
-from don.portfolio.program import Infeasible
 from don.portfolio.quadratic import Optimum
 from don.portfolio.report import Binding, bindings, conflict, nearest
 from don.portfolio.rounding import greedy, toward_zero
 from don.portfolio.rows import rows_for
+from don.portfolio.solvers import Infeasible
 from don.portfolio.views import Posterior, blend
 
 __all__ = ["Binding", "PortfolioOptimizer", "Solution", "factorise", "target_of"]

@@ -1,55 +1,20 @@
-"""Convex programs with named rows, solved bare by PIQP or Clarabel. Pure: numbers in, numbers out.
+"""Convex programs with named rows, built from blocks. Pure: numbers in, numbers out.
 
-Every solve is cold, single-threaded and without a time limit: the answer depends on the program
-alone. What is compiled once and kept is only the sparsity of a program's matrices (`Patterns`).
+What is compiled once and kept is the sparsity of a program's matrices (`Patterns`); it changes no
+answer. Programs without cones go to PIQP, the others to Clarabel (`don.portfolio.solvers`).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 
-import clarabel
 import numpy as np
-import piqp
 from scipy import sparse
 
-from don.errors import SolverError
+from don.portfolio.solvers import Answer, Cone, Sides, Triplets, by_clarabel, by_piqp
 
-PIQP_OPTIONS: dict[str, float] = {"num_threads": 1, "max_iter": 250}
-CLARABEL_OPTIONS: dict[str, object] = {
-    "verbose": False,
-    "max_threads": 1,
-    "direct_solve_method": "qdldl",
-    "max_iter": 200,
-}
 INFINITE = np.inf
-Triplets = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows, columns, values
-
-
-class Infeasible(SolverError):
-    """No point keeps all rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cone:
-    """`h - G x` in a cone: "soc" (one of the size of its rows) or "pow" (rows in threes)."""
-
-    kind: str
-    triplets: Triplets
-    h: np.ndarray
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """An optimum. Prices are what the optimum would fall by per unit that a limit gives way."""
-
-    x: np.ndarray
-    lower_price: np.ndarray  # [row] >= 0
-    upper_price: np.ndarray  # [row] >= 0
-    low_bound_price: np.ndarray  # [variable] >= 0
-    high_bound_price: np.ndarray  # [variable] >= 0
-    objective: float
-    iterations: int
-    solver: str
+# entries of a matrix, and where they are: asked only when a pattern is new
+_Part = tuple[np.ndarray, Callable[[], tuple[np.ndarray, np.ndarray]]]
 
 
 class Patterns:
@@ -67,7 +32,7 @@ class Patterns:
         self,
         key: object,
         shape: tuple[int, int],
-        triplets: Triplets,
+        parts: "list[_Part]",
         chosen: np.ndarray | None = None,
     ) -> "sparse.csc_matrix":
         """The matrix of triplets, good until the next one of the same pattern is asked for.
@@ -75,17 +40,16 @@ class Patterns:
         Args:
             key: what stands for the pattern.
             shape: of all rows and columns.
-            triplets: each (row, column) at most once.
+            parts: the entries, each (row, column) at most once.
             chosen: [row] bool, the rows to take; None: all.
         """
-        rows, columns, values = triplets
         made = self._kept.get(key)
         if made is None:
             while len(self._kept) >= self.KEPT:
                 del self._kept[next(iter(self._kept))]
-            made = self._kept[key] = _pattern(shape, rows, columns, chosen)
+            made = self._kept[key] = _pattern(shape, *_where(parts), chosen)
         order, matrix = made
-        matrix.data = values[order]
+        matrix.data = _values(parts)[order]
         return matrix
 
 
@@ -115,8 +79,8 @@ class Program:
         self._lower: list[np.ndarray] = []
         self._upper: list[np.ndarray] = []
         self._linear: list[tuple[int, np.ndarray]] = []
-        self._square: list[Triplets] = []
-        self._rows: list[Triplets] = []
+        self._square: list[_Part] = []
+        self._rows: list[_Part] = []
         self._low: list[np.ndarray] = []
         self._high: list[np.ndarray] = []
         self._cones: list[Cone] = []
@@ -136,13 +100,12 @@ class Program:
 
     def diagonal(self, at: slice, d: np.ndarray) -> None:
         """Add 1/2 sum d x[at]^2 to the goal; d >= 0."""
-        i = np.arange(at.start, at.stop)
-        self._square.append((i, i, np.asarray(d, dtype=float)))
+        self._square.append((np.asarray(d, dtype=float), lambda: _diagonal(at.start, at)))
 
     def quadratic(self, at: slice, P: np.ndarray) -> None:
         """Add 1/2 x[at]'P x[at] to the goal; P symmetric positive semidefinite."""
         i, j = upper_triangle(P.shape[0])
-        self._square.append((i + at.start, j + at.start, P[i, j]))
+        self._square.append((P[i, j], lambda: (i + at.start, j + at.start)))
 
     def rows(
         self,
@@ -164,13 +127,9 @@ class Program:
         """
         for at, M in parts:
             if isinstance(M, np.ndarray) and M.ndim == 2:
-                width = at.stop - at.start
-                r = np.repeat(np.arange(self.count, self.count + n), width)
-                c = np.tile(np.arange(at.start, at.stop), n)
-                self._rows.append((r, c, M.reshape(-1)))
+                self._rows.append((M.reshape(-1), partial(_dense, self.count, n, at)))
             else:
-                r = np.arange(self.count, self.count + n)
-                self._rows.append((r, r + (at.start - self.count), _column(M, n)))
+                self._rows.append((_column(M, n), partial(_diagonal, self.count, at)))
         self._low.append(_column(low, n))
         self._high.append(_column(high, n))
         self.names.append((name, n))
@@ -199,7 +158,9 @@ class Program:
         other.variable(self.size)
         k = other.variable(1, 0.0)
         low, high, lower, upper = self.limits()
-        G = sparse.coo_matrix(_swap(_joined(self._rows)), shape=(self.count, self.size)).tocsr()
+        G = sparse.coo_matrix(
+            (_values(self._rows), _where(self._rows)), shape=(self.count, self.size)
+        ).tocsr()
         unit = sparse.identity(self.size, format="csr")
         for name, M, side, sign in (
             ("high", G, high, 1.0),
@@ -223,9 +184,9 @@ class Program:
         if n == 0:
             return
         made = M.tocoo()
-        self._rows.append((made.row + self.count, made.col, made.data))
-        used = np.flatnonzero(side)
-        self._rows.append((used + self.count, np.full(len(used), k.start), -side[used]))
+        start, used = self.count, np.flatnonzero(side)
+        self._rows.append((made.data, lambda: (made.row + start, made.col)))
+        self._rows.append((-side[used], lambda: (used + start, np.full(len(used), k.start))))
         self._low.append(np.full(n, low))
         self._high.append(np.zeros(n))
         self.names.append((name, n))
@@ -246,29 +207,18 @@ class Program:
         q = np.zeros(self.size)
         for start, values in self._linear:
             q[start : start + len(values)] += values
-        P = kept.compressed((key, "P"), (self.size, self.size), _joined(self._square))
+        P = kept.compressed((key, "P"), (self.size, self.size), self._square)
         low, high, lower, upper = self.limits()
-        rows, shape = _joined(self._rows), (self.count, self.size)
+        shape = self.count, self.size
         # equal sides are equations: an interior point needs room between two inequalities
         fixed = low == high
         which = fixed.tobytes()
-        A = kept.compressed((key, "A", which), shape, rows, fixed)
-        G = kept.compressed((key, "G", which), shape, rows, ~fixed)
-        sides = _Sides(fixed, low, high, lower, upper)
+        A = kept.compressed((key, "A", which), shape, self._rows, fixed)
+        G = kept.compressed((key, "G", which), shape, self._rows, ~fixed)
+        sides = Sides(fixed, low, high, lower, upper)
         if self._cones:
-            return _by_clarabel(P, q, A, G, sides, self._cones)
-        return _by_piqp(P, q, A, G, sides)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sides:
-    """The right-hand sides of a program."""
-
-    fixed: np.ndarray  # [row] bool: an equation
-    low: np.ndarray  # [row]
-    high: np.ndarray
-    lower: np.ndarray  # [variable]
-    upper: np.ndarray
+            return by_clarabel(P, q, A, G, sides, self._cones)
+        return by_piqp(P, q, A, G, sides)
 
 
 _TRIANGLES: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -291,106 +241,22 @@ def _flat(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _joined(parts: list[Triplets]) -> Triplets:
+def _dense(start: int, n: int, at: slice) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.repeat(np.arange(start, start + n), at.stop - at.start)
+    return rows, np.tile(np.arange(at.start, at.stop), n)
+
+
+def _diagonal(start: int, at: slice) -> tuple[np.ndarray, np.ndarray]:
+    columns = np.arange(at.start, at.stop)
+    return columns + (start - at.start), columns
+
+
+def _values(parts: list[_Part]) -> np.ndarray:
+    return np.concatenate([values for values, _ in parts]) if parts else np.zeros(0)
+
+
+def _where(parts: list[_Part]) -> tuple[np.ndarray, np.ndarray]:
     if not parts:
-        return np.zeros(0, int), np.zeros(0, int), np.zeros(0)
-    r, c, v = zip(*parts, strict=True)
-    return np.concatenate(r), np.concatenate(c), np.concatenate(v)
-
-
-def _swap(triplets: Triplets) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    rows, columns, values = triplets
-    return values, (rows, columns)
-
-
-def _by_piqp(
-    P: "sparse.csc_matrix",
-    q: np.ndarray,
-    A: "sparse.csc_matrix",
-    G: "sparse.csc_matrix",
-    sides: _Sides,
-) -> Answer:
-    solver = piqp.SparseSolver()
-    for name, value in PIQP_OPTIONS.items():
-        setattr(solver.settings, name, value)
-    fixed, open_ = sides.fixed, ~sides.fixed
-    solver.setup(
-        P, q, A, sides.low[fixed], G, sides.low[open_], sides.high[open_], sides.lower, sides.upper
-    )
-    status = solver.solve()
-    result = solver.result
-    if status.name == "PIQP_PRIMAL_INFEASIBLE":
-        raise Infeasible("no portfolio keeps all limits")
-    if status.name != "PIQP_SOLVED":
-        raise SolverError(f"PIQP ended with {status.name.removeprefix('PIQP_').lower()}")
-    low_price, high_price = np.zeros(len(fixed)), np.zeros(len(fixed))
-    y = np.asarray(result.y)
-    low_price[fixed], high_price[fixed] = np.maximum(-y, 0.0), np.maximum(y, 0.0)
-    low_price[open_], high_price[open_] = result.z_l, result.z_u
-    return Answer(
-        x=np.array(result.x),
-        lower_price=low_price,
-        upper_price=high_price,
-        low_bound_price=np.array(result.z_bl),
-        high_bound_price=np.array(result.z_bu),
-        objective=float(result.info.primal_obj),
-        iterations=int(result.info.iter),
-        solver="piqp",
-    )
-
-
-def _by_clarabel(
-    P: "sparse.csc_matrix",
-    q: np.ndarray,
-    A: "sparse.csc_matrix",
-    G: "sparse.csc_matrix",
-    sides: _Sides,
-    cones: list[Cone],
-) -> Answer:
-    n, fixed = len(q), sides.fixed
-    low, high = sides.low[~fixed], sides.high[~fixed]
-    below, above = np.isfinite(low), np.isfinite(high)
-    floor, ceiling = np.isfinite(sides.lower), np.isfinite(sides.upper)
-    unit = sparse.identity(n, format="csr")
-    H = G.tocsr()
-    blocks = [A.tocsr(), -H[below], H[above], -unit[floor], unit[ceiling]]
-    right = [
-        sides.low[fixed], -low[below], high[above], -sides.lower[floor], sides.upper[ceiling]
-    ]  # fmt: skip
-    kinds = [clarabel.ZeroConeT(int(fixed.sum()))] if fixed.any() else []
-    kinds.append(clarabel.NonnegativeConeT(sum(len(side) for side in right[1:])))
-    for cone in cones:
-        rows, cols, values = cone.triplets
-        blocks.append(sparse.coo_matrix((values, (rows, cols)), shape=(len(cone.h), n)).tocsr())
-        right.append(cone.h)
-        if cone.kind == "soc":
-            kinds.append(clarabel.SecondOrderConeT(len(cone.h)))
-        else:
-            kinds += [clarabel.PowerConeT(2.0 / 3.0)] * (len(cone.h) // 3)
-    settings = clarabel.DefaultSettings()
-    for name, value in CLARABEL_OPTIONS.items():
-        setattr(settings, name, value)
-    stacked = sparse.vstack(blocks, format="csc")
-    solution = clarabel.DefaultSolver(P, q, stacked, np.concatenate(right), kinds, settings).solve()
-    status = str(solution.status)
-    if status in ("PrimalInfeasible", "AlmostPrimalInfeasible"):
-        raise Infeasible("no portfolio keeps all limits")
-    if status not in ("Solved", "AlmostSolved"):
-        raise SolverError(f"Clarabel ended with {status}")
-    cuts = np.split(np.array(solution.z), np.cumsum([len(side) for side in right[:5]]))
-    low_price, high_price = np.zeros(len(fixed)), np.zeros(len(fixed))
-    low_price[fixed], high_price[fixed] = np.maximum(-cuts[0], 0), np.maximum(cuts[0], 0)
-    open_ = np.flatnonzero(~fixed)
-    low_price[open_[below]], high_price[open_[above]] = cuts[1], cuts[2]
-    low_bound, high_bound = np.zeros(n), np.zeros(n)
-    low_bound[floor], high_bound[ceiling] = cuts[3], cuts[4]
-    return Answer(
-        x=np.array(solution.x),
-        lower_price=low_price,
-        upper_price=high_price,
-        low_bound_price=low_bound,
-        high_bound_price=high_bound,
-        objective=float(solution.obj_val),
-        iterations=int(solution.iterations),
-        solver="clarabel",
-    )
+        return np.zeros(0, int), np.zeros(0, int)
+    rows, columns = zip(*(where() for _, where in parts), strict=True)
+    return np.concatenate(rows), np.concatenate(columns)

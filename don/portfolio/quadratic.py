@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from don.portfolio.problem import Placed, Problem, Risk, place
-from don.portfolio.program import Answer, Patterns, Program
+from don.portfolio.program import Patterns, Program
+from don.portfolio.solvers import Answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,9 @@ import numpy as np
 
 from don.errors import SolverError
 from don.portfolio.problem import Problem, place
-from don.portfolio.program import Answer, Program
+from don.portfolio.program import Program
 from don.portfolio.quadratic import Optimum
+from don.portfolio.solvers import Answer
 
 SLACK = 1e-9  # of a weight
 SAME = 1e-9  # of a ratio: what counts as no loss

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from don.model.section import Section
 from don.portfolio.estimators import denoised_cov, factor_cov, ledoit_wolf, oas
+from don.portfolio.ewma import roll
 
 
 class RiskModelKind(StrEnum):
@@ -161,6 +162,31 @@ class EwmaCovariance:
         self._fourth = self._decay * self._fourth + float((r * r).sum()) ** 2
         self._squares = self._decay * self._decay * self._squares + 1.0
         self.count += 1
+
+    def update_many(self, ts: np.ndarray, close: np.ndarray) -> None:
+        """`update` with rows of closes [bar, symbol] at rising times, to the same bits."""
+        new = ts > self.ts
+        ts, close = ts[new], close[new]
+        if not len(ts):
+            return
+        known = np.isfinite(close) & (close > 0)
+        filled = np.vstack([self._close, np.where(known, close, np.nan)])
+        rows = np.where(np.isfinite(filled), np.arange(len(filled))[:, None], 0)
+        filled = np.take_along_axis(filled, np.maximum.accumulate(rows, axis=0), axis=0)
+        before = filled[:-1]
+        paired = known & np.isfinite(before)
+        r = np.where(paired, np.divide(close, before, where=paired, out=np.ones_like(before)), 1.0)
+        r = r - 1.0
+        counted = paired.any(axis=1)
+        squares = (r * r).sum(axis=1)
+        total = self._total.copy()
+        roll(total, r, counted, self._decay)
+        self._total, self._close, self.ts = total, filled[-1].copy(), int(ts[-1])
+        for square in squares[counted].tolist():
+            self._weight = self._decay * self._weight + 1.0
+            self._fourth = self._decay * self._fourth + square**2
+            self._squares = self._decay * self._decay * self._squares + 1.0
+        self.count += int(counted.sum())
 
     def Sigma(self) -> np.ndarray:
         """(N, N) covariance of returns per bar; zeros before the first return."""

@@ -1,5 +1,6 @@
 """Each objective against a closed form or the same problem written in cvxpy."""
 
+import warnings
 from typing import Any
 
 import cvxpy as cp
@@ -20,7 +21,9 @@ MU = asked().mu
 def best(goal: Any, w: Any, *limits: Any) -> np.ndarray:
     """The reference: cvxpy with a tight tolerance."""
     problem = cp.Problem(cp.Minimize(goal), list(limits))
-    problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a solution may be inaccurate, at this tolerance
+        problem.solve(solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
     assert problem.status in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE)
     return np.asarray(w.value)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from don.model import codec
 from don.model.messages import OptimizeRequest, TargetStatus
-from don.portfolio import program as module
+from don.portfolio import solvers as module
 from don.portfolio.config import PortfolioConfig
 from don.portfolio.limits import limits_for, pull_inside, violation
 from don.portfolio.optimizer import PortfolioOptimizer, factorise, target_of
