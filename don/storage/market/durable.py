@@ -19,6 +19,12 @@ from don.storage.market.spool import Place, Spool
 
 Tables = Mapping[str, pa.Table]
 
+# A database that is not migrated yet, or not ours yet, may be so later: no reason to refuse data.
+_UNREADY = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InsufficientPrivilege,
+)
 _RECORD_ROWS = 100_000  # a record of the spool has at most so many rows of a channel
 
 
@@ -94,9 +100,9 @@ class DurableStore:
                 loaded = self._market.load_checked(name, tables[name])
                 self.inserted += loaded.inserted
                 self.duplicates += loaded.duplicates
-        except DatabaseError as error:
+        except (DatabaseError, *_UNREADY) as error:
             self.away = True
-            self.last_error = str(error)
+            self.last_error = " ".join(str(error).split())
             self._db.close()
             self.next_probe_ns = self._clock.monotonic_ns() + self._probe_ns
             return False

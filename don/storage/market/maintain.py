@@ -13,7 +13,7 @@ from psycopg import sql
 from pydantic import Field
 
 from don.clock import NS_PER_S, Clock
-from don.errors import DependencyError
+from don.errors import DatabaseError, DependencyError
 from don.model.section import Section
 from don.storage.database import Connection, Database
 from don.storage.lake.archive import Archived, Archiver
@@ -86,7 +86,10 @@ class Maintenance:
                 parts = self._partitions.list(channel)
                 made += self._ahead(channel, parts, now)
                 for part in self._archiver.due(channel, now) if self._archiver else ():
-                    archived.append(self._archiver.archive(part))  # type: ignore[union-attr]
+                    try:
+                        archived.append(self._archiver.archive(part))  # type: ignore[union-attr]
+                    except DatabaseError:  # readers or writers were always in the way
+                        held_up.append(part.table)
                 gone = {(part.channel, part.start) for part in archived}
                 for part in parts:
                     over = part.span.end + self._config.settle_s * NS_PER_S <= now

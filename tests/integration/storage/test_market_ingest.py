@@ -96,7 +96,7 @@ def test_killed_database_loses_and_doubles_nothing(
 ) -> None:
     ingest = open_ingest(killable, tmp_path)
     futures = []
-    for n in range(80):
+    for n in range(40):
         futures.append(ingest.write(trades(n * 100, 100)))
         if n % 40 == 20:
             kill(mortal)  # most likely in the middle of a load
@@ -107,7 +107,7 @@ def test_killed_database_loses_and_doubles_nothing(
         future.result(30)
     until(lambda: ingest.health().state == "ok")
     ingest.close()
-    assert ids(killable) == list(range(8_000))
+    assert ids(killable) == list(range(4_000))
     health = ingest.health()
     assert health.spooled_rows == health.drained_rows > 0
     assert (health.damaged_bytes, health.refused) == (0, 0)
@@ -121,7 +121,7 @@ def test_full_spool_refuses_new_writes_and_keeps_the_old(
             "spool_bytes": 2**16,
             "segment_bytes": 2**13,
             "queue_rows": 2_000,
-            "write_wait_s": 2.0,
+            "write_wait_s": 1.5,
         }
     )
     ingest = open_ingest(killable, tmp_path, config)
@@ -157,6 +157,19 @@ def test_what_an_earlier_run_left_is_drained_first(
     until(lambda: again.health().state == "ok")
     again.close()
     assert ids(killable) == list(range(150))
+
+
+def test_database_that_is_not_ready_gets_its_data_later(
+    empty_database_url: str, tmp_path: Path, until: Until
+) -> None:
+    with Database(empty_database_url) as unready:
+        ingest = open_ingest(unready, tmp_path)
+        ingest.write(trades(0, 100)).result(30)
+        assert ingest.health().state == "spooling" and ingest.health().refused == 0
+        unready.migrate()
+        until(lambda: ingest.health().state == "ok")
+        ingest.close()
+        assert ids(unready) == list(range(100))
 
 
 def test_unstored_writes_say_so_at_the_end(tmp_path: Path) -> None:

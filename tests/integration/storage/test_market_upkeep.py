@@ -97,12 +97,12 @@ def test_backup_restores_exactly_and_overwrites_nothing(
     database: Database, empty_database_url: str, tmp_path: Path
 ) -> None:
     tables = MarketTables(database)
-    data = {name: channel_table(name, 200, days=40) for name in CHANNELS}
+    data = {name: channel_table(name, 60, days=40) for name in CHANNELS}
     for name, table in data.items():
         tables.load(name, table)
     folder = tmp_path / "monday"
     made = make_backup(database, folder, ReplayClock(START_NS))
-    assert made == read_backup(folder) and made.rows >= 200 * len(CHANNELS)
+    assert made == read_backup(folder) and made.rows >= 60 * len(CHANNELS)
     with pytest.raises(UsageError, match="nothing is overwritten"):
         make_backup(database, folder, ReplayClock(START_NS))
     with pytest.raises(UsageError, match="is not empty"):
