@@ -15,7 +15,7 @@ from don.errors import ExchangeUnavailable
 from don.exchanges.clock_offset import Reading
 from don.model.instrument import Instrument
 from don.model.messages import AccountReport, FillReport, FundingReport, OrderReport
-from don.model.order import Order
+from don.model.order import Order, Side
 
 PREFIX = "don-"  # client order ids that begin so are ours
 
@@ -114,6 +114,26 @@ class Gateway(Protocol):
         Raises:
             ExchangeRefused: there is nothing (left) to cancel; `order()` tells its state.
             ExchangeUnavailable: the outcome is not known.
+        """
+        ...
+
+    async def amend(
+        self, symbol: str, client_order_id: str, side: Side, size: Decimal, price: Decimal
+    ) -> OrderReport:
+        """Give an open limit order another size and price; its place in the queue may be lost.
+
+        Safe to repeat.
+
+        Raises:
+            ExchangeRefused: the order stays as it is, or is no longer open; -5027: it is so now.
+            ExchangeUnavailable: the outcome is not known.
+        """
+        ...
+
+    async def arm_dead_man(self, symbol: str, timeout_s: float) -> None:
+        """Have the exchange cancel our open orders in a symbol unless told again in time; 0: stop.
+
+        Conditional orders stay.
         """
         ...
 

@@ -15,6 +15,7 @@ UNKNOWN_ORDER = -2011  # cancel: nothing (left) to cancel
 NO_SUCH_ORDER = -2013  # query: the exchange does not know it
 DUPLICATE_ORDER_ID = -4116  # submit: an earlier send got through
 NO_SUCH_LISTEN_KEY = -1125
+ALREADY_SO = -5027  # amend: nothing to change
 
 STALE_TIMESTAMP = frozenset({-1021, -5028})  # refused unread: our clock, or too long under way
 UNKNOWN_EFFECT = frozenset({-1000, -1001, -1006, -1007})  # "execution status unknown" and its kin

@@ -4,20 +4,28 @@ The exchange sends amounts as JSON strings; they become `Decimal` without passin
 Times on the wire are milliseconds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from don.clock import NS_PER_MS
 from don.exchanges.base import FundingDue, StreamEvent
 from don.model.instrument import Instrument, perpetual_symbol
-from don.model.messages import AccountReport, FillReport, FundingReport, OrderReport
+from don.model.messages import (
+    AccountReport,
+    FillReport,
+    FundingReport,
+    OrderReport,
+    PaymentKind,
+)
 from don.model.order import Fill, Order, OrderStatus, OrderType, Side
 from don.model.portfolio import ZERO, Position
 
 Row = Mapping[str, Any]
 
 EXCHANGE = "BINANCE_FUTURES"
+FUNDING, LIQUIDATION = "FUNDING_FEE", "INSURANCE_CLEAR"  # incomes that are no trade's
 
 _STATUS = {
     "NEW": OrderStatus.OPEN,
@@ -70,6 +78,8 @@ def order_request(order: Order, symbol: str) -> dict[str, str]:
     if order.type is OrderType.LIMIT and order.price is not None:
         request["price"] = plain(order.price)
         request["timeInForce"] = order.time_in_force.value
+    if order.good_till:
+        request["goodTillDate"] = str(order.good_till // NS_PER_MS)
     if order.reduce_only:
         request["reduceOnly"] = "true"
     return request
@@ -104,6 +114,15 @@ def order_report(
         ts_event=ts_event,
         ts_recv=ts_recv,
         ts_sent=ts_sent,
+    )
+
+
+def renamed(report: OrderReport, client_order_id: str) -> OrderReport:
+    """The same report about an order of another name."""
+    return replace(
+        report,
+        client_order_id=client_order_id,
+        key=order_key(client_order_id, report.status, report.filled),
     )
 
 
@@ -145,14 +164,31 @@ def fill_from_rest(
 
 
 def funding_from_rest(row: Row, symbol: str, ts_recv: int) -> FundingReport:
-    """A funding report of an `income` row."""
+    """A funding report of an `income` row; also of what a liquidation cost beside its fills."""
+    liquidation = row.get("incomeType") == LIQUIDATION
     return FundingReport(
         key=f"funding:{row['tranId']}",
         symbol=symbol,
         amount=Decimal(row["income"]),
         ts_event=int(row["time"]) * NS_PER_MS,
         ts_recv=ts_recv,
+        kind=PaymentKind.LIQUIDATION if liquidation else PaymentKind.FUNDING,
     )
+
+
+def payments_from_rest(
+    rows: Iterable[Row], symbols: Symbols, asset: str, ts_recv: int
+) -> list[FundingReport]:
+    """The payments of `income` rows in the margin asset and in contracts that Don knows.
+
+    A row without a symbol is the whole account's: what a liquidation cost.
+    """
+    found = []
+    for row in rows:
+        symbol = symbols.ours(row["symbol"]) if row["symbol"] else ""
+        if row["asset"] == asset and symbol is not None:
+            found.append(funding_from_rest(row, symbol, ts_recv))
+    return found
 
 
 def account_from_rest(row: Row, symbols: Symbols, asset: str, ts_recv: int) -> AccountReport:
@@ -226,7 +262,7 @@ def user_event(event: Row, symbols: Symbols, quote: str, ts_recv: int) -> list[S
     "N":"USDT","n":"0.48","T":1568879465650,"t":12,"m":false,"rp":"1.5", ...}}
     """
     kind = event.get("e")
-    if kind == "ACCOUNT_UPDATE" and event["a"].get("m") == "FUNDING_FEE":
+    if kind == "ACCOUNT_UPDATE" and event["a"].get("m") in (FUNDING, LIQUIDATION):
         return [FundingDue(ts_event=int(event["T"]) * NS_PER_MS, ts_recv=ts_recv)]
     if kind != "ORDER_TRADE_UPDATE":
         return []

@@ -1,8 +1,6 @@
 """The gateway to Binance USD-M futures (and everything that speaks its protocol). Does I/O."""
 
-import difflib
 import random
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -12,18 +10,22 @@ from typing import Any, TypeVar
 import structlog
 
 from don.clock import NS_PER_MS, Clock
-from don.errors import ConfigError, ExchangeRefused, ExchangeUnavailable, RateLimited, UsageError
+from don.errors import ExchangeRefused, ExchangeUnavailable, RateLimited, UsageError
 from don.exchanges import binance_wire as wire
+from don.exchanges import listing
 from don.exchanges.base import StreamEvent, SubmitUnknown
-from don.exchanges.binance_errors import DUPLICATE_ORDER_ID, NO_SUCH_ORDER
+from don.exchanges.binance_algo import actual_order, algo_event, algo_from_rest, algo_request
+from don.exchanges.binance_errors import DUPLICATE_ORDER_ID, NO_SUCH_ORDER, UNKNOWN_ORDER
+from don.exchanges.ccxt_algo import GET_ALGO, NEW_ALGO, AlgoCalls
 from don.exchanges.ccxt_client import CcxtClient, Endpoint
 from don.exchanges.clock_offset import Reading
 from don.exchanges.config import GatewayConfig
+from don.exchanges.order_ids import Names
 from don.exchanges.rates import Priority, RateGate
 from don.exchanges.user_stream import UserStream
 from don.model.instrument import Instrument
 from don.model.messages import AccountReport, FillReport, FundingReport, OrderReport
-from don.model.order import Order, OrderStatus
+from don.model.order import Order, OrderStatus, Side
 from don.model.portfolio import ZERO
 
 _log = structlog.get_logger(__name__)
@@ -33,6 +35,8 @@ EXCHANGE_INFO = Endpoint(name="fapiPublicGetExchangeInfo", weight=1)
 BRACKETS = Endpoint(name="fapiPrivateGetLeverageBracket", weight=1)
 NEW_ORDER = Endpoint(name="fapiPrivatePostOrder", weight=1, orders=1)
 CANCEL_ORDER = Endpoint(name="fapiPrivateDeleteOrder", weight=1)
+AMEND_ORDER = Endpoint(name="fapiPrivatePutOrder", weight=1, orders=1)
+COUNTDOWN = Endpoint(name="fapiPrivatePostCountdownCancelAll", weight=10)
 GET_ORDER = Endpoint(name="fapiPrivateGetOrder", weight=1)
 OPEN_ORDERS = Endpoint(name="fapiPrivateGetOpenOrders", weight=40)
 USER_TRADES = Endpoint(name="fapiPrivateGetUserTrades", weight=5)
@@ -42,7 +46,6 @@ COMMISSION = Endpoint(name="fapiPrivateGetCommissionRate", weight=20)
 LEVERAGE = Endpoint(name="fapiPrivatePostLeverage", weight=1)
 
 PAGE = 1_000
-MAX_IDS = 50_000  # exchange order id -> client order id, the oldest are asked for again
 
 
 class BinanceGateway:
@@ -77,7 +80,9 @@ class BinanceGateway:
         self._stream = UserStream(self._client, config, clock, rng, self._event)
         self._instruments: dict[str, Instrument] = {}
         self._symbols = wire.Symbols([])
-        self._ids: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._names = Names()
+        self._algos = AlgoCalls(self._client)
+        self._liquidated = True  # a liquidation may have cost something that was not told yet
 
     async def instruments(self) -> list[Instrument]:
         """Tradable perpetuals of the margin asset, by symbol. Also compares the clocks.
@@ -91,31 +96,25 @@ class BinanceGateway:
         await self._client.sync_time()
         info = await self._client.call(EXCHANGE_INFO, {})
         brackets = await self._client.call(BRACKETS, {})
-        listed = self._understood(EXCHANGE_INFO, lambda: self._listed(info, brackets))
-        if not self._config.symbols:
-            return listed
-        by_symbol = {item.symbol: item for item in listed}
-        unknown = sorted(set(self._config.symbols) - set(by_symbol))
-        if unknown:
-            near = difflib.get_close_matches(unknown[0], by_symbol, n=3)
-            raise ConfigError(
-                f"symbol {unknown[0]!r} is not listed at the exchange; "
-                f"near: {', '.join(near or sorted(by_symbol)[:10])}"
-            )
-        return [await self._with_fees(by_symbol[name]) for name in sorted(self._config.symbols)]
+        listed = self._understood(EXCHANGE_INFO, lambda: listing.read(info, brackets, self._config))
+        self._client.limiter.set_limits(info["rateLimits"])
+        self._instruments = {item.symbol: item for item in listed}
+        self._symbols = wire.Symbols(listed)
+        chosen = listing.choose(listed, self._config.symbols)
+        return [await self._with_fees(item) for item in chosen] if self._config.symbols else chosen
 
     async def submit(self, order: Order) -> OrderReport:
         """Send a new order once; see `Gateway.submit`."""
-        symbol = await self._theirs(order.symbol)
-        priority = Priority.REDUCE if order.reduce_only else Priority.OPEN
+        symbol, conditional = await self._theirs(order.symbol), order.type.conditional
+        reduces = order.reduce_only or order.close_position
+        priority = Priority.REDUCE if reduces else Priority.OPEN
         ts_sent, sent_ns = self._clock.now_ns(), self._clock.monotonic_ns()
+        endpoint = NEW_ALGO if conditional else NEW_ORDER
+        read = self._algo if conditional else self._order
+        write = algo_request if conditional else wire.order_request
         try:
-            row = await self._client.call_now(
-                NEW_ORDER, wire.order_request(order, symbol), priority
-            )
-            return self._understood(
-                NEW_ORDER, lambda: self._order(row, order.symbol, ts_sent=ts_sent)
-            )
+            row = await self._client.call_now(endpoint, write(order, symbol), priority)
+            return self._understood(endpoint, lambda: read(row, order.symbol, ts_sent=ts_sent))
         except ExchangeRefused as refused:
             if refused.code == DUPLICATE_ORDER_ID:  # an earlier send of this very order got through
                 raise SubmitUnknown(str(refused), ts_sent, sent_ns) from refused
@@ -136,27 +135,87 @@ class BinanceGateway:
 
     async def cancel(self, symbol: str, client_order_id: str) -> OrderReport:
         """Cancel an order; see `Gateway.cancel`."""
+        first, second = self._cancel_order, self._cancel_algo
+        if client_order_id in self._algos:
+            first, second = second, first
+        try:
+            return await first(symbol, client_order_id)
+        except ExchangeRefused as refused:
+            if refused.code != UNKNOWN_ORDER:
+                raise
+        return await second(symbol, client_order_id)
+
+    async def _cancel_order(self, symbol: str, client_order_id: str) -> OrderReport:
         theirs = await self._theirs(symbol)
         params = {"symbol": theirs, "origClientOrderId": client_order_id}
         row = await self._client.call(CANCEL_ORDER, params, Priority.CANCEL)
         return self._understood(CANCEL_ORDER, lambda: self._order(row, symbol))
 
+    async def _cancel_algo(self, symbol: str, client_order_id: str) -> OrderReport:
+        row = await self._algos.cancel(client_order_id)
+        report = await self._became(row, symbol, client_order_id)
+        if report is None:
+            raise ExchangeUnavailable("a cancelled conditional order cannot be found")
+        return report
+
+    async def amend(
+        self, symbol: str, client_order_id: str, side: Side, size: Decimal, price: Decimal
+    ) -> OrderReport:
+        """Give an open limit order another size and price; see `Gateway.amend`."""
+        params = {
+            "symbol": await self._theirs(symbol),
+            "origClientOrderId": client_order_id,
+            "side": side.value.upper(),
+            "quantity": wire.plain(size),
+            "price": wire.plain(price),
+        }
+        row = await self._client.call(AMEND_ORDER, params, Priority.OPEN)
+        return self._understood(AMEND_ORDER, lambda: self._order(row, symbol))
+
+    async def arm_dead_man(self, symbol: str, timeout_s: float) -> None:
+        """Have the exchange cancel our open orders in a symbol after a while; 0: do not.
+
+        Called again before that, it starts anew. Conditional orders stay: they protect.
+        """
+        params = {
+            "symbol": await self._theirs(symbol),
+            "countdownTime": str(round(timeout_s * 1_000)),
+        }
+        await self._client.call(COUNTDOWN, params, Priority.CANCEL)
+
     async def order(self, symbol: str, client_order_id: str) -> OrderReport | None:
         """State of an order; None if the exchange does not know it."""
         row = await self._order_row(symbol, {"origClientOrderId": client_order_id})
+        if row is not None:
+            return self._understood(GET_ORDER, lambda: self._order(row, symbol))
+        return await self._became(await self._algos.find(client_order_id), symbol, client_order_id)
+
+    async def _became(
+        self, row: Mapping[str, Any] | None, symbol: str, client_order_id: str
+    ) -> OrderReport | None:
+        """State of a conditional order, or of the order that it became."""
         if row is None:
             return None
-        return self._understood(GET_ORDER, lambda: self._order(row, symbol))
+        actual = actual_order(row)
+        if not actual:
+            return self._understood(GET_ALGO, lambda: self._algo(row, symbol))
+        self._names.became(symbol, actual, client_order_id)
+        order = await self._order_row(symbol, {"orderId": actual})
+        if order is None:
+            return None
+        return self._understood(GET_ORDER, lambda: self._order(order, symbol))
 
     async def open_orders(self) -> list[OrderReport]:
-        """All resting orders in contracts that Don knows."""
+        """All resting orders in contracts that Don knows, conditional ones too."""
         await self._ready()
         rows = await self._client.call(OPEN_ORDERS, {})
+        algos = await self._algos.open()
         return self._understood(
             OPEN_ORDERS,
             lambda: [
-                self._order(row, symbol)
-                for row in rows
+                read(row, symbol)
+                for read, found in ((self._order, rows), (self._algo, algos))
+                for row in found
                 if (symbol := self._symbols.ours(row["symbol"])) is not None
             ],
         )
@@ -180,10 +239,17 @@ class BinanceGateway:
     async def funding_since(self, ts_ns: int) -> list[FundingReport]:
         """Funding payments at or after an exchange time, in time order."""
         await self._ready()
+        found = await self._incomes(wire.FUNDING, ts_ns)
+        if self._liquidated:
+            found += await self._incomes(wire.LIQUIDATION, ts_ns)
+            self._liquidated = False
+        return sorted(found, key=lambda report: (report.ts_event, report.key))
+
+    async def _incomes(self, kind: str, ts_ns: int) -> list[FundingReport]:
         found: dict[str, FundingReport] = {}
         start_ms = ts_ns // NS_PER_MS
         while True:
-            params: dict[str, Any] = {"incomeType": "FUNDING_FEE", "limit": PAGE}
+            params: dict[str, Any] = {"incomeType": kind, "limit": PAGE}
             if start_ms > 0:
                 params["startTime"] = start_ms
             rows = await self._client.call(INCOME, params)
@@ -191,7 +257,7 @@ class BinanceGateway:
             fresh = [report for report in page if report.key not in found]
             found.update((report.key, report) for report in fresh)
             if len(rows) < PAGE or not fresh:
-                return sorted(found.values(), key=lambda report: (report.ts_event, report.key))
+                return list(found.values())
             start_ms = max(report.ts_event for report in fresh) // NS_PER_MS
 
     async def account(self) -> AccountReport:
@@ -244,29 +310,6 @@ class BinanceGateway:
             ),
         )
 
-    def _listed(self, info: Any, brackets: Any) -> list[Instrument]:
-        self._client.limiter.set_limits(info["rateLimits"])
-        leverage = {
-            row["symbol"]: max(int(step["initialLeverage"]) for step in row["brackets"])
-            for row in brackets
-        }
-        listed = [
-            wire.instrument_from_rest(
-                row,
-                max_leverage=leverage[row["symbol"]],
-                maker_fee=self._config.maker_fee,
-                taker_fee=self._config.taker_fee,
-            )
-            for row in info["symbols"]
-            if row["contractType"] == "PERPETUAL"
-            and row["status"] == "TRADING"
-            and row["quoteAsset"] == self._config.asset
-        ]
-        listed.sort(key=lambda item: item.symbol)
-        self._instruments = {item.symbol: item for item in listed}
-        self._symbols = wire.Symbols(listed)
-        return listed
-
     async def _ready(self) -> None:
         if not self._instruments:
             await self.instruments()
@@ -281,21 +324,31 @@ class BinanceGateway:
             ) from None
 
     def _event(self, event: Mapping[str, Any], ts_recv: int) -> list[StreamEvent]:
+        kind = event.get("e")
+        if kind == "ALGO_UPDATE":
+            reports = algo_event(event, self._symbols, ts_recv)
+            for report in reports:
+                self._note_algo(report)
+            return [*reports]
+        if kind == "ACCOUNT_UPDATE" and event["a"].get("m") == wire.LIQUIDATION:
+            self._liquidated = True
         found = wire.user_event(event, self._symbols, self._config.asset, ts_recv)
-        for item in found:
-            if isinstance(item, OrderReport):
-                self._remember(item)
-        return found
+        return [self._names.own(item) for item in found]
+
+    def _algo(self, row: Mapping[str, Any], symbol: str, ts_sent: int = 0) -> OrderReport:
+        report = algo_from_rest(row, symbol, self._clock.now_ns(), ts_sent)
+        self._note_algo(report)
+        return report
+
+    def _note_algo(self, report: OrderReport) -> None:
+        became = not report.exchange_order_id.startswith("algo-")
+        if became:
+            self._names.became(report.symbol, report.exchange_order_id, report.client_order_id)
+        self._algos.note(report.client_order_id, final=report.status.final or became)
 
     def _order(self, row: Mapping[str, Any], symbol: str, ts_sent: int = 0) -> OrderReport:
         report = wire.order_from_rest(row, symbol, self._clock.now_ns(), ts_sent)
-        self._remember(report)
-        return report
-
-    def _remember(self, report: OrderReport) -> None:
-        self._ids[report.symbol, report.exchange_order_id] = report.client_order_id
-        while len(self._ids) > MAX_IDS:
-            self._ids.popitem(last=False)
+        return self._names.order(report)
 
     async def _order_row(self, symbol: str, which: Mapping[str, str]) -> Mapping[str, Any] | None:
         theirs = await self._theirs(symbol)
@@ -317,12 +370,13 @@ class BinanceGateway:
     async def _fill(self, row: Mapping[str, Any], symbol: str) -> FillReport:
         # trades name only the exchange's order id
         order_id = str(row["orderId"])
-        client_order_id = self._ids.get((symbol, order_id))
+        client_order_id = self._names.get(symbol, order_id)
         if client_order_id is None:
             order = await self._order_row(symbol, {"orderId": order_id})
-            client_order_id = "" if order is None else str(order["clientOrderId"])
+            client_order_id = ""
             if order is not None:
-                self._understood(GET_ORDER, lambda: self._order(order, symbol))
+                report = self._understood(GET_ORDER, lambda: self._order(order, symbol))
+                client_order_id = report.client_order_id
         return self._understood(
             USER_TRADES,
             lambda: wire.fill_from_rest(
@@ -331,14 +385,9 @@ class BinanceGateway:
         )
 
     def _payments(self, rows: list[Mapping[str, Any]]) -> list[FundingReport]:
+        now, asset = self._clock.now_ns(), self._config.asset
         return self._understood(
-            INCOME,
-            lambda: [
-                wire.funding_from_rest(row, symbol, self._clock.now_ns())
-                for row in rows
-                if row["asset"] == self._config.asset
-                and (symbol := self._symbols.ours(row["symbol"])) is not None
-            ],
+            INCOME, lambda: wire.payments_from_rest(rows, self._symbols, asset, now)
         )
 
     def _understood(self, endpoint: Endpoint, read: Callable[[], T]) -> T:

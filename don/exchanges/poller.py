@@ -15,7 +15,7 @@ from don.exchanges.base import Gateway, KnownState
 from don.exchanges.reconcile import after, ours
 from don.exchanges.reporter import Reporter
 from don.exchanges.sender import Sender
-from don.model.messages import AccountReport, OrderReport
+from don.model.messages import AccountReport, CancelOrder, OrderReport
 
 _log = structlog.get_logger(__name__)
 
@@ -59,6 +59,19 @@ class Poller:
             # orders may have been filled between the two readings
             await self._fills({tracked.symbol for tracked in self._reporter.tracker.held()})
             self.last_reconcile_ns = self._clock.now_ns()
+
+    async def strangers(self) -> list[CancelOrder]:
+        """What cancels the open orders that carry our prefix but are unknown to the journal."""
+        async with self._lock:
+            found = self._reporter.strangers(ours(await self._gateway.open_orders()))
+        return [
+            CancelOrder(
+                client_order_id=report.client_order_id,
+                symbol=report.symbol,
+                reason="unknown to the journal",
+            )
+            for report in found
+        ]
 
     async def live(self) -> None:
         """Orders that are not final, and their fills."""

@@ -52,15 +52,18 @@ class Reporter:
             await self._outbox.put([make(self.last_ts_event)])
             return True
 
-    def strangers(self, open_orders: Sequence[OrderReport]) -> None:
-        """Say loudly, once each, which open orders carry our prefix but are unknown to us."""
+    def strangers(self, open_orders: Sequence[OrderReport]) -> list[OrderReport]:
+        """Open orders that carry our prefix but are unknown to us; said loudly, once each."""
+        found = []
         for report in open_orders:
             name = report.client_order_id
             if not name.startswith(PREFIX) or self.tracker.find(name) is not None:
                 continue
+            found.append(report)
             if name not in self._strangers and len(self._strangers) < 10_000:
                 self._strangers.add(name)
                 _log.error("open order is unknown to the journal", order=name, symbol=report.symbol)
+        return found
 
 
 def _ts_event(report: Report) -> int:

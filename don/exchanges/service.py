@@ -16,14 +16,16 @@ from pydantic import Field
 
 from don.clock import NS_PER_S, Clock
 from don.errors import DependencyError, ExchangeRefused, RateLimited, UsageError
+from don.exchanges.amender import Amender
 from don.exchanges.base import FundingDue, Gateway, KnownState, StreamState, StreamStatus
+from don.exchanges.deadman import DeadMan
 from don.exchanges.outbox import Deliver, Outbox
 from don.exchanges.poller import Poller
 from don.exchanges.reconcile import ours
 from don.exchanges.reporter import Reporter
 from don.exchanges.sender import SendConfig, Sender
 from don.exchanges.tasks import Tasks
-from don.model.messages import CancelOrder, FillReport, OrderReport
+from don.model.messages import AmendOrder, CancelOrder, FillReport, OrderReport
 from don.model.order import Order
 from don.model.section import Section
 
@@ -42,6 +44,8 @@ class ExecutionConfig(Section):
     batch: int = Field(default=500, gt=0)
     retry_base_s: float = Field(default=0.1, gt=0)
     retry_cap_s: float = Field(default=5.0, gt=0)
+    # the exchange cancels our open orders when it has not heard of us for so long; None: never
+    dead_man_s: float | None = Field(default=None, ge=1, le=3_600)
     drain_s: float = Field(default=10.0, gt=0)  # for orders and reports to settle at the close
 
 
@@ -107,6 +111,8 @@ class ExecutionService:
         )
         self._reporter = Reporter(self._outbox)
         self._sender = Sender(gateway, self._reporter, self._tasks, config.send, clock, rng)
+        self._amender = Amender(gateway, self._reporter, rng)
+        self._dead_man = DeadMan(gateway, self._reporter.tracker, config.dead_man_s)
         self._poller = Poller(gateway, self._reporter, self._sender, clock)
         self._symbols: frozenset[str] = frozenset()
         self._caught_up = asyncio.Event()
@@ -139,9 +145,11 @@ class ExecutionService:
                 (self._watch_account(), "account"),
                 (self._watch_fills(), "fills"),
                 (self._watch_funding(), "funding"),
+                (self._dead_man.run(), "dead man"),
             ):
                 self._watchers.append(self._tasks.spawn(work, name))
             await self._caught_up.wait()
+            await self._until_done("unknown orders", self._cancel_strangers)
             self._account_due.set()
         elif adopted:
             await self._until_done("catch-up", self._poller.catch_up)
@@ -163,6 +171,7 @@ class ExecutionService:
                 raise UsageError(f"order symbol {order.symbol!r} is not listed at the exchange")
         for order in orders:
             self._poller.watch(order.symbol)
+        self._dead_man.wake()
         await self._sender.submit(orders)
 
     async def cancel(self, requests: Sequence[CancelOrder]) -> None:
@@ -172,6 +181,18 @@ class ExecutionService:
             if request.symbol not in self._symbols:
                 raise UsageError(f"cancel symbol {request.symbol!r} is not listed at the exchange")
         await self._sender.cancel(requests)
+
+    async def amend(self, request: AmendOrder) -> OrderReport:
+        """Give an open limit order another size and price; its state after that, also reported.
+
+        Whoever asks keeps the new size and price: reports do not carry them.
+
+        Raises:
+            ExchangeRefused: the order stays as it is, or is no longer open.
+            DependencyError: the service is not running.
+        """
+        self._check_running()
+        return await self._amender.amend(request)
 
     async def cancel_all(self, reason: str = "cancel all") -> None:
         """Cancel every order of ours, also those that the journal does not know.
@@ -252,6 +273,7 @@ class ExecutionService:
                     in_flight=self._sender.in_flight,
                     reports=len(self._outbox),
                 )
+            await self._dead_man.disarm()
         await self._tasks.cancel()
         await self._gateway.close()
 
@@ -260,6 +282,14 @@ class ExecutionService:
             raise DependencyError(f"execution has failed: {self._tasks.failure!r}")
         if not self._running:
             raise DependencyError("execution is not running: start it first")
+
+    async def _cancel_strangers(self) -> None:
+        """Orders of ours that the journal does not know have nobody to look after them."""
+        requests = await self._poller.strangers()
+        if requests:
+            names = [request.client_order_id for request in requests]
+            _log.warning("cancelling orders that the journal does not know", orders=names)
+            await self._sender.cancel(requests)
 
     async def _load(self) -> None:
         self._symbols = frozenset(item.symbol for item in await self._gateway.instruments())

@@ -61,8 +61,11 @@ class OrderRecord:
     def rests(self) -> bool:
         """True if the order stays on the book until it is filled or cancelled."""
         order = self.order
+        if order.type.conditional:
+            return True
         return order.type is OrderType.LIMIT and order.time_in_force in (
             TimeInForce.GTC,
+            TimeInForce.GTD,
             TimeInForce.GTX,
         )
 
@@ -146,7 +149,7 @@ class OrderBookkeeper:
                 problems.append("found open after it was taken for lost")
         elif told.final or told is OrderStatus.OPEN:
             status = told
-        if report.filled > record.order.size:
+        if report.filled > record.order.size and not record.order.close_position:
             problems.append(f"filled {report.filled} of {record.order.size}")
         record = replace(
             record,
@@ -173,12 +176,14 @@ class OrderBookkeeper:
         problems: list[str] = []
         if fill.side is not order.side or fill.symbol != order.symbol:
             problems.append(f"fill is {fill.side} {fill.symbol}, order {order.side} {order.symbol}")
-        if filled > order.size:
+        if filled > order.size and not order.close_position:
             problems.append(f"overfilled: {filled} of {order.size}")
         if status in (OrderStatus.LOST, OrderStatus.REJECTED):
             problems.append(f"filled after it was {status}")
         if not status.final:
-            status = OrderStatus.FILLED if filled >= order.size else OrderStatus.OPEN
+            # only the exchange knows how much there is to close
+            done = filled >= order.size and not order.close_position
+            status = OrderStatus.FILLED if done else OrderStatus.OPEN
         record = replace(
             record,
             status=status,

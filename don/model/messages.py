@@ -13,7 +13,7 @@ from enum import StrEnum
 import numpy as np
 
 from don.model.instrument import Instrument
-from don.model.order import Denial, Fill, Order, OrderStatus
+from don.model.order import Denial, Fill, Order, OrderStatus, Side
 from don.model.portfolio import Position
 
 
@@ -245,6 +245,17 @@ class CancelOrder:
     client_order_id: str
     symbol: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmendOrder:
+    """Give this open limit order another size and price. Not an output of the engine (yet)."""
+
+    client_order_id: str
+    symbol: str
+    side: Side
+    size: Decimal  # base, of the whole order
+    price: Decimal  # quote per base
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

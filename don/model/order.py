@@ -22,12 +22,35 @@ class OrderType(StrEnum):
 
     MARKET = "market"
     LIMIT = "limit"
+    STOP_MARKET = "stop_market"
+    STOP_LIMIT = "stop_limit"
+    TAKE_PROFIT_MARKET = "take_profit_market"
+    TAKE_PROFIT_LIMIT = "take_profit_limit"
+    TRAILING_STOP = "trailing_stop"  # becomes a market order
+
+    @property
+    def conditional(self) -> bool:
+        """True if it waits for a price before it becomes a market or limit order."""
+        return self not in (OrderType.MARKET, OrderType.LIMIT)
+
+    @property
+    def priced(self) -> bool:
+        """True if it has a limit price, at once or when it is set off."""
+        return self in (OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.TAKE_PROFIT_LIMIT)
+
+
+class TriggerPrice(StrEnum):
+    """Which price sets a conditional order off."""
+
+    LAST = "last"
+    MARK = "mark"
 
 
 class TimeInForce(StrEnum):
-    """How long an order lives; GTX is post-only."""
+    """How long an order lives; GTX is post-only, GTD ends at a stated exchange time."""
 
     GTC = "GTC"
+    GTD = "GTD"
     IOC = "IOC"
     FOK = "FOK"
     GTX = "GTX"
@@ -60,20 +83,50 @@ class Order:
     symbol: str
     side: Side
     type: OrderType
-    size: Decimal  # base, > 0
-    price: Decimal | None = None  # quote per base; None for market orders
+    size: Decimal  # base, > 0; 0 with close_position, which closes whatever there is then
+    price: Decimal | None = None  # quote per base; None for orders that are or become market orders
     time_in_force: TimeInForce = TimeInForce.GTC
     reduce_only: bool = False
     ts_event: int  # exchange time of the decision, ns
     reason: str = ""
+    trigger: Decimal | None = None  # price that sets a conditional order off; None if it trails
+    trigger_by: TriggerPrice = TriggerPrice.LAST
+    callback: Decimal | None = None  # part of the price by which it must turn; of trailing stops
+    activate: Decimal | None = None  # price from which a trailing stop follows; None: at once
+    close_position: bool = False  # of stop_market and take_profit_market
+    good_till: int = 0  # exchange time at which a GTD order ends, ns
 
     def __post_init__(self) -> None:
-        if self.size <= 0:
+        if self.size <= 0 and not (self.close_position and not self.size):
             raise ValueError(f"order size must be positive, was {self.size}")
-        if (self.price is None) != (self.type is OrderType.MARKET):
+        if self.close_position and (self.size or self.type not in _CLOSING or self.reduce_only):
+            raise ValueError(
+                f"close_position is for {' and '.join(_CLOSING)} orders of size 0 without "
+                f"reduce_only, was {self.type} of {self.size}"
+            )
+        if (self.price is None) == self.type.priced:
             raise ValueError(
                 f"a {self.type} order with price {self.price}: limit needs one, market has none"
             )
+        trailing = self.type is OrderType.TRAILING_STOP
+        for name, value, wanted in (
+            ("trigger", self.trigger, self.type.conditional and not trailing),
+            ("callback", self.callback, trailing),
+        ):
+            if (value is not None) != wanted:
+                raise ValueError(
+                    f"a {self.type} order {'needs a' if wanted else 'has no'} {name}, was {value}"
+                )
+        if self.activate is not None and not trailing:
+            raise ValueError(f"only trailing stops are activated, was {self.type}")
+        if (self.time_in_force is TimeInForce.GTD) != bool(self.good_till):
+            raise ValueError(
+                f"good_till belongs to GTD orders and them alone, was {self.good_till} with "
+                f"{self.time_in_force}"
+            )
+
+
+_CLOSING = (OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

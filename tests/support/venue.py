@@ -59,6 +59,7 @@ class Venue:
         self.glitches: deque[Glitch] = deque()
         self.accepted: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
+        self.countdowns: list[tuple[str, int]] = []  # (symbol, ms) of each that was set
         self.skew_ms = 0
         self.late_s = 0.1
         self.hang = asyncio.Event()  # set at the end: lets hanging calls go
@@ -193,6 +194,15 @@ class Venue:
                 return self._find(params, -2013).row()
             case "GET v1/openOrders":
                 return [order.row() for order in book.resting()]
+            case "GET v1/algoOrder":  # it has no conditional orders
+                raise Refusal(-2013, "Order does not exist.")
+            case "DELETE v1/algoOrder":
+                raise Refusal(-2011, "Unknown order sent.")
+            case "GET v1/openAlgoOrders":
+                return []
+            case "POST v1/countdownCancelAll":
+                self.countdowns.append((params["symbol"], int(params["countdownTime"])))
+                return {"symbol": params["symbol"], "countdownTime": params["countdownTime"]}
             case "GET v1/userTrades":
                 rows = [row for row in book.trades if row["symbol"] == symbol]
                 if "orderId" in params:
@@ -203,6 +213,7 @@ class Venue:
             case "GET v1/income":
                 start = int(params.get("startTime", 0))
                 rows = [row for row in book.payments if int(str(row["time"])) >= start]
+                rows = [row for row in rows if row["incomeType"] == params["incomeType"]]
                 return rows[: int(params["limit"])]
             case "GET v3/account":
                 return book.account()
