@@ -58,6 +58,7 @@ class LocalDesk:
         session: name in keys.
         wall: wall time now.
         on_events: takes what the exchange published because of a request.
+        hold_requests: requests leave only with `release`: the caller knows when they arrive.
     """
 
     def __init__(
@@ -68,10 +69,31 @@ class LocalDesk:
         session: str,
         wall: Callable[[], int],
         on_events: Callable[[list[Event]], None],
+        *,
+        hold_requests: bool = False,
     ) -> None:
         self.engine, self.record = engine, Record()
         self._optimizer, self._account, self._session = optimizer, account, session
         self._wall, self._on_events = wall, on_events
+        self._hold = hold_requests
+        self._cancels: list[CancelOrder] = []
+        self._orders: list[Order] = []
+
+    @property
+    def waiting(self) -> bool:
+        """True if requests wait for `release`."""
+        return bool(self._cancels or self._orders)
+
+    @property
+    def waiting_symbols(self) -> set[str]:
+        """Symbols of the requests that wait."""
+        return {c.symbol for c in self._cancels} | {o.symbol for o in self._orders}
+
+    def release(self) -> None:
+        """Let the requests that wait reach the exchange."""
+        cancels, self._cancels = self._cancels, []
+        orders, self._orders = self._orders, []
+        self._on_events(self._account.send(cancels, orders))
 
     def take(self, message: Input) -> None:
         """Take in one message and everything that follows from it at this moment."""
@@ -133,7 +155,10 @@ class LocalDesk:
                     request = output
                 case Difference():
                     record.differences.append(output)
-        if cancels or orders:
+        if self._hold:
+            self._cancels += cancels
+            self._orders += orders
+        elif cancels or orders:
             self._on_events(self._account.send(cancels, orders))
         if request is not None:
             solution = self._optimizer.solve(request)

@@ -51,7 +51,9 @@ def run(config: BacktestConfig, progress: Progress = lambda done: None) -> Backt
         UsageError, DataError, ConfigError: naming the field, the value and what is allowed.
     """
     if config.detail is Detail.BARS:
-        raise UsageError("detail must be exchange, was bars")
+        from don.backtest.bars import run_bars
+
+        return run_bars(config, progress)
     tape = open_config_tape(config)
     return run_tape(config, tape, progress)
 

@@ -124,8 +124,11 @@ class Core:
         """
         before = self.market.ts_event
         self.market.on_snapshot(snapshot)
-        if before:
-            self.elapsed += max(self.market.ts_event - before - self._passed, 0)
+        self.settle_time(self.market.ts_event - before if before else 0)
+
+    def settle_time(self, in_market: int) -> None:
+        """Bars have come that are `in_market` ns of exchange time later than the last one."""
+        self.elapsed += max(in_market - self._passed, 0)
         self._passed = 0
 
     # ---- figures --------------------------------------------------------------------------------

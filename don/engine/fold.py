@@ -9,7 +9,10 @@ with.
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+
 from don.clock import NS_PER_S
+from don.engine import quiet
 from don.engine import state as carried
 from don.engine.core import Core
 from don.engine.decide import Decider
@@ -131,6 +134,24 @@ class Engine:
                 raise ValueError(f"a running session cannot take in a {type(message).__name__}")
         self._release()
         return core.out
+
+    def quiet(self, ts: np.ndarray, close: np.ndarray) -> int:
+        """How many of the next bars may be taken in by `observe`; see `don.engine.quiet`."""
+        if self._decider.deciding or len(self._sequence):
+            return 0
+        return quiet.quiet(self._core, ts, close, self._decide_every_ns)
+
+    def observe(
+        self, ts: np.ndarray, close: np.ndarray, present: np.ndarray, wall: np.ndarray
+    ) -> np.ndarray:
+        """Take in bars that `quiet` allows at once; equity [bar] in floats."""
+        curve = quiet.equities(self._core, close)
+        if len(ts):
+            self._decider.drop("a bar on which nothing is decided")
+            self._pace = quiet.pace(wall, self._heard, self._core.start.interval_ns)
+            self._heard = int(wall[-1])
+            quiet.observe(self._core, ts, close, present, wall)
+        return curve
 
     def timer_due(self, wall: int) -> bool:
         """True if a `Timer` stamped `wall` would change anything; if not, spare the journal."""

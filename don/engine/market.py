@@ -86,6 +86,20 @@ class MarketView:
         self.covariance.update(snapshot.ts_event, np.where(fresh, close, np.nan))
         return True
 
+    def observe(self, ts: np.ndarray, close: np.ndarray, present: np.ndarray, wall: int) -> None:
+        """Take in bars [bar, symbol] at once, as their snapshots would one by one.
+
+        `close` are last known prices, `present` says which bars are the symbols' own.
+        """
+        self.version += len(ts)
+        self.ts_event, self.ts_market, self.silent = int(ts[-1]), wall, False
+        priced = np.isfinite(close[-1]) & (close[-1] > 0)
+        for i in np.flatnonzero(priced).tolist():
+            self.marks[self.symbols[i]] = self.lasts[self.symbols[i]] = exact(close[-1, i])
+        fresh = present[-1] & priced
+        self.stale = frozenset(s for s, ok in zip(self.symbols, fresh, strict=True) if not ok)
+        self.covariance.update_many(ts, np.where(present, close, np.nan))
+
     def features(self, snapshot: FeatureSnapshot, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Values [symbol] by name, in the session's order of symbols."""
         order = self._order(snapshot.symbols)

@@ -1,0 +1,251 @@
+"""A backtest over closed bars: the same engine and exchange, many quiet bars at a time.
+
+Reads tape files. Bars on which nothing is decided, paid, filled or near a limit go into the engine
+as one block; all others are stepped as live.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from don.backtest.account import LocalAccount
+from don.backtest.config import BacktestConfig, LatencyConfig
+from don.backtest.desk import LocalDesk
+from don.backtest.drawn import DrawnExchange, worst_margins
+from don.backtest.panel import Market, features_of, open_market, span
+from don.backtest.result import BacktestResult
+from don.backtest.run import end_of, fees_of, first_entry, moment, result_of
+from don.engine import Engine
+from don.features.config import FeatureConfig
+from don.features.sets import FeatureSet
+from don.model.messages import FeatureSnapshot, History
+from don.paper.events import Event
+from don.paper.tape_data import interval_name
+from don.policies import make_policy
+from don.portfolio.optimizer import PortfolioOptimizer
+
+BLOCK = 4_096  # bars looked at together, at most
+TELL_EVERY = 64  # steps
+
+
+def run_bars(config: BacktestConfig, progress: Callable[[float], None]) -> BacktestResult:
+    """Run over closed bars; see `don.backtest.run.run`."""
+    market = open_market(config)
+    begin, stop = span(config, market, moment(config.start, "start"), moment(config.end, "end"))
+    panel = market.panel
+    end_of(config, panel.open_ns(stop), panel.open_ns(begin))
+    return _Run(config, market, begin, stop).result(progress)
+
+
+class _Run:
+    """One run."""
+
+    def __init__(self, config: BacktestConfig, market: Market, begin: int, stop: int) -> None:
+        self._config, self._market, self._begin, self._stop = config, market, begin, stop
+        panel = market.panel
+        policy = make_policy(config.policy, config.engine.policies)
+        needed = policy.features or ("log_return_1",)
+        features = FeatureSet(_with_compared(needed))
+        lean = config.model_copy(update={"features": FeatureConfig(names=features.names)})
+        instruments = fees_of(config, panel.instruments)
+        self._first = first_entry(lean, instruments, panel.interval_ns, panel.open_ns(begin))
+        self._features, self._values = features, features_of(market, features)
+        paper = config.exchange.model_copy(
+            update={
+                "intervals": (interval_name(panel.interval_ns),),
+                "accounts": config.exchange.accounts[:1],
+                "order_latency": None,  # orders arrive when the configuration of fills says
+                "history": min(config.exchange.history, 2_000),
+            }
+        )
+        self._drawn = DrawnExchange(market, instruments, paper, config.fills)
+        self._now = panel.open_ns(begin)
+        self._account = LocalAccount(
+            self._drawn.exchange, instruments, LatencyConfig(), config.seed, self._wall
+        )
+        self._engine = Engine(self._first)
+        self._desk = LocalDesk(
+            self._engine,
+            PortfolioOptimizer(config.engine.portfolio),
+            self._account,
+            self._first.session,
+            self._wall,
+            lambda events: None,
+            hold_requests=True,
+        )
+        self._place = {i.symbol: n for n, i in enumerate(instruments)}
+        self._rate = float(config.exchange.maintenance_rate)
+        self._since_check = 0
+
+    def _wall(self) -> int:
+        passed, speed = self._now - self._market.panel.open_ns(self._begin), self._config.speed
+        return self._first.ts_recv + (0 if speed is None else int(passed / speed))
+
+    def _walls(self, ts: np.ndarray) -> np.ndarray:
+        start, speed = self._market.panel.open_ns(self._begin), self._config.speed
+        if speed is None:
+            return np.full(len(ts), self._first.ts_recv)
+        return np.asarray(self._first.ts_recv + ((ts - start) / speed).astype(np.int64))
+
+    def result(self, progress: Callable[[float], None]) -> BacktestResult:
+        market, desk, begin, stop = self._market, self._desk, self._begin, self._stop
+        desk.check_account()
+        desk.take(self._history())
+        slot, steps = begin, 0
+        while slot < stop:
+            slot += self._quiet(slot)
+            if slot >= stop:
+                break
+            self._step(slot)
+            slot, steps = slot + 1, steps + 1
+            if steps % TELL_EVERY == 0:
+                progress((slot - begin) / (stop - begin))
+        self._now = market.panel.open_ns(stop)
+        self._tell(self._drawn.close(stop - 1, sorted(self._held())))
+        desk.check_account(final=True)
+        record = desk.record
+        record.closes_ts = market.close_ns[begin:stop].tolist()
+        record.closes = record.marks = list(market.close[begin:stop])
+        panel = market.panel
+        return result_of(
+            self._config, self._first, panel.interval_ns, panel.open_ns(begin),
+            panel.open_ns(stop), desk,
+        )  # fmt: skip
+
+    def _history(self) -> History:
+        market, begin = self._market, self._begin
+        first = max(begin - self._config.history_bars, 0)
+        own = slice(first, begin)
+        return History(
+            key=f"history:{self._first.session}",
+            symbols=self._first.symbols,
+            ts=market.close_ns[own],
+            close=np.where(market.present[own], market.close[own], np.nan),
+            ts_recv=self._first.ts_recv,
+        )
+
+    # ---- quiet bars ------------------------------------------------------------------------------
+
+    def _quiet(self, slot: int) -> int:
+        """Take in the bars from a slot on that need no step; how many those are."""
+        if self._desk.waiting or not self._engine.idle:
+            return 0
+        market, engine = self._market, self._engine
+        end = min(slot + BLOCK, self._stop)
+        every = self._config.engine.decide_every
+        if every > 1:  # the next bar to decide on ends the block: look no further
+            number = int(market.close_ns[slot] // market.panel.interval_ns)
+            end = min(end, slot + (-number) % every)
+        if end <= slot:
+            return 0
+        own = slice(slot, end)
+        count = engine.quiet(market.close_ns[own], market.close[own])
+        if engine.ledger.positions and count:
+            count = min(count, self._calm(slice(slot, slot + count)))
+        if not count:
+            return 0
+        own = slice(slot, slot + count)
+        ts = market.close_ns[own]
+        curve = engine.observe(ts, market.close[own], market.present[own], self._walls(ts))
+        self._desk.record.equity_ts += ts.tolist()
+        self._desk.record.equity += curve.tolist()
+        self._now = int(ts[-1])
+        return count
+
+    def _calm(self, own: slice) -> int:
+        """How many bars pass without a payment, and without coming near a liquidation."""
+        ledger, market = self._engine.ledger, self._market
+        held = self._held()
+        count = own.stop - own.start
+        for k in range(count):
+            if any(n in held for _, n, _ in market.payments.get(own.start + k, ())):
+                count = k
+                break
+        if not count:
+            return 0
+        size = np.zeros(len(self._place))
+        for symbol, position in ledger.positions.items():
+            size[self._place[symbol]] = float(position.size)
+        cost = float(sum(p.cost for p in ledger.positions.values()))
+        balance = float(ledger.balance)
+        left = worst_margins(
+            market, slice(own.start, own.start + count), size, cost, balance, self._rate
+        )
+        danger = ~(left > 1e-6 * abs(balance))
+        return int(np.argmax(danger)) if danger.any() else count
+
+    # ---- a bar that is stepped -------------------------------------------------------------------
+
+    def _step(self, slot: int) -> None:
+        market, drawn, desk, engine = self._market, self._drawn, self._desk, self._engine
+        close_ns = int(market.close_ns[slot])
+        if desk.waiting:
+            self._now = drawn.arrive_ns(slot)
+            symbols = sorted(self._held() | {self._place[s] for s in desk.waiting_symbols})
+            self._tell(drawn.draw(slot, symbols, self._now))
+            desk.release()
+            desk.deliver()
+            self._tell(drawn.clear(symbols, self._now))
+        if not engine.idle:
+            resting = {r.order.symbol for r in engine.orders.in_flight()}
+            self._tell(drawn.through(slot, sorted(self._place[s] for s in resting)))
+        held = self._held()
+        if held:
+            self._now = close_ns
+            if self._calm(slice(slot, slot + 1)) == 0:
+                self._endanger(slot)
+            self._tell(drawn.close(slot, sorted(self._held())))
+            self._tell(drawn.pay(slot, self._held()))
+        self._now = close_ns
+        desk.take_snapshot(self._snapshot(slot))
+        self._since_check += 1
+        if self._since_check >= self._config.account_bars:
+            self._since_check = 0
+            desk.check_account()
+
+    def _endanger(self, slot: int) -> None:
+        positions = self._engine.ledger.positions
+        longs = [self._place[s] for s, p in positions.items() if p.size > 0]
+        shorts = [self._place[s] for s, p in positions.items() if p.size < 0]
+        self._tell(self._drawn.worst(slot, sorted(longs), sorted(shorts)))
+
+    def _snapshot(self, slot: int) -> FeatureSnapshot:
+        market, start = self._market, self._first
+        version = slot - self._begin + 1
+        close = market.close[slot]
+        stale = tuple(
+            s for s, ok in zip(start.symbols, market.present[slot].tolist(), strict=True) if not ok
+        )
+        return FeatureSnapshot(
+            key=f"snapshot:{start.session}:{version}",
+            version=version,
+            ts_event=int(market.close_ns[slot]),
+            ts_recv=self._wall(),
+            feature_set=start.feature_set,
+            symbols=start.symbols,
+            names=self._features.names,
+            values=self._values[slot],
+            close=close,
+            mark=close,
+            stale=stale,
+        )
+
+    def _held(self) -> set[int]:
+        return {self._place[symbol] for symbol in self._engine.ledger.positions}
+
+    def _tell(self, events: list[Event]) -> None:
+        self._account.hear(events)
+        self._desk.deliver()
+
+
+def _with_compared(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Feature names with those that they compare."""
+    from don.features.base import Feature
+    from don.features.registry import make
+
+    found = dict.fromkeys(names)
+    for name in names:
+        made = make(name)
+        if not isinstance(made, Feature):
+            found.setdefault(made.of)
+    return tuple(found)

@@ -1,0 +1,167 @@
+"""The paper exchange where only bars are known: a book drawn around a price of the bar. Pure.
+
+Matching, fees, margin, funding and liquidation are the paper exchange's own; only the book that
+orders meet is made here, from the bar and the stated assumptions.
+"""
+
+import numpy as np
+
+from don.backtest.config import BarFillConfig, BarFills
+from don.backtest.panel import Market
+from don.clock import NS_PER_MS
+from don.model.instrument import Instrument
+from don.paper.config import PaperConfig
+from don.paper.events import BookUpdate, Event, FundingRate, MarkPrice, TradePrint
+from don.paper.exchange import PaperExchange
+
+
+class DrawnExchange:
+    """Bars into events of the paper exchange, for those symbols that matter."""
+
+    def __init__(
+        self,
+        market: Market,
+        instruments: tuple[Instrument, ...],
+        config: PaperConfig,
+        fills: BarFillConfig,
+    ) -> None:
+        self.exchange = PaperExchange(instruments, config)
+        self._market, self._panel, self._fills = market, market.panel, fills
+        self._names = [i.exchange_symbol for i in instruments]
+        self._ticks = [i.tick_size for i in instruments]
+        self._prints = 0
+
+    def arrive_ns(self, slot: int) -> int:
+        """When requests decided on the close before a slot arrive."""
+        length = self._panel.interval_ns
+        return self._panel.open_ns(slot) + int(length * self._fills.after)
+
+    def draw(self, slot: int, symbols: list[int], ts: int) -> list[Event]:
+        """Books and marks of symbols as orders that arrive at `ts` in a slot find them."""
+        events: list[Event] = []
+        for n in symbols:
+            if not self._market.present[slot, n]:
+                events += self.clear([n], ts)
+                continue
+            path, low, high = self._path(slot, n)
+            events += self._mark(n, ts, path)
+            if self._fills.price is not BarFills.PESSIMISTIC:
+                low = high = path
+            events += self._book(slot, n, ts, low, high)
+        return events
+
+    def clear(self, symbols: list[int], ts: int) -> list[Event]:
+        """Take the drawn books away: they stand for one moment."""
+        events: list[Event] = []
+        for n in symbols:
+            update = BookUpdate(symbol=self._names[n], ts=ts, bids=(), asks=(), snapshot=True)
+            events += self.exchange.apply(update)
+        return events
+
+    def worst(self, slot: int, longs: list[int], shorts: list[int]) -> list[Event]:
+        """All positions at their worst price of the bar at once: what is due is liquidated."""
+        panel, ts = self._panel, self._panel.open_ns(slot + 1) - NS_PER_MS
+        events: list[Event] = []
+        prices = [(n, int(panel.low[slot, n])) for n in longs]
+        prices += [(n, int(panel.high[slot, n])) for n in shorts]
+        for n, price in prices:
+            events += self._book(slot, n, ts, price, price)
+        for n, price in prices:
+            events += self._mark(n, ts, price)
+        return events + self.clear([n for n, _ in prices], ts)
+
+    def through(self, slot: int, symbols: list[int]) -> list[Event]:
+        """Let the bar's extremes trade against resting orders that they go through."""
+        panel, ts = self._panel, self._panel.open_ns(slot + 1) - 2 * NS_PER_MS
+        events: list[Event] = []
+        for n in symbols:
+            size = int(panel.volume[slot, n] * self._fills.participation)
+            if not self._market.present[slot, n] or size <= 0:
+                continue
+            rising = panel.close[slot, n] >= panel.open[slot, n]
+            ends = [(int(panel.low[slot, n]) + 1, False), (int(panel.high[slot, n]) - 1, True)]
+            for price, buy in ends if rising else ends[::-1]:
+                if price <= 0:
+                    continue
+                self._prints += 1
+                events += self.exchange.apply(
+                    TradePrint(
+                        symbol=self._names[n], ts=ts, id=self._prints,
+                        price=price, size=size, buy=buy,
+                    )
+                )  # fmt: skip
+        return events
+
+    def close(self, slot: int, symbols: list[int], ts: int | None = None) -> list[Event]:
+        """Marks of symbols at a slot's close."""
+        moment = self._panel.open_ns(slot + 1) if ts is None else ts
+        events: list[Event] = []
+        for n in symbols:
+            events += self._mark(n, moment, int(self._panel.close[slot, n]))
+        return events
+
+    def pay(self, slot: int, held: set[int]) -> list[Event]:
+        """Funding that falls into a slot, on the close."""
+        events: list[Event] = []
+        for ts, n, rate in self._market.payments.get(slot, ()):
+            if n in held:
+                events += self.close(slot, [n], max(ts, self.exchange.now))
+                events += self.exchange.apply(
+                    FundingRate(symbol=self._names[n], ts=self.exchange.now, rate=rate)
+                )
+        return events
+
+    def _path(self, slot: int, n: int) -> tuple[int, int, int]:
+        """Price on the bar's path when orders arrive, and the least and greatest until then."""
+        panel, f = self._panel, self._fills.after
+        o, h, low, c = (
+            int(side[slot, n]) for side in (panel.open, panel.high, panel.low, panel.close)
+        )
+        if self._fills.price is BarFills.OPEN:
+            return o, o, o
+        way = [o, low, h, c] if c >= o else [o, h, low, c]
+        at = f * 3
+        whole = min(int(at), 2)
+        price = round(way[whole] + (way[whole + 1] - way[whole]) * (at - whole))
+        seen = [*way[: whole + 1], price]
+        return price, min(seen), max(seen)
+
+    def _mark(self, n: int, ts: int, ticks: int) -> list[Event]:
+        price = ticks * self._ticks[n]
+        schedule = self._market.funding[n]
+        next_ts, rate = schedule.next_after(ts - 1)
+        mark = MarkPrice(
+            symbol=self._names[n], ts=ts, mark=price, index=price, rate=rate,
+            next_funding_ts=next_ts,
+        )  # fmt: skip
+        return self.exchange.apply(mark)
+
+    def _book(self, slot: int, n: int, ts: int, low: int, high: int) -> list[Event]:
+        """Bids below `low`, asks above `high`, sizes from the bar's volume."""
+        fills = self._fills
+        total = int(self._panel.volume[slot, n] * fills.participation)
+        lots = total // fills.levels
+        count = fills.levels if lots else min(total, fills.levels)
+        half = max(1, round(high * fills.half_spread))
+        step = max(1, round(high * fills.step))
+        offsets = [half + k * step for k in range(count)]
+        size = max(lots, 1)
+        update = BookUpdate(
+            symbol=self._names[n],
+            ts=ts,
+            bids=tuple((low - off, size) for off in offsets if low - off > 0),
+            asks=tuple((high + off, size) for off in offsets),
+            snapshot=True,
+        )
+        return self.exchange.apply(update)
+
+
+def worst_margins(
+    market: Market, slots: slice, size: np.ndarray, cost: float, balance: float, rate: float
+) -> np.ndarray:
+    """[bar] margin balance less maintenance margin with all positions at their worst of the bar."""
+    held = np.flatnonzero(size)
+    s = size[held]
+    prices = np.where(s > 0, market.low[slots][:, held], market.high[slots][:, held])
+    worth = prices * s
+    return np.asarray(balance - cost + worth.sum(axis=1) - rate * np.abs(worth).sum(axis=1))

@@ -1,0 +1,143 @@
+"""Recorded bars as arrays for a run over closed bars: prices, features, funding. Pure once loaded.
+
+A symbol is there from its first recorded bar to its last; before and after it has no price, so it
+is never traded before it was listed. Missing bars are flat at the last close and call the symbol
+stale, as live.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from don.backtest.config import BacktestConfig
+from don.clock import interval_ns as parse_interval
+from don.clock import iso
+from don.errors import DataError
+from don.features.columns import COLUMNS, Floats
+from don.features.sets import FeatureSet
+from don.market.bars import MICRO
+from don.paper.funding import FundingSchedule, funding_beside, load_funding
+from don.paper.sample.make_sample import SAMPLE
+from don.paper.tape_data import BarPanel, load_bars
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """S bar slots, N symbols."""
+
+    panel: BarPanel
+    funding: tuple[FundingSchedule, ...]
+    close_ns: NDArray[np.int64]  # [S] close times
+    close: Floats  # [S, N] last known price, NaN where the symbol is not listed
+    high: Floats
+    low: Floats
+    present: NDArray[np.bool_]  # [S, N] a bar of its own
+    payments: dict[int, list[tuple[int, int, Decimal]]]  # slot -> (time, symbol, rate)
+
+
+def open_market(config: BacktestConfig) -> Market:
+    """Load a file of bars and its funding.
+
+    Raises:
+        DataError: if it cannot be read, or is no single file of bars.
+    """
+    files = config.tapes or (SAMPLE,)
+    if len(files) != 1 or files[0].suffix == ".gz":
+        raise DataError(f"detail bars needs one Parquet file of bars, was {list(map(str, files))}")
+    stated = parse_interval(config.interval) if config.interval is not None else None
+    panel = load_bars(files[0], config.symbols or None, stated)
+    names = [i.exchange_symbol for i in panel.instruments]
+    schedules = load_funding(config.funding or funding_beside(files[0]), names)
+    S = panel.slots
+    slots = np.arange(S)[:, None]
+    listed = (slots >= panel.first) & (slots <= panel.last)
+    # ticks over a power of ten is rounded once: the float that the exact price prints as
+    scale = np.array([float(1 / i.tick_size) for i in panel.instruments])
+    prices = [
+        np.where(listed, side / scale, np.nan) for side in (panel.close, panel.high, panel.low)
+    ]
+    close_ns = panel.origin_ns + (np.arange(S, dtype=np.int64) + 1) * panel.interval_ns
+    return Market(
+        panel=panel,
+        funding=schedules,
+        close_ns=close_ns,
+        close=prices[0],
+        high=prices[1],
+        low=prices[2],
+        present=panel.present & listed,
+        payments=_payments(panel, schedules),
+    )
+
+
+def _payments(
+    panel: BarPanel, schedules: tuple[FundingSchedule, ...]
+) -> dict[int, list[tuple[int, int, Decimal]]]:
+    found: dict[int, list[tuple[int, int, Decimal]]] = {}
+    for n, schedule in enumerate(schedules):
+        begin = panel.open_ns(int(panel.first[n]))
+        end = panel.open_ns(int(panel.last[n]) + 1)
+        for ts, rate in schedule.between(begin, end):
+            slot = (ts - panel.origin_ns - 1) // panel.interval_ns
+            found.setdefault(slot, []).append((ts, n, rate))
+    return found
+
+
+def features_of(market: Market, features: FeatureSet) -> Floats:
+    """[S, N, feature] values of the whole history, those that the stream would give bar by bar."""
+    panel = market.panel
+    S, N = panel.close.shape
+    out = np.full((S, N, len(features.names)), np.nan)
+    wanted = {name for _, feature in features.features for name in feature.inputs}
+    for n in range(N):
+        first, last = int(panel.first[n]), int(panel.last[n]) + 1
+        columns = _columns(market, n, first, last, wanted)
+        for place, feature in features.features:
+            out[first:last, n, place] = feature.batch(columns)
+    for place, of, cross in features.cross:
+        out[:, :, place] = cross.across(out[:, :, of])
+    return out
+
+
+def _columns(market: Market, n: int, first: int, last: int, wanted: set[str]) -> dict[str, Floats]:
+    panel, own = market.panel, slice(first, last)
+    instrument = panel.instruments[n]
+    tick, lot = float(1 / instrument.tick_size), float(1 / instrument.lot_size)
+    found = {name: np.full(last - first, np.nan) for name in MICRO if name in wanted}
+    found |= {
+        name: np.ascontiguousarray(getattr(panel, name)[own, n] / tick)
+        for name in ("open", "high", "low", "close")
+    }
+    found["volume"] = np.ascontiguousarray(panel.volume[own, n] / lot)
+    if "mark" in wanted:
+        found["mark"] = found["close"].copy()
+    if "rate" in wanted:
+        schedule = market.funding[n]
+        opens = market.close_ns[own] - 1
+        found["rate"] = np.array([float(schedule.next_after(int(ts))[1]) for ts in opens.tolist()])
+    return {name: found[name] for name in COLUMNS if name in found}
+
+
+def span(
+    config: BacktestConfig, market: Market, start: int | None, end: int | None
+) -> tuple[int, int]:
+    """First slot that is decided on, and the slot after the last.
+
+    Raises:
+        DataError: if there is no bar between the two.
+    """
+    panel = market.panel
+    first = int(panel.first.min())
+    S = panel.slots
+    begin = first + min(config.history_bars, (S - first) // 2)
+    if start is not None:
+        begin = -(-(start - panel.origin_ns) // panel.interval_ns)
+    stop = S if end is None else min(S, (end - panel.origin_ns) // panel.interval_ns)
+    if not first < begin < stop:
+        low, high = iso(panel.open_ns(first + 1)), iso(panel.open_ns(S))
+        raise DataError(
+            f"start and end must leave bars between {low} and {high}, "
+            f"were {config.start!r} and {config.end!r}"
+        )
+    return begin, stop

@@ -1,0 +1,69 @@
+"""Bars on which the desk has nothing to do, many at once. Pure, over the engine's core.
+
+For backtests. Taking bars in this way leaves the engine in the state in which stepping through
+their snapshots one by one would have left it; only the points of the equity curve between are not
+told one by one. `quiet` says for how many bars that holds, and is careful where floats cannot say.
+"""
+
+import numpy as np
+
+from don.engine.core import Core
+from don.model.portfolio import ZERO
+from don.risk.engine import DAY_NS
+
+_CAREFUL = 1e-6  # of equity: nearer than this to a limit, exact numbers decide
+
+
+def equities(core: Core, close: np.ndarray) -> np.ndarray:
+    """[bar] equity in floats at closes [bar, symbol], with the positions as they are."""
+    ledger = core.ledger
+    size = np.array([float(ledger.position(s).size) for s in core.symbols])
+    held = size != 0
+    cost = sum((ledger.position(s).cost for s in core.symbols), ZERO)
+    return np.asarray(close[:, held] @ size[held] + float(ledger.balance - cost))
+
+
+def quiet(core: Core, ts: np.ndarray, close: np.ndarray, decide_every_ns: int) -> int:
+    """How many of the next bars need no step: not the first of a day, none to decide on, none near
+    a loss that halts the desk.
+
+    Args:
+        core: the engine's state.
+        ts: [bar] close times, rising.
+        close: [bar, symbol] last known prices, finite for symbols that are held.
+        decide_every_ns: bars whose close is a multiple of this are decided on.
+    """
+    if core.halted or not core.ledger.adopted or not core.market.version:
+        return 0
+    stop = (ts % decide_every_ns == 0) | (ts // DAY_NS > core.risk.day.day)
+    if core.ledger.positions and core.risk.day.reference > 0:
+        reference = float(core.risk.day.reference)
+        loss = (reference - equities(core, close)) / reference
+        stop |= ~(loss < float(core.config.risk.max_daily_loss) - _CAREFUL)
+    return int(np.argmax(stop)) if stop.any() else len(ts)
+
+
+def observe(
+    core: Core, ts: np.ndarray, close: np.ndarray, present: np.ndarray, wall: np.ndarray
+) -> None:
+    """Take quiet bars in.
+
+    Args:
+        core: the engine's state.
+        ts: [bar] close times, rising, one bar apart.
+        close: [bar, symbol] last known prices.
+        present: [bar, symbol] bool: the symbol had a bar of its own.
+        wall: [bar] wall time at which each bar came.
+    """
+    if not len(ts):
+        return
+    before = core.market.ts_event
+    core.pass_time(int(wall[-1]))
+    core.market.observe(ts, close, present, int(wall[-1]))
+    core.settle_time(core.market.ts_event - before)
+
+
+def pace(wall: np.ndarray, heard: int, interval_ns: int) -> int:
+    """Wall time between the last two of these bars, at most a bar's length."""
+    last = int(wall[-1]) - (int(wall[-2]) if len(wall) > 1 else heard)
+    return min(last, interval_ns)
