@@ -16,7 +16,8 @@ from don.errors import DataError, UsageError
 from don.storage.market.exports import write_file
 from don.storage.market.imports import Imported, Importer, Overlap, try_out
 from don.storage.market.mapping import ImportMapping, mapping_of
-from don.storage.market.presets import preset_for
+from don.storage.market.presets import own_export, preset_for
+from don.storage.market.readers import columns_of
 from don.storage.market.reads import MarketStore
 
 
@@ -91,7 +92,8 @@ def file_mapping(
         return mapping_of({**base, **given}, where=str(mapping))
     if preset == "auto" and "channel" in given:
         return mapping_of(given, where="options")
-    values = preset_for(path, preset).model_dump()
+    own = own_export(columns_of(path)) if preset == "auto" and path.is_file() else None
+    values = (own or preset_for(path, preset)).model_dump()
     values["columns"] = {**values["columns"], **given.get("columns", {})}
     values["symbols"] = {**values["symbols"], **given.get("symbols", {})}
     plain = {k: v for k, v in given.items() if k not in ("columns", "symbols")}

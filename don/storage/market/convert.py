@@ -50,7 +50,7 @@ class Converter:
         if mapping.channel in ("bars", "marks") and mapping.interval:
             self._interval_ns = interval_ns(mapping.interval)
             self._shift_ns = self._interval_ns if mapping.label is Label.OPEN else 0
-        elif mapping.channel == "bars":
+        elif mapping.channel == "bars" and "interval_ns" not in mapping.columns:
             raise DataError(f"{where}: the interval of the bars is not known: give --interval")
 
     @property
@@ -82,9 +82,10 @@ class Converter:
         for ours, theirs in mapping.columns.items():
             if not theirs:
                 made[ours] = pa.array(np.full(batch.num_rows, np.nan))
-        if mapping.channel == "bars":
+        if mapping.channel == "bars" and "interval_ns" not in made:
             made["interval_ns"] = pa.array(np.full(batch.num_rows, self._interval_ns))
-        table = complete(mapping.channel, pa.table(made), origin=mapping.origin)
+        constants = {} if "origin" in made else {"origin": mapping.origin}
+        table = complete(mapping.channel, pa.table(made), **constants)
         table = shape(mapping.channel, table, where=self._where)
         for problem in problems(mapping.channel, table):
             theirs = mapping.sources().get(problem.column, "")
@@ -244,7 +245,9 @@ class Converter:
             values = values.cast(kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise self._error(0, theirs, f"must be {kind}, was {values.type}: {error}") from None
-        return values.fill_null(float("nan")) if optional and values.null_count else values
+        if values.null_count and pa.types.is_floating(kind):
+            return values.fill_null(float("nan"))
+        return values
 
     def _sides(self, column: str, values: pa.ChunkedArray) -> pa.Array:
         self._check_null(column, values)

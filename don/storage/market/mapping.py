@@ -85,6 +85,7 @@ class ImportMapping(Section):
         """Our value columns -> the file's; those with a default only if they are mapped."""
         wanted = channel(self.channel)
         fixed = {"exchange", "symbol", "ts_event", "ts_recv", "origin", "interval_ns"}
+        fixed -= self.columns.keys()
         return {
             name: self.columns.get(name, name)
             for name in wanted.schema.names

@@ -1,12 +1,14 @@
 """Ready mappings for files that are known by name. Pure."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from don.errors import DataError
-from don.storage.market.mapping import ImportMapping, SymbolRule, canonical
+from don.model.channels import CHANNELS
+from don.storage.market.mapping import ImportMapping, Label, SymbolRule, canonical
 
 _VENUES = {
     "binance": "BINANCE_FUTURES", "bybit": "BYBIT", "hyperliquid": "HYPERLIQUID",
@@ -170,6 +172,22 @@ def preset_for(path: Path, name: str = "auto") -> ImportMapping:
         f"{path.name}: no preset fits its name; give --channel, --exchange and what differs, "
         f"or --mapping FILE.toml, or --preset with one of {', '.join(PRESETS)}"
     )
+
+
+def own_export(columns: Sequence[str]) -> ImportMapping | None:
+    """The mapping of a file that Don exported, known by its columns; None if it is none."""
+    for channel in CHANNELS.values():
+        if list(columns) == channel.schema.names:
+            same = [n for n in channel.schema.names if n not in ("exchange", "symbol", "ts_event")]
+            return ImportMapping(
+                channel=channel.name,
+                exchange_column="exchange",
+                time_column="ts_event",
+                time_unit="ns",
+                label=Label.CLOSE,
+                columns={name: name for name in same},
+            )
+    return None
 
 
 def _canonical(symbol: str, values: dict[str, Any]) -> str:

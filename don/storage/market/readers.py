@@ -28,6 +28,17 @@ def count_rows(path: Path) -> int | None:
         raise _unreadable(path, "Parquet", 0, error) from None
 
 
+def columns_of(path: Path) -> list[str]:
+    """Names of a file's columns, without reading its rows.
+
+    Raises:
+        DataError: as `batches`.
+    """
+    for piece in batches(path, (), rows=1):
+        return list(piece.column_names)
+    return []
+
+
 def batches(
     path: Path,
     columns: Sequence[str],
@@ -71,7 +82,7 @@ def _parquet(
     with pq.ParquetFile(path, memory_map=True) as file:
         known = [name for name in columns if name in file.schema_arrow.names]
         # with a column missing the reader of the rows tells so, and what there is
-        wanted = known if len(known) == len(set(columns)) else None
+        wanted = known if known and len(known) == len(set(columns)) else None
         for batch in file.iter_batches(batch_size=rows, columns=wanted):
             yield pa.Table.from_batches([batch])
 

@@ -224,15 +224,10 @@ def test_what_is_exported_can_be_imported_again(tmp_path: Path, database: Databa
     for ending in ("parquet", "csv", "feather"):
         out = tmp_path / f"out.{ending}"
         assert write_file(out, "bars", store.scan("bars", batch_rows=30)) == 100
-        mapping = ImportMapping(
-            channel="bars",
-            exchange_column="exchange",
-            time_column="ts_event",
-            label="close",
-            interval="1h",
-        )
-        told, _ = try_out(out, mapping)
+        mapping = file_mapping(out, "auto", None, {})
+        told, head = try_out(out, mapping)
         assert told.rows == 100
+        assert head.equals(before.slice(0, 3)), "to the last bit, origin included"
         assert told.first_ns == before["ts_event"][0].as_py()
         assert Importer(database).load(out, mapping).inserted == 0, "the same rows"
     with pytest.raises(UsageError, match="has lists, which CSV cannot hold"):
@@ -326,5 +321,8 @@ def test_the_commands(
     told = json.loads(don("export", "bars", "BTC-USDT-PERP", "-o", str(out), "--json"))
     assert told["rows"] == 20
     assert pc.sum(pa_csv.read_csv(out)["close"]).as_py() == sum(105.0 + n for n in range(20))
-    with pytest.raises(DataError, match=r"^out.csv: no preset fits its name"):
-        don("import", str(out))
+    again = json.loads(don("import", str(out), "--json"))
+    assert (again[0]["rows"], again[0]["inserted"]) == (20, 0), "its own exports it knows"
+    other = write(tmp_path, bars(2), "other.csv")
+    with pytest.raises(DataError, match=r"^other.csv: no preset fits its name"):
+        don("import", str(other))
