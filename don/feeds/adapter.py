@@ -29,6 +29,7 @@ from don.errors import DataError, DonError
 from don.feeds.builder import Pair, Subscribed
 from don.feeds.copies import Copies
 from don.feeds.health import Stream
+from don.feeds.memory import forget
 from don.feeds.sink import Sink
 from don.feeds.venues import Venue
 from don.market.book import Top
@@ -126,6 +127,8 @@ class Adapter:
         """Send the subscriptions; all books are to come anew."""
         self.awaiting = {stream.symbol for stream in self._keys.values()}
         self._candles.clear()
+        for stream in self._keys.values():
+            forget(self._feed, stream)
         self._subscribing = True
         try:
             await self._feed.authenticate(self._conn)
@@ -301,14 +304,16 @@ class Adapter:
 
     def _failed(self, data: str | bytes, why: str, *, only_books: bool = False) -> bool:
         """Have anew what the message was about; False if that was under way already."""
-        text = data if isinstance(data, str) else data.decode("latin-1")
-        named = [key for key in self._keys if key in text]
-        found = [key for key in named if not any(key != other and key in other for other in named)]
+        text = (data if isinstance(data, str) else data.decode("latin-1")).lower()
+        named = [key for key in self._keys if key.lower() in text]  # some subscribe in other case
+        found = [k for k in named if not any(k != other and k in other for other in named)]
         if not found:
             if not only_books:
                 self._lost(None, why)
             return True
         if all(self._keys[key].symbol in self.awaiting for key in found):
+            for key in found:  # what was still on its way must not count against the snapshot
+                forget(self._feed, self._keys[key])
             return False
         for key in found:
             self._lose(self._keys[key], why)

@@ -12,6 +12,7 @@ import msgspec
 from don.clock import NS_PER_MS
 from don.errors import DataError
 from don.feeds.bars import Bar
+from don.feeds.copies import Copies
 from don.feeds.health import Stream
 from don.feeds.sink import Sink
 from don.market.book import Level
@@ -119,10 +120,12 @@ class BinanceParser:
     Args:
         sink: where events go.
         interval_ns: length of the subscribed bars.
+        copies: tells what another connection has brought, of what has no id.
     """
 
-    def __init__(self, sink: Sink, interval_ns: int) -> None:
+    def __init__(self, sink: Sink, interval_ns: int, copies: Copies | None = None) -> None:
         self._sink = sink
+        self._copies = copies if copies is not None else Copies()
         self._interval_ns = interval_ns
         self._envelope = msgspec.json.Decoder(_Envelope).decode
         self._routes: dict[str, Route] = {}
@@ -197,6 +200,8 @@ class BinanceParser:
     def _force(self, stream: Stream, m: _ForceEvent, ts_recv: int) -> None:
         o = m.o
         price = o.ap or o.p  # the average fill price where there is one
+        if stream.copies > 1 and not self._copies.first(stream, hash((o.T, price, o.q, o.S))):
+            return
         self._sink.liquidation(stream, o.T * NS_PER_MS, ts_recv, price, o.q, o.S == "BUY")
 
 

@@ -113,7 +113,7 @@ class Core:
             rng=self.rng,
             spawn=self.spawn,
         )
-        self._parser = BinanceParser(self.sink, self.interval_ns)
+        self._parser = BinanceParser(self.sink, self.interval_ns, self.copies)
         self.streams: dict[Pair, Stream] = {}
         self.keys: dict[str, str] = {}  # canonical -> exchange symbol
         self._loader: BookLoader | None = None

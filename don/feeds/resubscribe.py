@@ -17,6 +17,7 @@ from don.feeds.backoff import Backoff
 from don.feeds.config import FeedConfig
 from don.feeds.copies import Copies
 from don.feeds.health import Stream
+from don.feeds.memory import LASTING, forget
 from don.feeds.outbox import Outbox
 from don.feeds.pool import Copy, Pool
 from don.feeds.sink import Sink
@@ -27,11 +28,6 @@ log = structlog.get_logger(__name__)
 WAIT_S = 10.0  # for the new snapshot
 TRIES = 3  # then the connection is made anew
 TICK_S = 0.02
-# What cryptofeed keeps by symbol that is not the state of a book.
-_LASTING = {
-    "normalized_symbol_mapping", "exchange_symbol_mapping", "subscription", "callbacks",
-    "_feed_config", "config", "handlers",
-}  # fmt: skip
 
 
 class Resubscriber:
@@ -127,7 +123,7 @@ async def frames(feed: Feed, conn: Any, stream: Stream) -> list[str]:
     before = {
         name: copying.copy(value)
         for name, value in vars(feed).items()
-        if isinstance(value, dict) and name not in _LASTING
+        if isinstance(value, dict) and name not in LASTING
     }
     feed.subscription = collector.subscription
     try:
@@ -142,11 +138,3 @@ async def frames(feed: Feed, conn: Any, stream: Stream) -> list[str]:
         for text in collector.sent
     ]
     return [*leave, *collector.sent]
-
-
-def forget(feed: Feed, stream: Stream) -> None:
-    """Drop what a feed knows of one symbol's book."""
-    for name, value in vars(feed).items():
-        if isinstance(value, dict) and name not in _LASTING:
-            value.pop(stream.symbol, None)
-            value.pop(stream.key, None)

@@ -95,6 +95,8 @@ class Market:
     asks: dict[str, str] = field(default_factory=lambda: {"100.1": "1", "100.2": "2"})
     bars: list[list] = field(default_factory=list)  # klines rows of closed bars
     forming: list | None = None
+    trades: list[dict] = field(default_factory=list)  # all there were, as REST tells them
+    quotes: int = 0
 
 
 class FaultExchange:
@@ -108,6 +110,8 @@ class FaultExchange:
         self.requests: Counter[str] = Counter()  # by path
         self.handshakes = 0
         self.sockets: dict[web.WebSocketResponse, set[str]] = {}
+        self.dead: list[web.WebSocketResponse] = []  # connected, but nothing is sent to them
+        self.opened: list[float] = []  # when handshakes came, s
         # faults
         self.rest_faults: dict[str, list[int]] = {}  # path's end -> statuses of the next answers
         self.retry_after: str | None = None
@@ -128,6 +132,8 @@ class FaultExchange:
         rest.router.add_get("/fapi/v1/exchangeInfo", self._info)
         rest.router.add_get("/fapi/v1/depth", self._depth)
         rest.router.add_get("/fapi/v1/klines", self._klines)
+        rest.router.add_get("/fapi/v1/aggTrades", self._agg_trades)
+        rest.router.add_get("/fapi/v1/openInterest", self._open_interest)
         stream.router.add_get("/stream", self._stream)
         for app, port, context in ((rest, self.rest_port, None), (stream, self.ws_port, tls)):
             runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
@@ -144,13 +150,13 @@ class FaultExchange:
             await runner.cleanup()
         self._runners.clear()
 
-    def cut(self) -> None:
-        """Drop every stream connection without a closing handshake."""
-        for ws in list(self.sockets):
+    def cut(self, *which: web.WebSocketResponse) -> None:
+        """Drop stream connections (default: all) without a closing handshake."""
+        for ws in which or list(self.sockets):
             transport = ws._req.transport if ws._req is not None else None
             if transport is not None:
                 transport.abort()
-        self.sockets.clear()
+            self.sockets.pop(ws, None)
 
     @property
     def rest_url(self) -> str:
@@ -166,19 +172,25 @@ class FaultExchange:
 
     # ---- the market ------------------------------------------------------------------------
 
-    async def trade(self, symbol: str, price: float = 100.0, size: float = 1.0, **raw) -> None:
+    async def trade(
+        self, symbol: str, price: float = 100.0, size: float = 1.0, *, lose: bool = False, **raw
+    ) -> None:
+        """A trade happens; with `lose` the message never leaves."""
         market = self.markets[symbol]
         market.trade_id += 1
         data = {
             "e": "aggTrade", "E": self.now_ms, "s": symbol, "a": market.trade_id,
             "p": f"{price:.2f}", "q": f"{size:.3f}", "f": 1, "l": 1, "T": self.now_ms, "m": False,
         }  # fmt: skip
-        await self.send(symbol, "aggTrade", data | raw)
+        market.trades.append(data | raw)
+        if not lose:
+            await self.send(symbol, "aggTrade", data | raw)
 
     async def quote(self, symbol: str, bid: str = "100.0", ask: str = "100.1") -> None:
+        self.markets[symbol].quotes += 1
         data = {
-            "e": "bookTicker", "u": 1, "s": symbol, "b": bid, "B": "1.5", "a": ask, "A": "2.5",
-            "T": self.now_ms, "E": self.now_ms,
+            "e": "bookTicker", "u": self.markets[symbol].quotes, "s": symbol,
+            "b": bid, "B": "1.5", "a": ask, "A": "2.5", "T": self.now_ms, "E": self.now_ms,
         }  # fmt: skip
         await self.send(symbol, "bookTicker", data)
 
@@ -253,6 +265,8 @@ class FaultExchange:
         if self.muted or stream in self.swallow:
             return
         for ws, names in list(self.sockets.items()):
+            if ws in self.dead:
+                continue
             for name in names:
                 if name == stream or name.startswith(f"{stream}@"):
                     try:
@@ -311,8 +325,23 @@ class FaultExchange:
         rows = rows[:limit] if "startTime" in query else rows[-limit:]
         return web.json_response(rows)
 
+    async def _agg_trades(self, request: web.Request) -> web.Response:
+        if fault := self._fault(request):
+            return fault
+        query = request.query
+        start, limit = int(query["fromId"]), int(query["limit"])
+        rows = [t for t in self.markets[query["symbol"]].trades if t["a"] >= start]
+        return web.json_response(rows[:limit])
+
+    async def _open_interest(self, request: web.Request) -> web.Response:
+        if fault := self._fault(request):
+            return fault
+        body = {"symbol": request.query["symbol"], "openInterest": "1234.5", "time": self.now_ms}
+        return web.json_response(body)
+
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         self.handshakes += 1
+        self.opened.append(asyncio.get_running_loop().time())
         if self.refuse_streams > 0:
             self.refuse_streams -= 1
             return web.Response(status=503)

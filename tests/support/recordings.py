@@ -92,6 +92,13 @@ class RecordedExchange:
         self._asked: dict[tuple, int] = defaultdict(int)
         self._runners: list[web.AppRunner] = []
         self._taken = False
+        self.clients: list[web.WebSocketResponse] = []
+
+    async def say(self, *messages: str | bytes) -> None:
+        """Send to everybody who is connected."""
+        for ws in self.clients:
+            for message in messages:
+                await (ws.send_bytes if isinstance(message, bytes) else ws.send_str)(message)
 
     async def start(self) -> None:
         cert, key = make_certificate(self.folder)
@@ -145,6 +152,7 @@ class RecordedExchange:
                 return ws
             self.received.append(str(first.data))
         reader = asyncio.create_task(self._drain(ws))
+        self.clients.append(ws)
         try:
             await self.go.wait()
             if not self._taken:
@@ -159,6 +167,7 @@ class RecordedExchange:
             await reader
         finally:
             reader.cancel()
+            self.clients.remove(ws)
         return ws
 
     async def _drain(self, ws: web.WebSocketResponse) -> None:

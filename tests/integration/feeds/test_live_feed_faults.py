@@ -104,6 +104,7 @@ async def test_gap_in_one_book_resynchronises_that_symbol_only(exchange, open_fe
     await exchange.diff("BTCUSDT", bids=[("99.6", "6")])
     await until(lambda: not live(collected))
     assert live(collected, ETH)
+    await until(lambda: book(collected, ETH)["bid_sizes"][1] == 5.0)
     count = len([row for row in collected.rows("books") if row["symbol"] == ETH])
     await exchange.diff("ETHUSDT", bids=[("99.9", "8")])  # goes on meanwhile
     await until(lambda: book(collected, ETH)["bid_sizes"][1] == 8.0)

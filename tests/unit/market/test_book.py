@@ -1,8 +1,10 @@
 """Laws of the order book: it equals the truth, notices every hole, and recovers from each."""
 
+import contextlib
 import gzip
 import json
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -179,24 +181,27 @@ RECORDINGS = Path(__file__).parents[4] / "shared" / "data" / "raw" / "binance_de
 
 
 @pytest.mark.parametrize(
-    ("name", "rule"),
+    ("names", "rule"),
     [
-        ("usdm_btcusdt_20240808.gz", SequenceRule.FUTURES),
-        ("usdm_ethusdt_20240808.gz", SequenceRule.FUTURES),
-        ("spot_btcusdt_20240808.gz", SequenceRule.SPOT),
+        (["usdm_btcusdt_20240808.gz"], SequenceRule.FUTURES),
+        (["usdm_ethusdt_20240808.gz"], SequenceRule.FUTURES),
+        (["coinm_btcusd_perp_20240808.gz"], SequenceRule.FUTURES),
+        # the second file goes on where the first ends, with no snapshot of its own
+        (["spot_btcusdt_20240808.gz", "spot_btcusdt_20240809.gz"], SequenceRule.SPOT),
     ],
 )
-def test_recorded_market_is_rebuilt_without_gap_or_cross(name, rule):
+def test_recorded_market_is_rebuilt_without_gap_or_cross(names, rule):
     """Real diffs: never crossed, no gap, and the top equals the recorded best bid and ask."""
-    path = RECORDINGS / name
-    if not path.exists():
-        pytest.skip(f"no recording at {path}")
+    paths = [RECORDINGS / name for name in names]
+    if not all(path.exists() for path in paths):
+        pytest.skip(f"no recording at {paths[0]}")
     sync = BookSync(rule)
     tops: dict[int, tuple] = {}  # update id -> top of the rebuilt book
     quotes: dict[int, tuple] = {}
     diffs = 0
-    with gzip.open(path, "rt") as lines:
-        for line in lines:
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(gzip.open(path, "rt")) for path in paths]
+        for line in chain.from_iterable(files):
             message = json.loads(line.split(" ", 1)[1])
             if "lastUpdateId" in message:
                 assert sync.on_snapshot(
