@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from don.bench.portfolio import built_anew
 from don.clock import NS_PER_S
 from don.engine import Engine, EngineConfig
 from don.model.instrument import Instrument
@@ -279,9 +280,9 @@ def _request(n: int, seed: int) -> OptimizeRequest:
 
 
 def _peer(config: PortfolioConfig) -> tuple[str, Callable[[OptimizeRequest], np.ndarray]]:
-    """PyPortfolioOpt with the same goal and limits, or our own problem compiled on every call."""
+    """PyPortfolioOpt with the same goal and limits, or the problem in cvxpy on every call."""
     if importlib.util.find_spec("pypfopt") is None:
-        return "cvxpy, problem built anew", lambda r: PortfolioOptimizer(config).solve(r).weights
+        return "cvxpy, problem built anew", built_anew(config)
     package: Any = importlib.import_module("pypfopt")
     cp: Any = importlib.import_module("cvxpy")
 

@@ -245,10 +245,11 @@ def _peers(config: PortfolioConfig) -> list[tuple[str, Solve]]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 made.append(build(config))
-    return made or [("cvxpy, built anew", _cvxpy(config))]
+    return made or [("cvxpy, built anew", built_anew(config))]
 
 
-def _cvxpy(config: PortfolioConfig) -> Solve:
+def built_anew(config: PortfolioConfig) -> Solve:
+    """The problem written in cvxpy and compiled on every call."""
     cp: Any = importlib.import_module("cvxpy")
 
     def solve(request: OptimizeRequest) -> np.ndarray:
