@@ -86,6 +86,8 @@ def archive(
     as_json: bool = Json,
 ) -> None:
     """Move partitions that are past their retention from the database to the lake."""
+    from don.cli.data.written import show
+
     moved: list[dict[str, Any]] = []
     with _archiver(lake) as (db, archiver):
         del db
@@ -109,7 +111,7 @@ def archive(
     names = ("channel", "start", "end", "rows", "files", "hot_bytes", "lake_bytes")
     heads = [name if name in ("channel", "start", "end") else f"{name}#" for name in names]
     lines = [[row[name] for name in names] for row in moved]
-    out.print(table(heads, lines), width=None if out.is_terminal else 120)
+    show(table(heads, lines))
     out.print(f"{'would move' if dry_run else 'moved'} {len(moved)} partitions")
 
 

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
 
 from don.cli.output import out, table
 from don.clock import iso
@@ -86,16 +88,17 @@ def rows(
             connection.execute("SET TRANSACTION READ ONLY")
             with connection.cursor(name="query") as cursor:
                 cursor.itersize = _FETCH
-                cursor.execute(sql.encode())
+                # in parentheses it is one statement, whatever semicolons it has
+                cursor.execute(f"SELECT * FROM (\n{sql.strip().rstrip(';')}\n) AS answer".encode())
                 names = [column.name for column in cursor.description or ()]
                 if form == "table":
                     shown = cursor.fetchmany(limit)
-                    out.print(table(names, shown), width=None if out.is_terminal else _WIDE)
+                    show(table(names, shown))
                     return
                 first = cursor.fetchmany(_FETCH)
                 head = _batch(names, first, None)
                 _write(head.schema, _sql_batches(cursor, names, first, head), form, output)
-    except (psycopg.ProgrammingError, psycopg.DataError, pa.ArrowException) as error:
+    except (psycopg.Error, pa.ArrowException) as error:
         raise UsageError(f"--sql: {str(error).splitlines()[0]}") from None
 
 
@@ -144,12 +147,18 @@ def _flat(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
+def show(drawn: Table) -> None:
+    """Print a table; where there is no screen to fit, without cutting anything off."""
+    screen = out if out.is_terminal else Console(highlight=False, width=_WIDE)
+    screen.print(drawn)
+
+
 def _show(found: pa.Table, limit: int) -> None:
     shown = found.slice(max(0, found.num_rows - limit))
     heads = [n if pa.types.is_string(shown.schema.field(n).type) else f"{n}#"
              for n in shown.column_names]  # fmt: skip
     lines = [[_cell(n, v) for n, v in row.items()] for row in shown.to_pylist()]
-    out.print(table(heads, lines), width=None if out.is_terminal else _WIDE)
+    show(table(heads, lines))
     if shown.num_rows < found.num_rows:
         out.print(f"the newest {shown.num_rows} of {found.num_rows} rows; see --limit, --format")
 
