@@ -151,21 +151,23 @@ def part_samples(parts: Iterable[Mapping[str, Any]]) -> Iterator[Sample]:
     """Of the parts' health views, their streams and what they told themselves.
 
     Args:
-        parts: as on the board: part, state, restarts, age_s, streams, metrics.
+        parts: as on the board or from the supervisor: part, state, restarts; and age_s, streams,
+            metrics, where there are any.
     """
     for part in parts:
         name = str(part["part"])
         yield sample("part_up", part["state"] == "live", part=name)
         yield sample("part_restarts_total", part["restarts"], part=name)
-        yield sample("part_view_age_seconds", part["age_s"], part=name)
-        for stream in part["streams"]:
+        yield sample("part_view_age_seconds", part.get("age_s", 0.0), part=name)
+        for stream in part.get("streams", ()):
             channel, _, symbol = str(stream["stream"]).partition(" ")
             own = {"part": name, "channel": channel, "symbol": symbol}
-            yield sample("stream_live", stream["state"] == "live", **own)
-            yield sample("stream_events_total", stream["events"], **own)
-            yield sample("stream_gaps_total", stream["gaps"], **own)
-            yield sample("stream_last_event_seconds", stream["ts_event"] / NS_PER_S, **own)
-        yield from part["metrics"]
+            yield sample("stream_live", stream.get("state", "live") == "live", **own)
+            yield sample("stream_events_total", stream.get("events", 0), **own)
+            yield sample("stream_gaps_total", stream.get("gaps", 0), **own)
+            last = stream.get("ts_event", 0) / NS_PER_S
+            yield sample("stream_last_event_seconds", last, **own)
+        yield from part.get("metrics", ())
 
 
 def desk_samples(view: Mapping[str, Any]) -> Iterator[Sample]:

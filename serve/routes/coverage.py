@@ -13,7 +13,7 @@ from serve.responses import CoverageGap, CoverageMap, CoverageRow, CoverageRun
 from serve.routes.params import Moment
 
 MAX_ROWS = 500
-MAX_GAPS = 200
+MAX_GAPS = 1_000
 MAX_SPAN_S = 20 * 366 * 86_400
 
 Name = Annotated[str | None, Query(max_length=64)]

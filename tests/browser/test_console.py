@@ -65,6 +65,22 @@ def test_halt_asks_for_the_token_once_and_shows_what_happened(console: Any, worl
     assert world.commands[-1][0] == "resume"
 
 
+def test_the_data_page_shows_what_is_missing(console: Any) -> None:
+    console.get_by_role("button", name="Data", exact=True).click()
+    row = console.get_by_test_id("stream bars:1m SOL-USDT-PERP").first
+    row.locator(".lost", has_text="1").wait_for()
+    assert "41.67% gap" in row.locator("canvas").get_attribute("aria-label")
+    box = row.locator("canvas").bounding_box()
+    console.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 5)
+    console.locator("[role=tooltip]", has_text="600 bars missing").wait_for()
+    console.locator(".gaps li", has_text="16 streams").click()  # shows that time
+    console.locator(".spans [aria-pressed=true]", has_text="6h").wait_for()
+    console.get_by_label("Channel").select_option("bars:1m")
+    console.get_by_test_id("stream books BTC-USDT-PERP").wait_for(state="detached")
+    console.get_by_role("button", name="Trade", exact=True).click()
+    console.wait_for_selector(f"{CHART}[data-close]")
+
+
 def test_old_data_are_never_shown_as_current(console: Any, world: World) -> None:
     world.away = "the board does not answer"
     try:

@@ -1,6 +1,7 @@
 // One screen: the account on top, the market in the middle, what we hold and did below, why beside.
 import React, { useCallback, useEffect, useMemo, useState } from "react";
 import { CommandDialog } from "./Command.jsx";
+import { Data } from "./Data.jsx";
 import { EquityChart } from "./EquityChart.jsx";
 import { PriceChart } from "./PriceChart.jsx";
 import { Session } from "./Session.jsx";
@@ -13,6 +14,22 @@ import { useStore } from "./store.js";
 
 const NONE = [];
 
+// The page that is shown, kept in the address so that it can be linked to and reloaded.
+function usePage() {
+  const read = () => (location.hash === "#data" ? "data" : "trade");
+  const [page, set] = useState(read);
+  useEffect(() => {
+    const turn = () => set(read());
+    addEventListener("hashchange", turn);
+    return () => removeEventListener("hashchange", turn);
+  }, []);
+  const open = useCallback((name) => {
+    location.hash = name === "data" ? "data" : "";
+    set(name);
+  }, []);
+  return [page, open];
+}
+
 export function App({ store, base }) {
   const session = useStore(store, (s) => s.session);
   const link = useStore(store, (s) => s.link);
@@ -24,6 +41,7 @@ export function App({ store, base }) {
   const symbols = session?.symbols ?? NONE;
   const [picked, choose] = useState("");
   const [asked, ask] = useState("");
+  const [page, open] = usePage();
   const chosen = symbols.includes(picked) ? picked : (symbols[0] ?? "");
   const now = useNow();
   const view = verdict(link, ages, hasDesk, now);
@@ -45,7 +63,7 @@ export function App({ store, base }) {
   const old = view.level === "lost";
   return (
     <div className={`app ${old ? "old" : ""}`} data-testid="app" data-level={view.level}>
-      <TopBar store={store} level={view.level} short={view.short} onCommand={ask} />
+      <TopBar store={store} level={view.level} short={view.short} onCommand={ask} page={page} open={open} />
       <div className="banners">
         {halted && (
           <p className="banner red" role="alert">
@@ -59,7 +77,7 @@ export function App({ store, base }) {
         )}
         {missing.length > 0 && <p className="banner amber">History is incomplete: {missing[0]}.</p>}
       </div>
-      <main>
+      {page === "data" ? <Data base={base} /> : <main>
         <div className="left-column">
           <Watch store={store} base={base} symbols={symbols} chosen={chosen} choose={choose} digits={digits} />
           <Session store={store} />
@@ -77,7 +95,7 @@ export function App({ store, base }) {
           <Decisions store={store} />
           <Health store={store} />
         </aside>
-      </main>
+      </main>}
       {asked && <CommandDialog kind={asked} base={base} close={close} />}
     </div>
   );

@@ -36,7 +36,7 @@ export function verdict(link, ages, hasDesk, now) {
   return { level: "live", short: "live", long: "" };
 }
 
-export const TopBar = React.memo(function TopBar({ store, level, short, onCommand }) {
+export const TopBar = React.memo(function TopBar({ store, level, short, onCommand, page, open }) {
   const desk = useStore(store, (s) => s.desk);
   const session = useStore(store, (s) => s.session);
   const { now: down, worst } = useStore(store, (s) => s.drawdown);
@@ -47,6 +47,13 @@ export const TopBar = React.memo(function TopBar({ store, level, short, onComman
     <header className="top">
       <div className="brand">
         <strong>DON</strong>
+        <nav className="pages" aria-label="Pages">
+          {["trade", "data"].map((name) => (
+            <button key={name} type="button" aria-current={page === name ? "page" : undefined} onClick={() => open(name)}>
+              {name === "trade" ? "Trade" : "Data"}
+            </button>
+          ))}
+        </nav>
         {session?.session ? (
           <span className="who">
             <b>{session.policy}</b>

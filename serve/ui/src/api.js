@@ -6,6 +6,13 @@ export async function bars(root, symbol, limit, signal) {
   return (await answer.json()).bars;
 }
 
+// Completeness of what was collected: streams down, time across.
+export async function coverage(root, asked, signal) {
+  const answer = await fetch(`${root}/v1/data/coverage?${new URLSearchParams(asked)}`, { signal });
+  if (!answer.ok) throw new Error(await explain(answer));
+  return answer.json();
+}
+
 export function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return [...bytes].map((b) => b.toString(16).padStart(2, "0")).join("");
