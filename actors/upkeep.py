@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from actors.budget import budget_gate
 from actors.delivery import run_or_die
@@ -11,6 +12,7 @@ from don.clock import NS_PER_S, Clock
 from don.errors import DonError
 from don.exchanges.ccxt_history import CcxtHistory, HistoryConfig
 from don.exchanges.history import History
+from don.exchanges.rates import ExchangeLimits, RateGate
 from don.exchanges.wallet import WalletConfig
 from don.log import get_logger
 from don.market.coverage import Range, State
@@ -97,9 +99,7 @@ class Upkeep:
                 feed.exchange,
                 HistoryConfig(rest_url=feed.rest_url or ""),
                 self._clock,
-                make_gate=lambda limits, exchange=feed.exchange: budget_gate(
-                    exchange, key="", lessee="repair", config=WalletConfig(), clock=self._clock
-                ),
+                make_gate=partial(self._gate, feed.exchange),
             )
             try:
                 work = GapRepair(History(connection), self._db, self._store, exchange=name)
@@ -107,6 +107,11 @@ class Upkeep:
             finally:
                 await connection.close()
             self._note(outcomes)
+
+    def _gate(self, exchange: str, limits: ExchangeLimits) -> RateGate | None:
+        return budget_gate(
+            exchange, key="", lessee="repair", config=WalletConfig(), clock=self._clock
+        )
 
     def _due(self, exchange: str) -> list[Range]:
         now = self._clock.now_ns()

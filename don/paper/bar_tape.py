@@ -228,6 +228,10 @@ class BarTape(SlotTape):
             )
         return events, closes
 
+    def slot_of_trade(self, n: int, trade_id: int) -> int:
+        """The slot of a symbol's trade, or of the next one that there is."""
+        return self._base + max(int(np.searchsorted(self._ids[:, n], trade_id)) - 1, 0)
+
     def last_price(self, slot: int, n: int) -> int:
         """The last close."""
         return int(self._bars[slot - self._base, n, 5])

@@ -156,6 +156,12 @@ class RecordedTape(SlotTape):
         ]
         return [row[3] for row in found], closes
 
+    def slot_of_trade(self, n: int, trade_id: int) -> int:
+        """The slot of a symbol's trade, or of the next one that there is."""
+        one = self._recordings[n]
+        at = min(int(np.searchsorted(one.id, trade_id)), len(one.ts) - 1)
+        return int(one.ts[at]) // self.interval_ns
+
     def last_price(self, slot: int, n: int) -> int:
         """The last trade's price, or the first one's."""
         one = self._recordings[n]

@@ -110,7 +110,34 @@ class SlotTape(ABC):
     def last_price(self, slot: int, n: int) -> int:
         """Last price of a symbol when a slot opens, ticks."""
 
+    @abstractmethod
+    def slot_of_trade(self, n: int, trade_id: int) -> int:
+        """The slot of a symbol's trade, or of the next one that there is."""
+
     # ---- events ----------------------------------------------------------------------------------
+
+    def trades(
+        self, symbol: str, *, from_id: int | None = None, start_ns: int | None = None
+    ) -> Iterator[TradePrint]:
+        """The trades of a symbol from an id or a time on, or all, in order.
+
+        Raises:
+            DataError: if the symbol is not on this tape.
+        """
+        n = self.index(symbol)
+        slot = self._first
+        if from_id is not None:
+            slot = max(slot, self.slot_of_trade(n, from_id))
+        if start_ns is not None:
+            slot = max(slot, start_ns // self.interval_ns)
+        for at in range(slot, self._last + 1):
+            for event in self.market_events(at)[0]:
+                if type(event) is not TradePrint or event.symbol != self.symbols[n]:
+                    continue
+                if (from_id is None or event.id >= from_id) and (
+                    start_ns is None or event.ts >= start_ns
+                ):
+                    yield event
 
     def events(self, position: int | None = None) -> Iterator[tuple[int, TapeEvent]]:
         """The tape from a position (default: `start`) to its end: (where to go on after it, event).

@@ -11,7 +11,7 @@ from don.clock import interval_ns
 from don.errors import DataError
 from don.model.instrument import Instrument
 from don.paper.bar_tape import BarTape, BridgeConfig
-from don.paper.events import BarClose, TapeEvent
+from don.paper.events import BarClose, TapeEvent, TradePrint
 from don.paper.funding import funding_beside, load_funding
 from don.paper.recorded import RecordedTape
 from don.paper.recordings import is_aggregate, load_aggregate, load_depth
@@ -62,6 +62,12 @@ class Tape(Protocol):
 
     def history(self, symbol: str, interval: str, end_ns: int, limit: int = 500) -> list[BarClose]:
         """Bars closed at or before `end_ns`, oldest first; larger intervals are re-sampled."""
+        ...
+
+    def trades(
+        self, symbol: str, *, from_id: int | None = None, start_ns: int | None = None
+    ) -> Iterator[TradePrint]:
+        """The trades of a symbol from an id or a time on, or all, in order."""
         ...
 
     def events(self, position: int | None = None) -> Iterator[tuple[int, TapeEvent]]:

@@ -1,8 +1,9 @@
 """Market data calls of the REST interface. No awaiting; answers are plain values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
+from itertools import islice, takewhile
 from typing import Any
 
 from don.clock import NS_PER_MS
@@ -151,17 +152,44 @@ class MarketCalls:
         return wire_market.depth(self._exchange.depth(symbol, limit))
 
     def _found_trades(self, call: Call, default: int) -> list[PublicTrade]:
-        trades = list(self._publisher.recent[self._symbol(call)])
+        symbol = self._symbol(call)
         limit = call.params.limit(default, RECENT_TRADES)
         start, end = call.span()
         from_id = call.params.optional_integer("fromId")
+        recent = self._publisher.recent[symbol]
         if from_id is not None:
-            return [t for t in trades if t.id >= from_id][:limit]
-        if end is not None:
-            trades = [t for t in trades if t.ts <= end]
-        if start is not None:
-            return [t for t in trades if t.ts >= start][:limit]
-        return trades[-limit:]
+            start = end = None
+        elif start is None:
+            trades = [t for t in recent if end is None or t.ts <= end]
+            return trades[-limit:]
+        known = recent and (
+            recent[0].id <= from_id if from_id is not None else recent[0].ts < (start or 0)
+        )
+        found = iter(recent) if known else self._older(symbol, from_id, start)
+        fitting = (
+            t
+            for t in found
+            if (from_id is None or t.id >= from_id) and (start is None or t.ts >= start)
+        )
+        return list(islice(takewhile(lambda t: end is None or t.ts <= end, fitting), limit))
+
+    def _older(self, symbol: str, from_id: int | None, start: int | None) -> Iterator[PublicTrade]:
+        """From the tape, as far as it has been told."""
+        instrument = self._exchange.instruments[symbol]
+        recent = self._publisher.recent[symbol]
+        last = recent[-1].id if recent else None
+        for event in self._tape.trades(symbol, from_id=from_id, start_ns=start):
+            if event.id > last if last is not None else event.ts >= self._exchange.now:
+                return
+            yield PublicTrade(
+                symbol=symbol,
+                ts=event.ts,
+                id=event.id,
+                price=event.price * instrument.tick_size,
+                size=event.size * instrument.lot_size,
+                buy=event.buy,
+                count=event.count,
+            )
 
     def _trades(self, call: Call) -> list[Json]:
         return [wire_market.recent_trade(t) for t in self._found_trades(call, 500)]
