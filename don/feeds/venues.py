@@ -231,3 +231,34 @@ def venue_of(exchange: str) -> Venue:
     if not venue.channels:
         raise ConfigError(f"feed exchange {exchange} does not work: {venue.broken['*']}")
     return venue
+
+
+def describe() -> str:
+    """The table as Markdown, for the docs."""
+    lines = [
+        "| exchange | channels | recording | connections | book anew by | does not work |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, venue in VENUES.items():
+        broken = "; ".join(
+            why if channel == "*" else f"{channel}: {why}" for channel, why in venue.broken.items()
+        )
+        starts, window_s = venue.starts
+        cells = (
+            name,
+            ", ".join(c for c in venue.channels if c != "book_deltas") or "none",
+            "yes" if venue.recording else "no",
+            f"{venue.streams} streams, {starts} attempts in {window_s:g} s",
+            _resync(venue) if "books" in venue.channels else "",
+            broken,
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _resync(venue: Venue) -> str:
+    if venue.fast is not None:
+        return "REST snapshot"
+    check = ", checksum" if venue.checksum else ""
+    how = {"unsubscribe": "new subscription", "forget": "REST snapshot", None: "new connection"}
+    return how[venue.resync] + check

@@ -76,9 +76,12 @@ def _frame(text: str) -> str | bytes:
 
 
 class RecordedExchange:
-    """Serves one recording. The streams are played once, to the first client that is ready."""
+    """Serves one recording. The streams are played `plays` times, to the first clients."""
 
-    def __init__(self, recording: Recording, folder: Path, *, speaks_first: bool = False) -> None:
+    def __init__(
+        self, recording: Recording, folder: Path, *, speaks_first: bool = False, plays: int = 1
+    ) -> None:
+        self.plays = plays
         self.recording = recording
         self.folder = folder
         self.speaks_first = speaks_first  # subscriptions are in the address, no frame comes
@@ -91,7 +94,6 @@ class RecordedExchange:
         self.go.set()
         self._asked: dict[tuple, int] = defaultdict(int)
         self._runners: list[web.AppRunner] = []
-        self._taken = False
         self.clients: list[web.WebSocketResponse] = []
 
     async def say(self, *messages: str | bytes) -> None:
@@ -155,15 +157,16 @@ class RecordedExchange:
         self.clients.append(ws)
         try:
             await self.go.wait()
-            if not self._taken:
-                self._taken = True
+            if self.plays > 0:
+                self.plays -= 1
                 for message in self.recording.messages:
                     if isinstance(message, bytes):
                         await ws.send_bytes(message)
                     else:
                         await ws.send_str(message)
                     self.sent += 1
-                self.played.set()
+                if self.plays == 0:
+                    self.played.set()
             await reader
         finally:
             reader.cancel()

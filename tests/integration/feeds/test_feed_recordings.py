@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from support.feed import until
+from support.feed import Collected, until
 from support.recordings import FOLDER, RecordedExchange, Recording
 
 from don.clock import SystemClock
@@ -146,3 +146,38 @@ def test_every_recorded_event_comes_out_once(name, played):
 
 def test_the_table_says_which_exchanges_were_recorded():
     assert {name for name, venue in VENUES.items() if venue.recording} == set(COUNTS)
+
+
+@pytest.mark.parametrize("name", ["HUOBI", "UPBIT", "GEMINI"])
+async def test_two_connections_of_any_exchange_give_each_trade_once(name, tmp_path):
+    recording = Recording(name)
+    exchange = RecordedExchange(recording, tmp_path, plays=2)
+    exchange.go.clear()
+    await exchange.start()
+    config = FeedConfig(
+        exchange=name,
+        symbols=recording.symbols,
+        channels=recording.channels,
+        rest_url=exchange.rest_url,
+        ws_url=exchange.ws_url,
+        ca_file=tmp_path / "cert.pem",
+        streams_per_connection=1000,
+        redundancy=2,
+    )
+    feed = LiveFeed(config, SystemClock(), "TEST:1")
+    await feed.start()
+    collected = Collected(feed)
+    try:
+        await until(lambda: len(exchange.clients) == 2)
+        exchange.go.set()
+        await until(lambda: feed.health().messages == 2 * len(recording.messages))
+        await until(lambda: len(collected.rows("trades")) >= COUNTS[name]["trades"])
+        rows = [(r["symbol"], r["id"]) for r in collected.rows("trades")]
+        assert len(rows) == len(set(rows)) == COUNTS[name]["trades"]
+        assert (feed.health().gaps, feed.health().malformed) == (0, 0)
+        for symbol in recording.symbols:  # one copy's states at a time: never back in time
+            times = [r["ts_event"] for r in collected.rows("books") if r["symbol"] == symbol]
+            assert times == sorted(times)
+    finally:
+        await collected.close()
+        await exchange.stop()
