@@ -17,6 +17,7 @@ from don.feeds.binance import KINDS, BinanceParser, split_name, streams_of
 from don.feeds.builder import FeedBuilder, Pair, Subscribed
 from don.feeds.config import FeedConfig
 from don.feeds.copies import Copies
+from don.feeds.foreign_log import forward
 from don.feeds.gate import Gate, gate_of
 from don.feeds.health import FeedHealth, FeedState, Stream
 from don.feeds.http import RestPool, secure
@@ -139,6 +140,7 @@ class Core:
                 hint = f"; did you mean {near[0]}?" if near else ""
                 exchange = self.config.exchange
                 raise UsageError(f"symbol {symbol} is not traded on {exchange}{hint}")
+        forward()
         self.keys = {symbol: table[symbol] for symbol in self.config.symbols}
         await self.pool.start(self.add_streams)
         if self.closed:
@@ -208,8 +210,12 @@ class Core:
         lane = self.pool.lane_of(socket)
         for stream in lane.streams:
             stream.seen, stream.silent_ns = stream.events, 0
-        if lane.connected > 1 or self.venue.fast is None:
-            return  # another connection has brought all of it, or the first events will tell
+        if lane.connected > 1:
+            return  # another connection has brought all of it
+        if self.venue.fast is None:
+            for stream in lane.streams:  # the first event will tell that the exchange gives it
+                self.sink.stale(stream, "subscribed, nothing has come yet")
+            return
         self.sink.restart()
         if self.repair is not None:
             self.repair.connected()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import structlog
 from support.feed import Collected, until
 from support.recordings import FOLDER, RecordedExchange, Recording
 
@@ -181,3 +182,27 @@ async def test_two_connections_of_any_exchange_give_each_trade_once(name, tmp_pa
     finally:
         await collected.close()
         await exchange.stop()
+
+
+async def test_a_refused_subscription_shows_in_the_log_and_in_the_stream(tmp_path):
+    recording = Recording("OKX")
+    recording.messages = ['{"event":"error","msg":"no such channel","code":"60018"}'] * 5
+    exchange = RecordedExchange(recording, tmp_path)
+    await exchange.start()
+    config = FeedConfig(
+        exchange="OKX",
+        symbols=recording.symbols,
+        channels=("trades",),
+        rest_url=exchange.rest_url,
+        ws_url=exchange.ws_url,
+        ca_file=tmp_path / "cert.pem",
+    )
+    with structlog.testing.capture_logs() as logs:
+        async with LiveFeed(config, SystemClock(), "TEST:1") as feed:
+            await until(lambda: feed.health().messages == 5)
+            details = {s.detail for s in feed.health().streams}
+    await exchange.stop()
+    assert details == {"subscribed, nothing has come yet"}
+    said = [entry for entry in logs if entry["event"] == "cryptofeed says"]
+    assert "no such channel" in said[0]["text"]
+    assert [entry["count"] for entry in said] == [1, 2, 4]
