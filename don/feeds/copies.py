@@ -12,7 +12,7 @@ from don.clock import NS_PER_S
 from don.feeds.health import Stream
 
 BEHIND_NS = NS_PER_S  # a leader that is silent for longer while another speaks is replaced
-MEMORY = 8192  # ids of a stream that are remembered
+MEMORY = 2048  # ids of a stream that are remembered: more than exchanges send as history
 
 
 class Leader(Protocol):

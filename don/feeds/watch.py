@@ -45,6 +45,9 @@ class Watch:
             await asyncio.sleep(TICK_S)
             now_ns = self._clock.monotonic_ns()
             passed_ns, last_ns = now_ns - last_ns, now_ns
+            if len(self._quiet) > len(self._pool.sockets):  # some were replaced
+                wanted = set(self._pool.sockets)
+                self._quiet = {s: seen for s, seen in self._quiet.items() if s in wanted}
             for lane in self._pool.lanes:
                 read = False
                 for copy in lane.copies:
