@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import ccxt.async_support as ccxt
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from don.clock import NS_PER_MS, NS_PER_S, Clock
 from don.errors import (
@@ -39,6 +39,13 @@ class HistoryConfig(Section):
     timeout_s: float = Field(default=20.0, gt=0)
     page: int = Field(default=1_000, gt=0)  # rows asked for at once
     clock_samples: int = Field(default=3, gt=0)
+
+    @field_validator("rest_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in ("http", "https"):
+            raise ValueError(f"must be like http://127.0.0.1:8900, was {value!r}")
+        return value
 
 
 class CcxtHistory:

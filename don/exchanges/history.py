@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from don.clock import NS_PER_MS, NS_PER_S
+from don.clock import NS_PER_MS, NS_PER_S, iso
 from don.errors import DataError, UsageError
 from don.exchanges.ccxt_history import CcxtHistory
 from don.model.channels import complete, conform
@@ -138,7 +138,8 @@ class History:
             }
         )
         last_open = int(kept[-1][0]) * NS_PER_MS if kept else None
-        return self._timed_page(series, table, rows, last_open, place, end_ns)
+        newer = await self._newer(self._at.ccxt.fetch_ohlcv, series, place, last_open)
+        return self._timed_page(series, table, rows, last_open, newer, place, end_ns)
 
     async def _marks(self, series: Series, place: Place, end_ns: int) -> Page:
         rows = await self._candles(self._at.ccxt.fetch_mark_ohlcv, series, place)
@@ -159,7 +160,8 @@ class History:
             }
         )
         last_open = int(kept[-1][0]) * NS_PER_MS if kept else None
-        return self._timed_page(series, table, rows, last_open, place, end_ns)
+        newer = await self._newer(self._at.ccxt.fetch_mark_ohlcv, series, place, last_open)
+        return self._timed_page(series, table, rows, last_open, newer, place, end_ns)
 
     async def _candles(self, fetch: Any, series: Series, place: Place) -> list[Sequence[Any]]:
         rows = await self._at.call(
@@ -171,27 +173,41 @@ class History:
         )
         return sorted(rows, key=lambda row: row[0])
 
+    async def _newer(self, fetch: Any, series: Series, place: Place, last_open: int | None) -> bool:
+        """After a page without rows: whether the exchange has closed bars behind the place."""
+        if last_open is not None:
+            return True
+        rows = await self._at.call(
+            fetch,
+            self._at.listed[series.symbol],
+            self._at.timeframe(series.interval_ns),
+            None,
+            2,
+        )
+        return len(rows) > 1 and min(row[0] for row in rows) * NS_PER_MS >= place.cursor_ns
+
     def _timed_page(
         self,
         series: Series,
         table: pa.Table,
         rows: Sequence[Any],
         last_open: int | None,
+        newer: bool,
         place: Place,
         end_ns: int,
     ) -> Page:
-        """`rows`: all that came; `last_open`: of those kept."""
+        """`rows`: all that came; `last_open`: of those kept; `newer`: there is more behind."""
         notes = []
         if last_open is not None:
             cursor = last_open + series.interval_ns
             first = int(rows[0][0]) * NS_PER_MS
             if first > place.cursor_ns + series.interval_ns:
-                notes.append(f"nothing before {first // NS_PER_S} (UTC seconds)")
+                notes.append(f"the exchange has nothing before {iso(first)}")
             done = cursor + series.interval_ns > end_ns or self._newest(rows)
         else:
             # nothing: before the listing, or after the newest bar
             cursor = place.cursor_ns + self._pages * series.interval_ns
-            done = cursor >= end_ns or (self._at.id in _FROM_SINCE)
+            done = cursor >= end_ns or not newer
             cursor = place.cursor_ns if done else cursor
         return Page(
             table=self._conform(series, table),

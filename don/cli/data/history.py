@@ -41,6 +41,8 @@ def backfill(
     if start_ns >= end_ns:
         raise UsageError(f"--start must be before --end and before now, was {start!r}")
     step_ns = _interval(interval)
+    if rest_url and not rest_url.startswith(("http://", "https://")):
+        raise UsageError(f"--rest-url must be like http://127.0.0.1:8900, was {rest_url!r}")
     from don.cli.data.backfill import run_backfill
     from don.exchanges.ccxt_history import HistoryConfig
 

@@ -206,7 +206,8 @@ class MarketCalls:
         start, end = call.span()
         last_open = self._exchange.now if end is None else min(end, self._exchange.now)
         if start is not None:
-            first_open = -(-start // length) * length
+            # from the first bar that there is on, as the exchange does
+            first_open = -(-max(start, self._tape.first_ns) // length) * length
             last_open = min(last_open, first_open + (limit - 1) * length)
         bars = self.bars(symbol, interval, last_open, limit)
         return [wire_market.kline(bar) for bar in bars if start is None or bar.open_time >= start]

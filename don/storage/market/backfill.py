@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 from pydantic import Field
 
-from don.clock import NS_PER_S, Clock
+from don.clock import NS_PER_S, Clock, iso
 from don.errors import DependencyError, DonError, RateLimited
 from don.exchanges.history import History, Page, Place, Series
 from don.model.section import Section
@@ -158,7 +158,10 @@ class Backfill:
                     )
                     place = page.place
                     self._report(progress)
-            progress = replace(progress, state=State.DONE, eta_s=0.0)
+            detail = ""
+            if progress.pages and progress.cursor_ns < gaps[-1].end_ns:
+                detail = f"the exchange has nothing after {iso(progress.cursor_ns)} yet"
+            progress = replace(progress, state=State.DONE, eta_s=0.0, detail=detail)
         except DonError as error:
             _log.warning("backfill gave up", symbol=series.symbol, error=str(error))
             progress = replace(progress, state=State.FAILED, eta_s=None, detail=str(error))
