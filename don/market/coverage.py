@@ -34,7 +34,7 @@ WORST = (State.GAP, State.DOWN, State.SYNTHETIC, State.REPAIRED, State.COMPLETE)
 # Exchanges (cryptofeed's names) whose trade ids rise by one within a symbol: there a hole in them
 # is a hole in the data. Elsewhere ids are shared by symbols, skip, or do not exist.
 COUNTED_IDS = frozenset(
-    {"BINANCE", "BINANCE_DELIVERY", "BINANCE_FUTURES", "BINANCE_TR", "BINANCE_US", "COINBASE"}
+    {"BINANCE", "BINANCE_DELIVERY", "BINANCE_FUTURES", "BINANCE_TR", "BINANCE_US"}
 )
 
 _OF_HISTORY = {

@@ -32,12 +32,14 @@ class Line:
         self.resumed: int | None = None  # arrival of `live`, until rows tell the exchange's time
         self._bad = 0  # end of the last minute in which something is known to be missing
         self._claims: list[Range] = []
+        self.newest = 0  # time of the newest row
 
     # ---- what happens ---------------------------------------------------------------------------
 
     def rows(self, times: Times, extra: Any) -> None:
         """Rows in the order of arrival; `extra` is what the kind needs of each."""
         first = int(times[0])
+        self.newest = max(self.newest, int(times.max()))
         if self._open is not None:
             self._close(first)
         elif self._since is None:

@@ -183,7 +183,9 @@ class CoverageTracker:
                 line.live(recv)
             case "stale" if not detail.endswith(_MARKET):
                 begun = since
-                if detail.startswith("disconnected"):
+                if detail.startswith("resynchronising") and line.newest:
+                    begun = min(since, line.newest)
+                elif detail.startswith("disconnected"):
                     begun = max(since, self._alive.get(detail, 0), ts - 2 * self._silence_ns)
                 line.doubt(min(begun, ts) or ts, detail)
             case "gap":
@@ -191,8 +193,9 @@ class CoverageTracker:
                 if absent is not None:
                     line.absent(int(absent[1]), int(absent[2]), detail)
                 else:
-                    begun = ts if detail.startswith("refused") or not since else since
-                    line.lost(min(begun, ts), ts, detail)
+                    # Something lies between the newest row and what showed the hole.
+                    begun = min(since or ts, line.newest or ts, ts)
+                    line.lost(ts if detail.startswith("refused") else begun, ts, detail)
             case "repaired":
                 line.mended(since or ts, ts, detail)
 
