@@ -58,6 +58,7 @@ class Clearing:
         self.expiries = Expiries()
         self.algos = AlgoRecords(config.history)
         self.now = 0
+        self.revalued = True  # accounts may be worth less than when they were last looked at
         self.events: list[Event] = []
         self.changed_wallets: dict[str, None] = {}
         self.changed_positions: dict[tuple[str, str], None] = {}
@@ -195,6 +196,11 @@ class Clearing:
                     self.fill_maker(market, fill)
             update.settle(left)
 
+    def revalue(self, symbol: str) -> None:
+        """The mark price of a symbol may have changed: look at the accounts that hold it."""
+        if any(account.size(symbol) for account in self.accounts.values()):
+            self.revalued = True
+
     # ---- fills -----------------------------------------------------------------------------------
 
     def fill_maker(self, market: Market, fill: Fill) -> None:
@@ -256,6 +262,7 @@ class Clearing:
         self._store(order, after)
         self.changed_positions[order.account, order.symbol] = None
         self.changed_wallets[order.account] = None
+        self.revalued = True
         market.on_fill(price)
         self.events.append(
             OrderUpdate(
@@ -296,6 +303,7 @@ class Clearing:
     ) -> None:
         """Change a wallet, with its income row and its announcement."""
         account.credit(amount)
+        self.revalued = True
         self._income(account, kind, amount, symbol, None, info)
         self.announce_account(account, reason, amount, [])
 

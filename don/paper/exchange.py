@@ -29,11 +29,14 @@ from don.paper.events import (
 from don.paper.filters import refuse
 from don.paper.market import Market, rows_of
 from don.paper.matching import ASK, BID
-from don.paper.restart import build, dump, take_dirty
+from don.paper.restart import build, display, dump, take_dirty
 from don.paper.types import (
+    BookLevels,
     Dirty,
     ExchangeState,
+    FormingBar,
     IncomeKind,
+    MarketRow,
     NewOrder,
     OrderState,
     Pending,
@@ -100,6 +103,8 @@ class PaperExchange(Views):
         rows = rows_of(event) if isinstance(event, BookUpdate) else []
         events = self._move(event.ts) if clearing.delay or clearing.expiries else []
         clearing.now = event.ts
+        if isinstance(event, MarkPrice) or not market.marked:
+            clearing.revalue(event.symbol)
         match event:
             case TradePrint():
                 self._on_print(market, event)
@@ -159,11 +164,13 @@ class PaperExchange(Views):
     def _finish(self) -> list[Event]:
         """End of a step: liquidations, then what changed in the books."""
         clearing = self._clearing
-        liquidation.check(clearing)
+        if clearing.revalued:
+            liquidation.check(clearing)
         if clearing.algos.ended:
             conditional.finish(clearing)
         for market in clearing.markets.values():
-            clearing.events.extend(market.publish(clearing.now))
+            if market.book.touched:
+                clearing.events.extend(market.publish(clearing.now))
         events, clearing.events = clearing.events, []
         return events
 
@@ -335,6 +342,12 @@ class PaperExchange(Views):
         reason = UpdateReason.DEPOSIT if amount > 0 else UpdateReason.WITHDRAW
         clearing.credit(holder, IncomeKind.TRANSFER, amount, reason)
         return self._finish()
+
+    def display(
+        self,
+    ) -> tuple[tuple[MarketRow, ...], tuple[BookLevels, ...], tuple[FormingBar, ...]]:
+        """What of `dump()` follows from the tape alone: markets, books and forming bars."""
+        return display(self._clearing)
 
     # ---- restart ---------------------------------------------------------------------------------
 

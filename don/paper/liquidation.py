@@ -22,6 +22,7 @@ from don.paper.types import IncomeKind, OrderKind, Status
 def check(clearing: Clearing) -> None:
     """Liquidate every account that must be; closing one may push another over the edge."""
     while True:
+        clearing.revalued = False
         due = [account for account in clearing.accounts.values() if _due(clearing, account)]
         if not due:
             return

@@ -31,7 +31,7 @@ class Book:
     def __init__(self, capacity: int = 1024) -> None:
         self._store = kernels.make_store(capacity)
         self._fills: Ints = np.zeros((_BUFFER, 3), np.int64)
-        self._touched: set[tuple[int, int]] = set()
+        self.touched: set[tuple[int, int]] = set()  # (side, price) of levels not taken yet
 
     # ---- users' orders ---------------------------------------------------------------------------
 
@@ -50,7 +50,7 @@ class Book:
             raise ValueError(f"order {ident} at {price} crosses the other side at {best[0]}")
         self._reserve(1)
         kernels.add(self._store, ident, side, price, size)
-        self._touched.add((side, price))
+        self.touched.add((side, price))
 
     def cancel(self, ident: int) -> int:
         """Remove an order; the size it still had, 0 if it is not in the book."""
@@ -65,7 +65,7 @@ class Book:
         excess = int(row[kernels.SIZE]) - size
         if excess <= 0:
             return 0
-        self._touched.add((int(row[kernels.SIDE]), abs(int(row[kernels.KEY]))))
+        self.touched.add((int(row[kernels.SIDE]), abs(int(row[kernels.KEY]))))
         kernels.shrink(self._store, node, excess)
         return excess
 
@@ -170,11 +170,11 @@ class Book:
 
     def take_touched(self) -> list[tuple[int, int, int]]:
         """(side, price, size) of the levels that may have changed since the last call."""
-        if not self._touched:
+        if not self.touched:
             return []
-        rows: Ints = np.zeros((len(self._touched), 3), np.int64)
-        rows[:, :2] = list(self._touched)
-        self._touched.clear()
+        rows: Ints = np.zeros((len(self.touched), 3), np.int64)
+        rows[:, :2] = list(self.touched)
+        self.touched.clear()
         display.sizes(self._store, rows)
         return [(side, price, size) for side, price, size in rows.tolist()]
 
@@ -188,11 +188,11 @@ class Book:
         if n == 0:
             return []
         fills = [Fill(*row) for row in self._fills[:n].tolist()]
-        self._touched.update((side, fill.price) for fill in fills)
+        self.touched.update((side, fill.price) for fill in fills)
         return fills
 
     def _note(self, touched: Ints, n: int) -> None:
-        self._touched.update([(side, price) for side, price in touched[:n].tolist()])
+        self.touched.update([(side, price) for side, price in touched[:n].tolist()])
 
 
 class Displayed:
@@ -220,7 +220,7 @@ class Displayed:
     def settle(self, left: int) -> None:
         """What is left of the crossing level after matching becomes the house's size there."""
         side, price, _ = self._rows[self._at]
-        self._book._touched.add((int(side), int(price)))
+        self._book.touched.add((int(side), int(price)))
         if left:
             display.raise_house(self._book._store, side, price, left)
         self._at += 1

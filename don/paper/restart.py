@@ -12,7 +12,16 @@ from don.paper.events import UpdateReason
 from don.paper.market import Market
 from don.paper.matching import ANY_PRICE, ASK, BID
 from don.paper.records import Records
-from don.paper.types import BookLevels, Counters, Dirty, ExchangeState, IncomeKind, OrderState
+from don.paper.types import (
+    BookLevels,
+    Counters,
+    Dirty,
+    ExchangeState,
+    FormingBar,
+    IncomeKind,
+    MarketRow,
+    OrderState,
+)
 
 
 def build(
@@ -109,10 +118,23 @@ def _levels(
     ]
 
 
+def display(
+    clearing: Clearing,
+) -> tuple[tuple[MarketRow, ...], tuple[BookLevels, ...], tuple[FormingBar, ...]]:
+    """What follows from the tape alone: markets, books and forming bars."""
+    markets = clearing.markets.values()
+    return (
+        tuple(market.row() for market in markets),
+        tuple(market.house() for market in markets),
+        tuple(bar for market in markets for bar in market.bars.dump()),
+    )
+
+
 def dump(clearing: Clearing, position: int) -> ExchangeState:
     """Everything, as rows."""
     orders, trades, incomes = clearing.records.dump()
-    markets, accounts = clearing.markets.values(), clearing.accounts.values()
+    markets, books, bars = display(clearing)
+    accounts = clearing.accounts.values()
     return ExchangeState(
         counters=_counters(clearing, position),
         wallets=tuple(account.wallet_row() for account in accounts),
@@ -122,9 +144,9 @@ def dump(clearing: Clearing, position: int) -> ExchangeState:
         orders=orders,
         trades=trades,
         incomes=incomes,
-        markets=tuple(market.row() for market in markets),
-        books=tuple(market.house() for market in markets),
-        bars=tuple(bar for market in markets for bar in market.bars.dump()),
+        markets=markets,
+        books=books,
+        bars=bars,
         waiting=clearing.delay.row(),
         algos=clearing.algos.dump(),
     )

@@ -3,6 +3,8 @@
 Pure. At one time the orders whose date has come end first, then requests take effect.
 """
 
+from dataclasses import replace
+
 from don.errors import ExchangeRefused
 from don.paper import amendment, conditional, placement
 from don.paper.algo import AlgoStatus
@@ -60,8 +62,9 @@ def _carry_out_order(clearing: Clearing, request: Pending) -> None:
     elif request.kind is PendingKind.AMEND:
         try:
             amendment.amend(clearing, order, request.size, request.price)
-        except ExchangeRefused:
-            return  # the order stays as it is; nobody was told otherwise
+        except ExchangeRefused as refused:  # the order stays as it is, and says why
+            reason = f"{refused.code} {refused.message}"
+            clearing.amended(order, replace(order, reason=reason, ts_updated=clearing.now))
     elif request.order is not None:
         placement.enter(clearing, order, request.order)
 

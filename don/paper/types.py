@@ -83,7 +83,7 @@ class OrderState:
     ts_created: int  # of a waiting order: when it takes effect
     ts_updated: int
     waiting: bool = False  # on its way to the book; neither matched nor counted in margins yet
-    reason: str = ""  # code and message of a rejection
+    reason: str = ""  # code and message of a rejection, or of an amendment refused when due
     good_till: int = 0  # tape time, ns; 0: until cancelled
     origin: str = ""  # kind of the conditional order that became this one
     close_position: bool = False  # that one closed the position

@@ -73,11 +73,5 @@ def _carry_forward(
 
 def displayed_of(exchange: PaperExchange, position: int) -> Displayed:
     """What is to be kept of the display."""
-    state = exchange.dump()
-    return Displayed(
-        position=position,
-        now=exchange.now,
-        markets=state.markets,
-        books=state.books,
-        bars=state.bars,
-    )
+    markets, books, bars = exchange.display()
+    return Displayed(position=position, now=exchange.now, markets=markets, books=books, bars=bars)

@@ -381,4 +381,8 @@ def test_late_conditional_orders_wait_and_are_told_then():
     events = ex.release()
     assert states(events) == [(3, "CANCELED")]
     assert ex.order(BTC, order_id=resting).price == 981
+    ex.amend(BTC, D(900), D(981), order_id=resting)
+    (update,) = of(ex.release(), OrderUpdate)
+    assert update.execution is Execution.AMENDMENT and update.order.reason.startswith("-2019")
+    assert (update.order.size, update.order.left) == (2, 2)
     assert ETH not in {o.symbol for o in ex.open_orders()}
