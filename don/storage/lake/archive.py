@@ -26,6 +26,7 @@ from don.storage.lake.lake import Lake
 from don.storage.market.hot import MarketTables, series_names
 from don.storage.market.hotreads import Ask, pages
 from don.storage.market.partitions import Partition, Partitions
+from don.storage.market.seals import unseal_range
 from don.storage.market.tables import LAYOUTS
 
 _LOCK = 0x6C616B65  # "lake": one at a time changes it
@@ -190,6 +191,8 @@ class Archiver:
                 now = self._clock.now_ns()
                 manifest.retire(connection, replaced, now)
                 manifest.add(connection, files, now)
+                span = partition.span
+                unseal_range(connection, partition.channel, span.start, span.end)
                 self._step(f"drop {partition.table}")
                 self._partitions.drop(connection, partition)
             except psycopg.errors.LockNotAvailable:

@@ -12,6 +12,7 @@ from don.errors import DataError
 from don.market.resample import bars_from_trades, resample_bars
 from don.market.rows import ordered
 from don.model.channels import CHANNELS
+from don.storage.market.blocks import HOUR_NS
 from don.storage.market.hotreads import Pair
 
 if TYPE_CHECKING:
@@ -48,11 +49,7 @@ def any_bars(
         for name in dict.fromkeys(pair[0] for pair in pairs):
             wanted = [pair[1] for pair in pairs if pair[0] == name]
             if source:
-                part = store.read(
-                    "bars", wanted, first - interval + 1, last + 1,
-                    exchange=name, interval=source,
-                )  # fmt: skip
-                made.append(_closed(store, part, name, source, interval))
+                made.append(_resampled(store, name, wanted, source, interval, first, last))
             else:
                 made += [_of_trades(store, name, one, interval, first, last) for one in wanted]
     made = [table for table in made if table.num_rows]
@@ -66,6 +63,35 @@ def _lacking(pairs: list[Pair], stored: pa.Table, count: int) -> list[Pair]:
     counted = stored.group_by(["exchange", "symbol"]).aggregate([([], "count_all")]).to_pylist()
     found = {(row["exchange"], row["symbol"]): row["count_all"] for row in counted}
     return [pair for pair in pairs if found.get(pair, 0) < count]
+
+
+def _resampled(
+    store: "MarketStore", exchange: str, symbols: list[str], source: int, interval: int,
+    first: int, last: int,
+) -> pa.Table:  # fmt: skip
+    """Closed bars in [first, last] of smaller ones; of whole hours where those are kept."""
+    low, high = first - interval + 1, last + 1
+    if interval % HOUR_NS == 0 and source < HOUR_NS and HOUR_NS % source == 0:
+        hours = store.hours(symbols, exchange, source, low, high)
+        if hours is not None:
+            bars = hours if interval == HOUR_NS else resample_bars(hours, interval)
+            return _reached(store, bars, exchange, source)
+    part = store.read("bars", symbols, low, high, exchange=exchange, interval=source)
+    return _closed(store, part, exchange, source, interval)
+
+
+def _reached(store: "MarketStore", bars: pa.Table, exchange: str, source: int) -> pa.Table:
+    """The bars at or past whose close their series has a smaller bar."""
+    symbols = pc.unique(bars["symbol"]).to_pylist()
+    if not symbols:
+        return bars
+    newest = store.read(
+        "bars", symbols, None, None, ["symbol", "ts_event"],
+        exchange=exchange, interval=source, last=1,
+    )  # fmt: skip
+    place = pc.index_in(bars["symbol"], newest["symbol"].combine_chunks())
+    reach = newest["ts_event"].take(place)
+    return bars.filter(pc.less_equal(bars["ts_event"], reach))
 
 
 def _closed(
@@ -82,14 +108,7 @@ def _closed(
     by = ["symbol", "ts_event"]
     unsure = every.join(sure.select(by), by, join_type="left anti")
     open_ones = ordered(unsure.select(every.column_names).cast(every.schema), CHANNELS["bars"])
-    newest = store.read(
-        "bars", open_ones["symbol"].to_pylist(), None, None, ["symbol", "ts_event"],
-        exchange=exchange, interval=source, last=1,
-    )  # fmt: skip
-    reach = dict(zip(newest["symbol"].to_pylist(), newest["ts_event"].to_pylist(), strict=True))
-    keep = [reach[row["symbol"]] >= row["ts_event"]
-            for row in open_ones.select(["symbol", "ts_event"]).to_pylist()]  # fmt: skip
-    return pa.concat_tables([sure, open_ones.filter(pa.array(keep, pa.bool_()))])
+    return pa.concat_tables([sure, _reached(store, open_ones, exchange, source)])
 
 
 def _of_trades(

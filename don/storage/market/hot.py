@@ -22,6 +22,7 @@ from don.model.channels import conform
 from don.storage.database import Connection, Database
 from don.storage.market.copy import Ints, encode, hot_columns, names_of
 from don.storage.market.partitions import Partitions, number_of, span_of_number
+from don.storage.market.seals import unseal
 from don.storage.market.tables import LAYOUTS, Layout
 
 _TIMEOUT_S = 600.0
@@ -104,6 +105,7 @@ class MarketTables:
             connection.execute(_stage(layout))
             connection.execute(sql.SQL("TRUNCATE {}").format(_stage_name(layout)))
             inserted = self._put(connection, layout, columns, rows)
+            unseal(connection, channel, columns["ts_event"])
         return Loaded(rows=table.num_rows, inserted=inserted)
 
     def series_ids(self, pairs: tuple[tuple[str, str], ...]) -> Ints:
@@ -149,7 +151,9 @@ class MarketTables:
     def _transfer(self, layout: Layout, columns: dict[str, Any], rows: Ints | slice) -> int:
         with self._db.connection() as connection:
             connection.execute(f"SET LOCAL statement_timeout = {self._timeout_ms}")
-            return self._put(connection, layout, columns, rows)
+            inserted = self._put(connection, layout, columns, rows)
+            unseal(connection, layout.channel.name, columns["ts_event"])
+            return inserted
 
     def _put(
         self,

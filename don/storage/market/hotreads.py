@@ -4,8 +4,9 @@ Small answers are one prepared statement. Large ones come in pages by time, part
 so that neither side ever holds more than a page.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow as pa
 from psycopg.types.numeric import Int4, Int8
 
 from don.clock import NS_PER_S
-from don.market.rows import ordered
+from don.market.rows import ordered, ranks
 from don.model.channels import CHANNELS
 from don.storage.database import Connection
 from don.storage.market.fetch import Selection
@@ -21,6 +22,7 @@ from don.storage.market.tables import LAYOUTS, SERIES
 
 FIRST, LAST = -(2**63), 2**63 - 1  # no bound
 PAGE = 65_536  # rows fetched at once
+ANSWER = 1_000_000  # most rows that one statement is asked for
 
 Pair = tuple[str, str]  # exchange, symbol
 Names = Mapping[int, Pair]  # by series number
@@ -86,6 +88,47 @@ def rows_of(
     made = selection.decode(values)
     table = _table(ask, made, names)
     return ordered(table, CHANNELS[ask.channel], by_time=ask.by_time)
+
+
+def hot_rows(
+    connection: Connection, ask: Ask, names: Names, ids: Sequence[int], last: int | None = None
+) -> list[pa.Table]:
+    """All rows of some series, or the newest: what fits a page at once, longer series by page."""
+    most = PAGE if last is None else last
+    step = max(1, ANSWER // most)  # series in one statement
+    found = []
+    for group in [ids[at : at + step] for at in range(0, len(ids), step)] or [[]]:
+        table = rows_of(connection, ask, names, group, most, newest=last is not None)
+        found.append(table)
+        if last is not None or table.num_rows < most:
+            continue
+        back = {names[number]: number for number in group}
+        for low, high in bounds_of(table):
+            if high - low == most:  # there may be more; the last time may have been cut off
+                number = back[pair_at(table, low)]
+                latest = int(table["ts_event"].slice(low, most).to_numpy().max())
+                found += pages(connection, replace(ask, start=latest), names, number)
+    return found
+
+
+def bounds_of(table: pa.Table, inner: str | None = None) -> list[tuple[int, int]]:
+    """Where each series of a sorted table begins and ends; cut at changes of `inner` too, if the
+    table has such a column.
+    """
+    if not table.num_rows:
+        return []
+    changed = np.zeros(table.num_rows - 1, bool)
+    for name in ("exchange", "symbol", *([inner] if inner else [])):
+        if name in table.column_names:
+            code = ranks(table, name)
+            changed |= code[1:] != code[:-1]
+    cuts = [0, *(np.flatnonzero(changed) + 1).tolist(), table.num_rows]
+    return list(itertools.pairwise(cuts))
+
+
+def pair_at(table: pa.Table, row: int) -> Pair:
+    """Exchange and symbol of a row."""
+    return table["exchange"][row].as_py(), table["symbol"][row].as_py()
 
 
 def pages(

@@ -7,7 +7,6 @@ time (late rows, a partition brought back), each natural key counts once.
 """
 
 import difflib
-import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from don.errors import DataError
-from don.market.rows import ordered, ranks
+from don.market.rows import ordered
 from don.model.channels import CHANNELS
 from don.model.channels import channel as channel_of
 from don.storage.database import Connection, Database
@@ -25,19 +24,22 @@ from don.storage.lake import manifest
 from don.storage.lake.files import LakeFile
 from don.storage.lake.lake import Lake
 from don.storage.market.barreads import any_bars
+from don.storage.market.blocks import Blocks
 from don.storage.market.hotreads import (
     FIRST,
     LAST,
     PAGE,
     Ask,
     Pair,
+    bounds_of,
+    hot_rows,
     intervals_of,
     pages,
+    pair_at,
     rows_of,
 )
+from don.storage.market.merged import from_blocks
 from don.storage.market.tables import LAYOUTS
-
-ANSWER = 1_000_000  # most rows that one statement is asked for
 
 
 class MarketStore:
@@ -47,11 +49,20 @@ class MarketStore:
         db: the database, migrated.
         lake: where archived partitions are; without one, reads that need it are refused.
         threads: lake files read at once.
+        blocks: copies of spans that no longer change, which make long reads fast.
     """
 
-    def __init__(self, db: Database, lake: Lake | None = None, *, threads: int = 2) -> None:
+    def __init__(
+        self,
+        db: Database,
+        lake: Lake | None = None,
+        *,
+        threads: int = 2,
+        blocks: Blocks | None = None,
+    ) -> None:
         self._db = db
         self._lake = lake
+        self._blocks = blocks
         self._threads = threads
         self._names: dict[int, Pair] = {}
 
@@ -94,8 +105,7 @@ class MarketStore:
             raise DataError(f"last must be at least 1, was {last}")
         with self._db.connection() as connection:
             series = self._series(connection, symbols, exchange)
-            ids = list(series)
-            hot = self._hot(connection, _with_key(ask), ids, last)
+            hot = self._hot(connection, _with_key(ask), series, last)
             files = self._files(connection, ask, series)
         cold = self._cold(ask, files, last, hot) if files else []
         return _finish(ask, cold, hot, last)
@@ -249,24 +259,30 @@ class MarketStore:
     # ---- reading --------------------------------------------------------------------------------
 
     def _hot(
-        self, connection: Connection, ask: Ask, ids: list[int], last: int | None
+        self, connection: Connection, ask: Ask, series: dict[int, Pair], last: int | None
     ) -> list[pa.Table]:
-        """All rows, or the newest: what fits a page at once, the rest of longer series by page."""
-        most = PAGE if last is None else last
-        step = max(1, ANSWER // most)  # series in one statement
-        found = []
-        for group in [ids[at : at + step] for at in range(0, len(ids), step)] or [[]]:
-            table = rows_of(connection, ask, self._names, group, most, newest=last is not None)
-            found.append(table)
-            if last is not None or table.num_rows < most:
-                continue
-            back = {self._names[number]: number for number in group}
-            for low, high in bounds_of(table):
-                if high - low == most:  # there may be more; the last time may have been cut off
-                    number = back[pair_at(table, low)]
-                    latest = int(table["ts_event"].slice(low, most).to_numpy().max())
-                    found += pages(connection, replace(ask, start=latest), self._names, number)
-        return found
+        """What the database has, from blocks as far as there are good ones."""
+        single = ask.interval_ns is not None or CHANNELS[ask.channel].sort[2] == "ts_event"
+        if self._blocks is None or last is not None or not single:
+            return hot_rows(connection, ask, self._names, list(series), last)
+        held = self._blocks.held(connection, ask.channel, ask.start, ask.end)
+        return [from_blocks(connection, ask, series, held)]
+
+    def hours(
+        self, symbols: Sequence[str], exchange: str, source: int, start: int, end: int
+    ) -> pa.Table | None:
+        """Bars of an hour made of bars of `source`, from blocks; None if there are none, or if the
+        lake has a part: then resample what `read` gives. The last one may still grow.
+        """
+        if self._blocks is None:
+            return None
+        ask = self._ask("bars", None, start, end, source)
+        with self._db.connection() as connection:
+            series = self._series(connection, symbols, exchange)
+            held = self._blocks.held(connection, "bars", start, end, hours=True)
+            if not held or self._files(connection, ask, series):
+                return None
+            return from_blocks(connection, ask, series, held, hours=True)
 
     def _cold(
         self, ask: Ask, files: list[LakeFile], last: int | None, hot: list[pa.Table]
@@ -340,23 +356,6 @@ def _finish(ask: Ask, cold: list[pa.Table], hot: list[pa.Table], last: int | Non
         places = [np.arange(max(low, high - last), high) for low, high in bounds_of(table)]
         table = table.take(pa.array(np.concatenate(places))) if places else table
     return table.select(ask.columns)
-
-
-def bounds_of(table: pa.Table) -> list[tuple[int, int]]:
-    """Where each series of a sorted table begins and ends."""
-    if not table.num_rows:
-        return []
-    changed = np.zeros(table.num_rows - 1, bool)
-    for name in ("exchange", "symbol"):
-        code = ranks(table, name)
-        changed |= code[1:] != code[:-1]
-    cuts = [0, *(np.flatnonzero(changed) + 1).tolist(), table.num_rows]
-    return list(itertools.pairwise(cuts))
-
-
-def pair_at(table: pa.Table, row: int) -> Pair:
-    """Exchange and symbol of a row."""
-    return table["exchange"][row].as_py(), table["symbol"][row].as_py()
 
 
 def _zones(files: Sequence[LakeFile]) -> list[tuple[int, int, list[LakeFile]]]:

@@ -16,7 +16,7 @@ from don.model.channels import CHANNELS
 from don.storage.database import Database
 from don.storage.lake.archive import Archiver
 from don.storage.lake.lake import Lake
-from don.storage.market import hotreads, reads
+from don.storage.market import hotreads
 from don.storage.market.hot import MarketTables
 from don.storage.market.reads import MarketStore
 
@@ -76,8 +76,8 @@ ASKS: list[dict[str, Any]] = [
 def test_reads_over_both_tiers_are_a_plain_filter(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
-    monkeypatch.setattr(reads, "PAGE", 32)  # every path of paging, without many rows
-    monkeypatch.setattr(reads, "ANSWER", 64)
+    monkeypatch.setattr(hotreads, "PAGE", 32)  # every path of paging, without many rows
+    monkeypatch.setattr(hotreads, "ANSWER", 64)
     monkeypatch.setattr(hotreads.pages, "__kwdefaults__", {"rows": 16})
     lake = Lake(str(tmp_path / "lake"))
     bars = market_rows("bars", 500, end=T0 + 75 * DAY, step=DAY // 8)

@@ -23,6 +23,13 @@ CREATE TABLE lake_file (
     ts_retired bigint
 );
 CREATE INDEX lake_file_series ON lake_file (channel, exchange, symbol, start_ns);
+
+CREATE TABLE market_seal (
+    channel text NOT NULL,
+    start_ns bigint NOT NULL,
+    token bigint NOT NULL,
+    PRIMARY KEY (channel, start_ns)
+);
 """
 
 

@@ -1,0 +1,61 @@
+"""One answer of blocks and of rows: each span from where it is at hand. Does I/O."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from don.market.resample import resample_bars
+from don.market.rows import ordered
+from don.model.channels import CHANNELS
+from don.storage.database import Connection
+from don.storage.market.blocks import HOUR_NS, Block
+from don.storage.market.hotreads import Ask, Pair, bounds_of, hot_rows, pair_at
+from don.storage.market.seals import SPAN_NS
+
+
+def from_blocks(
+    connection: Connection,
+    ask: Ask,
+    series: Mapping[int, Pair],
+    held: Mapping[int, Block],
+    *,
+    hours: bool = False,
+) -> pa.Table:
+    """Rows of some series, sorted: of the spans that are held from there, of others by query.
+
+    Args:
+        connection: on which `held` was found.
+        ask: with its key columns; of bars, of one interval.
+        series: names by number, sorted by name.
+        held: blocks by start, of whole spans within the ask.
+        hours: bars of an hour instead, made of those that were asked for.
+    """
+    parts: dict[Pair, list[pa.Table]] = {pair: [] for pair in series.values()}
+    at = ask.start
+    for first in sorted(held):
+        if at < first:
+            _query(connection, ask, series, at, first, parts, hours=hours)
+        for pair, found in parts.items():
+            part = held[first].part(pair, ask.interval_ns or 0)
+            if part is not None:
+                found.append(part.select(ask.columns))
+        at = first + SPAN_NS
+    if at < ask.end:
+        _query(connection, ask, series, at, ask.end, parts, hours=hours)
+    tables = [part for found in parts.values() for part in found]
+    return pa.concat_tables([ask.schema.empty_table(), *tables])
+
+
+def _query(
+    connection: Connection, ask: Ask, series: Mapping[int, Pair], start: int, end: int,
+    parts: dict[Pair, list[pa.Table]], *, hours: bool,
+) -> None:  # fmt: skip
+    names = dict(series)
+    part = Ask(channel=ask.channel, columns=ask.columns, start=start, end=end,
+               interval_ns=ask.interval_ns)  # fmt: skip
+    rows = pa.concat_tables(hot_rows(connection, part, names, list(series)))
+    rows = ordered(rows, CHANNELS[ask.channel])
+    if hours:
+        rows = resample_bars(rows, HOUR_NS)
+    for low, high in bounds_of(rows):
+        parts[pair_at(rows, low)].append(rows.slice(low, high - low).select(ask.columns))
