@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from don.clock import interval_ns
 from don.feeds.config import FeedConfig
 from don.model.section import Section
-from don.storage.market.ingest import IngestConfig
+from don.storage.market.config import IngestConfig
 
 
 class CollectConfig(Section):

@@ -8,8 +8,7 @@ from don.errors import ConfigError
 from don.execution.planner import PlannerConfig
 from don.model.section import Section
 from don.policies import PoliciesConfig
-from don.portfolio.config import PortfolioConfig
-from don.portfolio.risk_models import CovarianceConfig
+from don.portfolio.config import CovarianceConfig, PortfolioConfig
 from don.risk.config import RiskConfig
 
 

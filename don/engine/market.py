@@ -10,7 +10,8 @@ import numpy as np
 from don.clock import NS_PER_S
 from don.execution.planner import exact
 from don.model.messages import FeatureSnapshot, History
-from don.portfolio.risk_models import CovarianceConfig, CovarianceState, EwmaCovariance
+from don.portfolio.config import CovarianceConfig
+from don.portfolio.risk_models import CovarianceState, EwmaCovariance
 
 
 class MarketView:

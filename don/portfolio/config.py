@@ -161,3 +161,25 @@ _NEEDS_BUDGET = frozenset(
 def _check_order(low_name: str, low: float | None, high_name: str, high: float | None) -> None:
     if low is not None and high is not None and low > high:
         raise ValueError(f"{low_name} must be at most {high_name}, were {low} and {high}")
+
+
+class RiskModelKind(StrEnum):
+    """How moments of returns become a covariance. All of them are updated bar by bar."""
+
+    EWMA = "ewma"  # exponentially weighted, shrunk by hand: `shrinkage`
+    SAMPLE = "sample"  # every return seen counts the same, shrunk by hand
+    LEDOIT_WOLF = "ledoit_wolf"  # exponentially weighted, as are the rest
+    OAS = "oas"
+    FACTOR = "factor"  # leading principal factors and own variances
+    DENOISED = "denoised"  # Marchenko-Pastur
+
+
+class CovarianceConfig(Section):
+    """How the covariance of returns is estimated."""
+
+    model: RiskModelKind = RiskModelKind.EWMA
+    factors: int = Field(default=3, ge=1)  # of the factor model
+
+    half_life: float = 96.0  # bars after which an observation counts half
+    min_bars: int = 24  # returns needed before the desk trades
+    shrinkage: float = 0.1  # weight of the constant-correlation target, 0 to 1

@@ -6,37 +6,12 @@ for the models that need eigenvectors (`factor`, `denoised`), which run LAPACK o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
-from pydantic import Field
 
-from don.model.section import Section
+from don.portfolio.config import CovarianceConfig, RiskModelKind
 from don.portfolio.estimators import denoised_cov, factor_cov, ledoit_wolf, oas
 from don.portfolio.ewma import roll
-
-
-class RiskModelKind(StrEnum):
-    """How moments of returns become a covariance. All of them are updated bar by bar."""
-
-    EWMA = "ewma"  # exponentially weighted, shrunk by hand: `shrinkage`
-    SAMPLE = "sample"  # every return seen counts the same, shrunk by hand
-    LEDOIT_WOLF = "ledoit_wolf"  # exponentially weighted, as are the rest
-    OAS = "oas"
-    FACTOR = "factor"  # leading principal factors and own variances
-    DENOISED = "denoised"  # Marchenko-Pastur
-
-
-class CovarianceConfig(Section):
-    """How the covariance of returns is estimated."""
-
-    model: RiskModelKind = RiskModelKind.EWMA
-    factors: int = Field(default=3, ge=1)  # of the factor model
-
-    half_life: float = 96.0  # bars after which an observation counts half
-    min_bars: int = 24  # returns needed before the desk trades
-    shrinkage: float = 0.1  # weight of the constant-correlation target, 0 to 1
-
 
 ENDLESS = 1e15  # bars: a half-life at which no weight fades within any session
 

@@ -16,28 +16,14 @@ from pathlib import Path
 
 import psycopg
 import pyarrow as pa
-from pydantic import Field
 
 from don.clock import NS_PER_S, Clock
 from don.errors import DatabaseError, DonError
 from don.model.channels import conform
-from don.model.section import Section
 from don.storage.database import Database
+from don.storage.market.config import IngestConfig
 from don.storage.market.durable import DurableStore, merged
 from don.storage.market.spool import Spool, SpoolFull
-
-
-class IngestConfig(Section):
-    """How market data are batched, and how much may wait."""
-
-    batch_rows: int = Field(default=50_000, ge=1, le=1_000_000)
-    batch_age_s: float = Field(default=0.5, gt=0, le=60)
-    queue_rows: int = Field(default=500_000, ge=1)  # in memory, not yet durable
-    queue_bytes: int = Field(default=256 * 2**20, ge=2**20)
-    spool_bytes: int = Field(default=4 * 2**30, ge=2**16)  # on disk
-    segment_bytes: int = Field(default=16 * 2**20, ge=2**12)
-    probe_s: float = Field(default=1.0, gt=0, le=60)  # between looks for a database that is away
-    write_wait_s: float = Field(default=30.0, ge=0)  # longest that a write waits for room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,8 @@ from don.errors import DatabaseError, DataError
 from don.model.channels import complete
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
-from don.storage.market.ingest import IngestConfig, MarketIngest
+from don.storage.market.config import IngestConfig
+from don.storage.market.ingest import MarketIngest
 from don.storage.market.spool import SpoolFull
 
 pytestmark = pytest.mark.postgres
