@@ -112,15 +112,15 @@ async def _run(
 def _print(
     wanted: "Sequence[Range]", outcomes: "Sequence[Outcome]", beyond: int, dry_run: bool
 ) -> None:
-    if dry_run:
+    if not wanted:
+        out.print("Nothing to repair.")
+    elif dry_run:
         columns = ("from (UTC)", "min#", "exchange", "channel", "symbol", "reason")
         lines = [
             [iso(g.start)[:16], g.minutes, g.exchange, g.channel, g.symbol, g.reason]
             for g in wanted
         ]
         out.print(table(columns, lines))
-    elif not wanted:
-        out.print("Nothing to repair.")
     else:
         columns = ("from (UTC)", "min#", "stream", "now", "new rows#", "detail")
         out.print(
