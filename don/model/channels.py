@@ -153,7 +153,7 @@ CHANNELS: dict[str, Channel] = {
             ("ts_event",),
             {"mark": _F8, "index": _F8, "rate": _F8, "next_ts": _I8},
             (
-                must.positive("mark"),
+                must.price_or_nan("mark"),
                 must.price_or_nan("index"),
                 must.finite("rate", unknown=True),
                 must.time("next_ts", unknown=True),
