@@ -11,6 +11,7 @@ from don.clock import NS_PER_S
 from don.observe.sample import Sample, sample
 
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+REPLAYED_S = 3_600.0  # an event that arrives so late is replayed or fetched: it says nothing
 TIMED = ("trades", "quotes", "books", "funding", "liquidations")  # a bar's time is its close
 
 
@@ -32,8 +33,10 @@ class Latency:
             if table is None or not table.num_rows:
                 continue
             late = table["ts_recv"].to_numpy() - table["ts_event"].to_numpy()
-            late = np.maximum(late, 0)
+            late = np.maximum(late[late < REPLAYED_S * NS_PER_S], 0)
             at = np.searchsorted(self._bounds, late, side="left")
+            if not len(late):
+                continue
             self._counts[channel] += np.bincount(at, minlength=len(BOUNDS_S) + 1)
             self._sums[channel] += float(late.sum()) / NS_PER_S
 
