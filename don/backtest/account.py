@@ -19,7 +19,7 @@ from don.exchanges import binance_wire as wire
 from don.exchanges.base import FundingDue, Report, StreamState
 from don.exchanges.reconcile import Tracker, ours, submit_order
 from don.model.instrument import Instrument
-from don.model.messages import AccountReport, CancelOrder, FundingReport
+from don.model.messages import AccountReport, CancelOrder
 from don.model.order import Order, OrderStatus
 from don.model.portfolio import ZERO
 from don.paper.events import AccountUpdate, Event, OrderUpdate, UpdateReason
@@ -28,6 +28,9 @@ from don.paper.server import wire_account
 from don.paper.server.order_params import new_order
 from don.paper.server.params import Params
 from don.paper.types import IncomeKind, OrderState
+
+_PAYMENTS = (IncomeKind.FUNDING_FEE, IncomeKind.INSURANCE_CLEAR)
+_REASONS = (UpdateReason.FUNDING_FEE, UpdateReason.INSURANCE_CLEAR)
 
 Act = Callable[[], list[Event]]
 
@@ -144,7 +147,7 @@ class LocalAccount:
                 if event.account == self._name:
                     self._hear(wire_account.order_event(event))
             elif isinstance(event, AccountUpdate) and event.account == self._name:
-                if event.reason is UpdateReason.FUNDING_FEE:
+                if event.reason in _REASONS:
                     self._payments(event.ts)
 
     def _hear(self, body: wire_account.Json) -> None:
@@ -153,15 +156,19 @@ class LocalAccount:
 
     def _payments(self, ts: int) -> None:
         """Payments since the last ones told, as the execution service polls them."""
-        rows = self._exchange.income(
-            kind=IncomeKind.FUNDING_FEE, start=ts, limit=1000, account=self._name
+        rows = [
+            row
+            for kind in _PAYMENTS
+            for row in self._exchange.income(kind=kind, start=ts, limit=1000, account=self._name)
+            if row.tran_id > self._paid
+        ]
+        rows.sort(key=lambda row: row.tran_id)
+        if not rows:
+            return
+        self._paid = rows[-1].tran_id
+        told = wire.payments_from_rest(
+            [wire_account.income(row) for row in rows], self._symbols, self._asset, self._wall()
         )
-        told: list[FundingReport] = []
-        for row in rows:
-            symbol = self._symbols.ours(row.symbol)
-            if row.tran_id > self._paid and symbol is not None:
-                told.append(wire.funding_from_rest(wire_account.income(row), symbol, self._wall()))
-                self._paid = row.tran_id
         self._tell(told)
 
     def _tell(self, reports: Sequence[Report]) -> None:

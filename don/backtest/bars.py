@@ -100,8 +100,9 @@ class _Run:
             slot, steps = slot + 1, steps + 1
             if steps % TELL_EVERY == 0:
                 progress((slot - begin) / (stop - begin))
-        self._now = market.panel.open_ns(stop)
-        self._tell(self._drawn.close(stop - 1, sorted(self._held())))
+        if desk.waiting:
+            self._arrive(stop)
+        self._now = max(self._now, market.panel.open_ns(stop))
         desk.check_account(final=True)
         record = desk.record
         record.closes_ts = market.close_ns[begin:stop].tolist()
@@ -154,25 +155,24 @@ class _Run:
 
     def _calm(self, own: slice) -> int:
         """How many bars pass without a payment, and without coming near a liquidation."""
-        ledger, market = self._engine.ledger, self._market
-        held = self._held()
-        count = own.stop - own.start
-        for k in range(count):
-            if any(n in held for _, n, _ in market.payments.get(own.start + k, ())):
-                count = k
+        held, payments = self._held(), self._market.payments
+        for slot in range(own.start, own.stop):
+            if any(n in held for _, n, _ in payments.get(slot, ())):
+                own = slice(own.start, slot)
                 break
-        if not count:
-            return 0
+        danger = self._danger(own)
+        return int(np.argmax(danger)) if danger.any() else own.stop - own.start
+
+    def _danger(self, own: slice) -> np.ndarray:
+        """[bar] bool: a liquidation cannot be ruled out, all positions at their worst at once."""
+        ledger = self._engine.ledger
         size = np.zeros(len(self._place))
         for symbol, position in ledger.positions.items():
             size[self._place[symbol]] = float(position.size)
         cost = float(sum(p.cost for p in ledger.positions.values()))
         balance = float(ledger.balance)
-        left = worst_margins(
-            market, slice(own.start, own.start + count), size, cost, balance, self._rate
-        )
-        danger = ~(left > 1e-6 * abs(balance))
-        return int(np.argmax(danger)) if danger.any() else count
+        left = worst_margins(self._market, own, size, cost, balance, self._rate)
+        return np.asarray(~(left > 1e-6 * abs(balance)))
 
     # ---- a bar that is stepped -------------------------------------------------------------------
 
@@ -180,28 +180,34 @@ class _Run:
         market, drawn, desk, engine = self._market, self._drawn, self._desk, self._engine
         close_ns = int(market.close_ns[slot])
         if desk.waiting:
-            self._now = drawn.arrive_ns(slot)
-            symbols = sorted(self._held() | {self._place[s] for s in desk.waiting_symbols})
-            self._tell(drawn.draw(slot, symbols, self._now))
-            desk.release()
-            desk.deliver()
-            self._tell(drawn.clear(symbols, self._now))
+            self._arrive(slot)
         if not engine.idle:
             resting = {r.order.symbol for r in engine.orders.in_flight()}
             self._tell(drawn.through(slot, sorted(self._place[s] for s in resting)))
         held = self._held()
         if held:
             self._now = close_ns
-            if self._calm(slice(slot, slot + 1)) == 0:
+            danger = self._danger(slice(slot, slot + 1)).any()
+            if danger:
                 self._endanger(slot)
-            self._tell(drawn.close(slot, sorted(self._held())))
-            self._tell(drawn.pay(slot, self._held()))
+            if danger or any(n in held for _, n, _ in market.payments.get(slot, ())):
+                self._tell(drawn.close(slot, sorted(self._held())))
+                self._tell(drawn.pay(slot, self._held()))
         self._now = close_ns
         desk.take_snapshot(self._snapshot(slot))
         self._since_check += 1
         if self._since_check >= self._config.account_bars:
             self._since_check = 0
             desk.check_account()
+
+    def _arrive(self, slot: int) -> None:
+        """Let the requests that wait meet the market of a bar."""
+        desk, drawn = self._desk, self._drawn
+        self._now = drawn.arrive_ns(slot)
+        wanted = {self._place[symbol] for symbol in desk.waiting_symbols}
+        self._tell(drawn.draw(slot, sorted(wanted), sorted(self._held() - wanted), self._now))
+        desk.release()
+        desk.deliver()
 
     def _endanger(self, slot: int) -> None:
         positions = self._engine.ledger.positions

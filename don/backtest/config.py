@@ -33,8 +33,8 @@ class BarFillConfig(Section):
 
     price: BarFills = BarFills.PESSIMISTIC
     half_spread: float = Field(default=0.0001, ge=0, lt=0.1)  # fraction of price, one tick at least
-    levels: int = Field(default=10, ge=1, le=50)  # of the book, a side
-    step: float = Field(default=0.0002, gt=0, lt=0.1)  # distance of levels, fraction of price
+    levels: int = Field(default=5, ge=1, le=50)  # of the book, a side
+    step: float = Field(default=0.0004, gt=0, lt=0.1)  # distance of levels, fraction of price
     participation: float = Field(default=0.1, gt=0, le=1)  # of the bar's volume that the book shows
     after: float = Field(default=0.25, ge=0, lt=1)  # part of the bar after which orders arrive
 

@@ -36,10 +36,14 @@ class DrawnExchange:
         length = self._panel.interval_ns
         return self._panel.open_ns(slot) + int(length * self._fills.after)
 
-    def draw(self, slot: int, symbols: list[int], ts: int) -> list[Event]:
-        """Books and marks of symbols as orders that arrive at `ts` in a slot find them."""
+    def draw(self, slot: int, wanted: list[int], held: list[int], ts: int) -> list[Event]:
+        """Books of the symbols wanted, as orders that arrive at `ts` in a slot find them, and marks
+        of these and of those held besides.
+        """
         events: list[Event] = []
-        for n in symbols:
+        for n in held:
+            events += self._mark(n, ts, self._path(slot, n)[0])
+        for n in wanted:
             if not self._market.present[slot, n]:
                 events += self.clear([n], ts)
                 continue
@@ -51,7 +55,7 @@ class DrawnExchange:
         return events
 
     def clear(self, symbols: list[int], ts: int) -> list[Event]:
-        """Take the drawn books away: they stand for one moment."""
+        """Take drawn books away: nobody trades there."""
         events: list[Event] = []
         for n in symbols:
             update = BookUpdate(symbol=self._names[n], ts=ts, bids=(), asks=(), snapshot=True)
@@ -68,7 +72,7 @@ class DrawnExchange:
             events += self._book(slot, n, ts, price, price)
         for n, price in prices:
             events += self._mark(n, ts, price)
-        return events + self.clear([n for n, _ in prices], ts)
+        return events
 
     def through(self, slot: int, symbols: list[int]) -> list[Event]:
         """Let the bar's extremes trade against resting orders that they go through."""

@@ -133,7 +133,9 @@ def span(
     begin = first + min(config.history_bars, (S - first) // 2)
     if start is not None:
         begin = -(-(start - panel.origin_ns) // panel.interval_ns)
-    stop = S if end is None else min(S, (end - panel.origin_ns) // panel.interval_ns)
+    stop = S - 1  # what is decided on the last bar has none left to be carried out in
+    if end is not None:
+        stop = min(stop, (end - panel.origin_ns) // panel.interval_ns)
     if not first < begin < stop:
         low, high = iso(panel.open_ns(first + 1)), iso(panel.open_ns(S))
         raise DataError(

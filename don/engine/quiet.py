@@ -33,7 +33,8 @@ def quiet(core: Core, ts: np.ndarray, close: np.ndarray, decide_every_ns: int) -
         close: [bar, symbol] last known prices, finite for symbols that are held.
         decide_every_ns: bars whose close is a multiple of this are decided on.
     """
-    if core.halted or not core.ledger.adopted or not core.market.version:
+    # before two bars have come the desk cannot know their pace, and a timer may be due between
+    if core.halted or not core.ledger.adopted or core.market.version < 2:
         return 0
     stop = (ts % decide_every_ns == 0) | (ts // DAY_NS > core.risk.day.day)
     if core.ledger.positions and core.risk.day.reference > 0:

@@ -7,9 +7,9 @@ however busy it is.
 import json
 import time
 import urllib.request
-from pathlib import Path
 
 import psycopg
+from support.desk_run import DeskRun
 
 from don.errors import DatabaseError
 from don.paper.server.identity import load_api_keys
@@ -19,9 +19,9 @@ from don.storage.embedded import EmbeddedPostgres
 class SteppedMarket:
     """The paper exchange of a state folder, under control."""
 
-    def __init__(self, home: Path, timeout_s: float = 120.0) -> None:
-        self._home, self._timeout = home, timeout_s
-        self._folder = home / "exchange"
+    def __init__(self, run: DeskRun, timeout_s: float = 120.0) -> None:
+        self._run, self._home, self._timeout = run, run.home, timeout_s
+        self._folder = run.home / "exchange"
         ready = self._folder / "exchange.json"
         self.until("the exchange", ready.exists)
         self.until("its keys", lambda: bool(ready.read_text()))
@@ -40,6 +40,7 @@ class SteppedMarket:
     def until(self, what: str, done) -> None:
         end = time.monotonic() + self._timeout
         while not done():
+            assert self._run.process.poll() is None, f"don ended while waiting for {what}"
             assert time.monotonic() < end, f"waited {self._timeout} s for {what}"
             time.sleep(0.004)
 
