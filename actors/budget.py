@@ -19,6 +19,7 @@ from don.log import configure_actor
 
 if TYPE_CHECKING:
     from don.exchanges.wallet import WalletConfig
+    from don.feeds.pace import Pace
 
 QUIET_MS = 2_500  # after a restart: two beats of a lessee
 SETTLE_S = 2.0
@@ -115,6 +116,15 @@ def budget_gate(
         rng=random.Random(),
         config=config,
     )
+
+
+def budget_pace(exchange: str, lessee: str, clock: Clock) -> "Pace":
+    """The pace of a feed's REST requests: within the cluster's budget where there is one."""
+    from don.exchanges.wallet import WalletConfig
+    from don.feeds.pace import BudgetPace, FreePace
+
+    gate = budget_gate(exchange, key="", lessee=lessee, config=WalletConfig(), clock=clock)
+    return FreePace() if gate is None else BudgetPace(exchange, gate)
 
 
 def _paused(view: PoolView, now_ms: int) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from actors.budget import budget_pace
 from actors.delivery import deliver, run_or_die
 from actors.feed import probe_of
 from actors.runtime import Probe, find
@@ -42,7 +43,12 @@ class Collector:
         self._clock = clock
         self._interval_ns = interval_of(source)
         self._config = source
-        self._feed = LiveFeed(source, clock, f"{name}:{clock.now_ns() // 1_000_000:x}")
+        self._feed = LiveFeed(
+            source,
+            clock,
+            f"{name}:{clock.now_ns() // 1_000_000:x}",
+            pace=budget_pace(source.exchange, f"collector-{name}", clock),
+        )
         self._watch = FeedWatch(name)
         self._room = asyncio.Semaphore(spec.config.window)
         self._window = spec.config.window

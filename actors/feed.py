@@ -4,6 +4,7 @@ import asyncio
 import os
 from typing import Any
 
+from actors.budget import budget_pace
 from actors.delivery import deliver, run_or_die
 from actors.runtime import Probe, find
 from actors.spec import SessionSpec
@@ -31,7 +32,9 @@ class ExchangeFeed:
         clock = SystemClock()
         self._history_bars = spec.config.history_bars
         source = f"{spec.feed.exchange}:{clock.now_ns() // 1_000_000:x}"
-        self._feed = LiveFeed(spec.feed, clock, source)
+        self._feed = LiveFeed(
+            spec.feed, clock, source, pace=budget_pace(spec.feed.exchange, "feed", clock)
+        )
         self._watch = FeedWatch(spec.feed.exchange)
         self._task = run_or_die(self._run(), "feed")
 

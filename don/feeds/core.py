@@ -22,6 +22,7 @@ from don.feeds.gate import Gate, gate_of
 from don.feeds.health import FeedHealth, FeedState, Stream
 from don.feeds.http import RestPool, secure
 from don.feeds.outbox import Outbox
+from don.feeds.pace import Pace
 from don.feeds.pool import Copy, Lane, Pool
 from don.feeds.repair import BarRepair
 from don.feeds.rest import RestClient
@@ -51,6 +52,7 @@ class Core:
         *,
         rng: Random | None = None,
         gate: Gate | None = None,
+        pace: Pace | None = None,
     ) -> None:
         if not config.symbols:
             raise ConfigError("feed symbols must name at least one symbol, was empty")
@@ -58,6 +60,7 @@ class Core:
         self.clock = clock
         self.source = source
         self.rng = rng if rng is not None else Random()
+        self._pace = pace
         self.venue = venue_of(config.exchange)
         offered = self.venue.channels
         if unknown := [c for c in config.channels if c not in offered]:
@@ -295,6 +298,7 @@ class Core:
             backoff=(self.config.backoff_base_s, self.config.backoff_cap_s),
             rng=self.rng,
             tls=lambda: secure(base_url, self._trust.context),
+            pace=self._pace,
         )
 
     def add_streams(self, pairs: tuple[Pair, ...]) -> list[Stream]:

@@ -12,6 +12,7 @@ from don.feeds.config import FeedConfig
 from don.feeds.core import Core
 from don.feeds.gate import Gate
 from don.feeds.health import FeedHealth
+from don.feeds.pace import Pace
 from don.model.schema import MarketBatch
 
 
@@ -35,8 +36,9 @@ class LiveFeed:
         *,
         rng: Random | None = None,
         gate: Gate | None = None,
+        pace: Pace | None = None,
     ) -> None:
-        self._core = Core(config, clock, source, rng=rng, gate=gate)
+        self._core = Core(config, clock, source, rng=rng, gate=gate, pace=pace)
         self._started = False
 
     # ---- public -----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from yarl import URL
 
 from don.errors import ExchangeRefused, ExchangeUnavailable, RateLimited
 from don.feeds.backoff import Backoff
+from don.feeds.pace import FreePace, Pace
 
 T = TypeVar("T")
 MAX_RETRY_AFTER_S = 300.0  # a hint beyond this is not believed
@@ -29,6 +30,7 @@ class RestClient:
         backoff: tuple[float, float],
         rng: Random,
         tls: Callable[[], ssl.SSLContext | None],
+        pace: Pace | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
@@ -36,6 +38,7 @@ class RestClient:
         self._backoff = backoff
         self._rng = rng
         self._tls = tls
+        self._pace = pace or FreePace()
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
         self.failures = 0  # requests that failed and were, or may be, tried again
@@ -62,6 +65,7 @@ class RestClient:
         url = URL(f"{self._base_url}{path}", encoded=True)
         try:
             async with self._slots:
+                await self._pace.leave(path, params or {})
                 session = self._open()
                 context = self._tls()
                 async with session.request(
@@ -75,8 +79,10 @@ class RestClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             text = str(error) or type(error).__name__
             raise ExchangeUnavailable(f"{method} {path} failed: {text}") from error
+        self._pace.heard(response.headers)
         if status in (418, 429):
             hint = _seconds(response.headers.get("Retry-After"))
+            self._pace.refused(hint)
             raise RateLimited(f"{method} {path}: the exchange asked to slow down ({status})", hint)
         if status >= 500:
             raise ExchangeUnavailable(f"{method} {path}: the exchange answered {status}")
