@@ -16,6 +16,7 @@ AREAS = {
     "feed": "don.bench.feed",
     "desk": "don.bench.desk",
     "ring": "don.bench.ring",
+    "backtest": "don.bench.backtest",
     "portfolio": "don.bench.portfolio",
 }
 COLUMNS = ("name", "value#", "unit", "n#", "min#", "max#", "peer", "peer_value#", "ratio#")
