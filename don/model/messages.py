@@ -24,6 +24,7 @@ class CommandKind(StrEnum):
     RESUME = "resume"
     STOP = "stop"  # the session ends: cancel open orders, keep positions
     ADOPT = "adopt"  # take the exchange's next account report as the truth, on record
+    ORDER = "order"  # place, amend or cancel an order by hand; `payload` says which
 
 
 class TargetStatus(StrEnum):
@@ -86,6 +87,9 @@ class FeatureSnapshot:
     stale: tuple[str, ...]  # symbols whose bar or book is missing, late or being resynchronised
     superseded: bool = False  # a later bar was known when it was made: not to be decided on
     ts_taken: int = 0  # wall time at which the desk took it, stamped by the desk; 0: at ts_recv
+    high: np.ndarray | None = None  # [symbol] float64, of the bar; None where nobody says
+    low: np.ndarray | None = None  # [symbol]
+    volume: np.ndarray | None = None  # [symbol] traded in the bar, base
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +172,7 @@ class Command:
     actor: str  # who: "cli", "api", "console", "supervisor"
     reason: str
     ts_recv: int
+    payload: str = ""  # JSON of what the command is about; "" for kinds that need nothing more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,6 +95,12 @@ class Order:
     activate: Decimal | None = None  # price from which a trailing stop follows; None: at once
     close_position: bool = False  # of stop_market and take_profit_market
     good_till: int = 0  # exchange time at which a GTD order ends, ns
+    parent: str = ""  # id of the order that this one is a part of; `reason` then says which part
+
+    @property
+    def protective(self) -> bool:
+        """True if it waits at the exchange to close a position, whether Don runs or not."""
+        return self.type.conditional and (self.reduce_only or self.close_position)
 
     def __post_init__(self) -> None:
         if self.size <= 0 and not (self.close_position and not self.size):
@@ -164,6 +170,20 @@ class DenialCode(StrEnum):
     ORDER_RATE = "ORDER_RATE"
     HALTED = "HALTED"
     UNRECONCILED = "UNRECONCILED"
+    REDUCING = "REDUCING"
+    NET_LEVERAGE = "NET_LEVERAGE"
+    CONCENTRATION = "CONCENTRATION"
+    GROUP_EXPOSURE = "GROUP_EXPOSURE"
+    OPEN_ORDERS = "OPEN_ORDERS"
+    SLIPPAGE = "SLIPPAGE"
+    MARGIN = "MARGIN"
+    LIQUIDATION_DISTANCE = "LIQUIDATION_DISTANCE"
+    DRAWDOWN = "DRAWDOWN"
+    LOSS_STREAK = "LOSS_STREAK"
+    VAR = "VAR"
+    CVAR = "CVAR"
+    STRESS_LOSS = "STRESS_LOSS"
+    CORRELATION_BREAK = "CORRELATION_BREAK"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
