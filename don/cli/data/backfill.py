@@ -11,14 +11,18 @@ from typing import Any
 
 from rich.live import Live
 
+from don.cli.data.audit import open_store
 from don.cli.data.opened import market_database
 from don.cli.output import err, out, table
 from don.clock import NS_PER_S, SystemClock, iso
 from don.errors import DependencyError, Interrupted
 from don.exchanges.ccxt_history import CcxtHistory, HistoryConfig
+from don.exchanges.ccxt_names import exchange_name
 from don.exchanges.history import TIMED, History, Series
 from don.storage.database import Database
 from don.storage.market.backfill import Backfill, BackfillConfig, Progress, State
+from don.storage.market.coverage import CoverageLedger
+from don.storage.market.history_claims import claim_history
 
 JSON_EVERY_S = 1.0
 
@@ -43,6 +47,7 @@ def run_backfill(
         ended = asyncio.run(
             _run(exchange, channels, symbols, interval_ns, span, parallel, config, db, as_json)
         )
+        _claim(db, exchange, ended)
     failed = [progress for progress in ended if progress.state is State.FAILED]
     if as_json:
         _line({"summary": [_row(progress) for progress in ended], "failed": len(failed)})
@@ -56,6 +61,23 @@ def run_backfill(
             f"{len(failed)} of {len(ended)} series failed, e.g. {failed[0].series.symbol}: "
             f"{failed[0].detail}; run it again to go on"
         )
+
+
+def _claim(db: Database, exchange: str, ended: Sequence[Progress]) -> None:
+    """Tell the completeness ledger what the series that ended well now hold."""
+    store, ledger = open_store(db), CoverageLedger(db)
+    for progress in ended:
+        if progress.state is State.DONE:
+            claim_history(
+                store,
+                ledger,
+                exchange=exchange_name(exchange),
+                channel=progress.series.channel,
+                symbols=[progress.series.symbol],
+                start=progress.start_ns,
+                end=progress.end_ns,
+                source="backfill",
+            )
 
 
 async def _run(

@@ -8,12 +8,17 @@ from typing import Any
 
 from rich.progress import Progress
 
+from don.cli.data.audit import open_store
 from don.cli.data.lake import lake_of
 from don.cli.data.opened import market_database
 from don.cli.output import err, out, print_json
 from don.clock import iso
 from don.errors import DataError, UsageError
+from don.storage.database import Database
+from don.storage.market.audit import PROVEN
+from don.storage.market.coverage import CoverageLedger
 from don.storage.market.exports import write_file
+from don.storage.market.history_claims import claim_history
 from don.storage.market.imports import Imported, Importer, Overlap, try_out
 from don.storage.market.mapping import ImportMapping, mapping_of
 from don.storage.market.presets import own_export, preset_for
@@ -64,6 +69,7 @@ def run_import(
             importer = Importer(db, overlap=Overlap(on_overlap), sorted_=sorted_, progress=progress)
             for path, how in chosen:
                 done.append(importer.load(path, how))
+                _claim(db, done[-1])
     if as_json:
         print_json([asdict(told) for told in done])
         return
@@ -73,6 +79,30 @@ def run_import(
             f"{Path(told.file).name}: {told.rows} rows of {told.channel}, {what}, "
             f"{len(told.series)} series, {iso(told.first_ns)} to {iso(told.last_ns)}",
             soft_wrap=True,
+        )
+
+
+def _claim(db: Database, told: Imported) -> None:
+    """Tell the completeness ledger what the file's rows prove; of other channels a file says
+    nothing about what is not in it.
+    """
+    if told.channel not in PROVEN:
+        return
+    store, ledger = open_store(db), CoverageLedger(db)
+    by_exchange: dict[str, list[str]] = {}
+    for name in told.series:
+        exchange, _, symbol = name.partition(" ")
+        by_exchange.setdefault(exchange, []).append(symbol)
+    for exchange, symbols in by_exchange.items():
+        claim_history(
+            store,
+            ledger,
+            exchange=exchange,
+            channel=told.channel,
+            symbols=symbols,
+            start=told.first_ns,
+            end=told.last_ns + 1,
+            source=f"import of {Path(told.file).name}",
         )
 
 
