@@ -178,9 +178,16 @@ class Core:
         return self.decision
 
     def submit(
-        self, tickets: Iterable[Ticket], decision: int, *, emergency: bool = False
+        self,
+        tickets: Iterable[Ticket],
+        decision: int,
+        *,
+        emergency: bool = False,
+        first: int = 0,
     ) -> tuple[list[str], list[Denial]]:
         """Send orders through the risk checks; `emergency` orders, which only reduce, skip them.
+
+        `first` is the index of the first ticket within the decision.
 
         Returns:
             Client order ids of those sent, and the refusals of the others.
@@ -188,7 +195,7 @@ class Core:
         sent: list[str] = []
         denials: list[Denial] = []
         book, gate = self.book(), self.gate()  # `book.orders` grows with each order that passes
-        for index, ticket in enumerate(tickets):
+        for index, ticket in enumerate(tickets, first):
             order = Order(
                 client_order_id=client_order_id(self.session, decision, index),
                 decision=decision,
@@ -202,6 +209,13 @@ class Core:
                 reduce_only=ticket.reduce_only,
                 ts_event=self.market.ts_event,
                 reason=ticket.reason,
+                trigger=ticket.trigger,
+                trigger_by=ticket.trigger_by,
+                callback=ticket.callback,
+                activate=ticket.activate,
+                close_position=ticket.close_position,
+                good_till=ticket.good_till,
+                parent=ticket.parent,
             )
             if not emergency:
                 denial = self.risk.check(order, book, gate)
@@ -224,8 +238,14 @@ class Core:
         )
 
     def cancel_resting(self, reason: str) -> int:
-        """Ask for the cancellation of every order that rests; others end by themselves."""
-        resting = [r for r in self.orders.in_flight() if r.rests and not r.status.final]
+        """Ask for the cancellation of every order that rests; others end by themselves, and those
+        that protect a position stay.
+        """
+        resting = [
+            r
+            for r in self.orders.in_flight()
+            if r.rests and not r.status.final and not r.order.protective
+        ]
         for record in resting:
             self.cancel(record, reason)
         return len(resting)

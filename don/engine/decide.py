@@ -159,7 +159,7 @@ class Decider:
     def on_settled(self, symbol: str) -> None:
         """A symbol's order has ended: trade the rest of the target if it waited for that."""
         core, standing = self._core, self._standing
-        if standing is None or symbol not in standing.waiting or core.orders.in_flight(symbol):
+        if standing is None or symbol not in standing.waiting or core.orders.working(symbol):
             return
         if self._obstacle():
             self._standing = None

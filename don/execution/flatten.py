@@ -28,7 +28,7 @@ def flatten(
             (
                 r.remaining
                 for r in orders.in_flight(symbol)
-                if r.order.reduce_only and r.order.side is side
+                if r.order.reduce_only and r.order.side is side and not r.protects
             ),
             ZERO,
         )

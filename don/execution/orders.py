@@ -58,6 +58,11 @@ class OrderRecord:
         return self.in_flight
 
     @property
+    def protects(self) -> bool:
+        """True if it stands at the exchange to close a position; plans are made around it."""
+        return self.order.protective and self.missing == 0
+
+    @property
     def rests(self) -> bool:
         """True if the order stays on the book until it is filled or cancelled."""
         order = self.order
@@ -101,6 +106,10 @@ class OrderBookkeeper:
         ids = self._live if symbol is None else self._of.get(symbol, {})
         return [self._records[client_id] for client_id in ids]
 
+    def working(self, symbol: str) -> list[OrderRecord]:
+        """Orders of a symbol not settled, oldest first, without those that stand to protect."""
+        return [r for r in self.in_flight(symbol) if not r.protects]
+
     def symbols(self) -> set[str]:
         """Symbols with orders not settled."""
         return {symbol for symbol, ids in self._of.items() if ids}
@@ -110,8 +119,8 @@ class OrderBookkeeper:
         return tuple(sorted(i for i in self._live if not self._records[i].status.final))
 
     def net_remaining(self, symbol: str) -> Decimal:
-        """Signed sum of what the symbol's orders may still do to its position, base."""
-        return sum((r.remaining * r.order.side.sign for r in self.in_flight(symbol)), ZERO)
+        """Signed sum of what the symbol's working orders may still do to its position, base."""
+        return sum((r.remaining * r.order.side.sign for r in self.working(symbol)), ZERO)
 
     def intend(self, order: Order, ts_recv: int) -> OrderRecord:
         """Record an order about to be sent.

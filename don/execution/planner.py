@@ -16,7 +16,7 @@ from pydantic import Field
 from don.execution.orders import OrderBookkeeper, OrderRecord
 from don.ledger import Ledger
 from don.model.instrument import Instrument
-from don.model.order import OrderType, Side, TimeInForce
+from don.model.order import OrderType, Side, TimeInForce, TriggerPrice
 from don.model.portfolio import ZERO
 from don.model.section import Section
 
@@ -53,6 +53,13 @@ class Ticket:
     time_in_force: TimeInForce
     reduce_only: bool
     reason: str
+    trigger: Decimal | None = None  # these as in `don.model.order.Order`
+    trigger_by: TriggerPrice = TriggerPrice.LAST
+    callback: Decimal | None = None
+    activate: Decimal | None = None
+    close_position: bool = False
+    good_till: int = 0
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +114,7 @@ def plan(
         mark = marks[symbol]
         held = ledger.position(symbol).size
         target = exact(weights[i]) * equity / mark
-        working = orders.in_flight(symbol)
+        working = orders.working(symbol)
         if working:
             rest = target - held - orders.net_remaining(symbol)
             if abs(rest) * mark <= config.band * equity and not _crosses(working):
