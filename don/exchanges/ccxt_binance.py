@@ -344,7 +344,8 @@ class BinanceGateway:
         became = not report.exchange_order_id.startswith("algo-")
         if became:
             self._names.became(report.symbol, report.exchange_order_id, report.client_order_id)
-        self._algos.note(report.client_order_id, final=report.status.final or became)
+        symbol = self._symbols.theirs(report.symbol)
+        self._algos.note(report.client_order_id, symbol, final=report.status.final or became)
 
     def _order(self, row: Mapping[str, Any], symbol: str, ts_sent: int = 0) -> OrderReport:
         report = wire.order_from_rest(row, symbol, self._clock.now_ns(), ts_sent)

@@ -27,6 +27,10 @@ from don.paper.server.config import Ready
 BTC = "BTC-USDT-PERP"
 
 
+# these tests poll far more often than anybody would
+LIMITS = {"orders_per_10s": 10_000, "orders_per_minute": 60_000, "weight_per_minute": 10**6}
+
+
 def gateway_of(ready: Ready) -> BinanceGateway:
     key = api_key(ready)
     config = GatewayConfig(
@@ -93,7 +97,7 @@ def all_kinds(price: Decimal, tape_ns: int) -> list[Order]:
 
 
 async def test_each_type_rests_survives_a_restart_and_is_cancelled(tmp_path, probe):
-    async with served(tmp_path) as ready, raw(ready) as rest:
+    async with served(tmp_path, limits=LIMITS) as ready, raw(ready) as rest:
         now_ns = (await rest("GET", "/paper/v1/status"))[1]["tapeTime"] * NS_PER_MS
         async with running(gateway_of(ready), probe) as service:
             orders = all_kinds(await bought(service, probe), now_ns)
@@ -117,7 +121,7 @@ async def test_each_type_rests_survives_a_restart_and_is_cancelled(tmp_path, pro
 
 
 async def test_a_triggered_stop_is_told_like_any_order(tmp_path, probe):
-    async with served(tmp_path, speed="10bar") as ready, raw(ready) as rest:
+    async with served(tmp_path, limits=LIMITS, speed="10bar") as ready, raw(ready) as rest:
         async with running(gateway_of(ready), probe) as service:
             price = await bought(service, probe)
             for number, kind, shift in (
@@ -143,7 +147,7 @@ async def test_a_triggered_stop_is_told_like_any_order(tmp_path, probe):
 
 
 async def test_conditional_orders_that_would_trigger_at_once_are_rejected(tmp_path, probe):
-    async with served(tmp_path) as ready:
+    async with served(tmp_path, limits=LIMITS) as ready:
         async with running(gateway_of(ready), probe) as service:
             price = await bought(service, probe)
             refused = conditional(31, OrderType.STOP_MARKET, (price * 2).quantize(Decimal(1)))
@@ -155,7 +159,7 @@ async def test_conditional_orders_that_would_trigger_at_once_are_rejected(tmp_pa
 
 
 async def test_an_order_is_amended(tmp_path, probe):
-    async with served(tmp_path) as ready:
+    async with served(tmp_path, limits=LIMITS) as ready:
         gateway = gateway_of(ready)
         async with running(gateway, probe) as service:
             price = await bought(service, probe)
@@ -184,7 +188,7 @@ async def test_what_a_liquidation_cost_reaches_the_books(tmp_path, probe):
     """The margin asked for is so high that the fee of the purchase alone breaks the account."""
     probe.deposit = probe.balance = Decimal(100)
     rules = {"deposit": "100", "maintenance_rate": "0.051", "default_leverage": 20}
-    async with served(tmp_path, exchange=rules) as ready:
+    async with served(tmp_path, limits=LIMITS, exchange=rules) as ready:
         async with running(gateway_of(ready), probe) as service:
             await service.submit([order(1, size="0.310")])
             await probe.until(
