@@ -16,6 +16,7 @@ from don.errors import DependencyError
 from don.exchanges.budget import BudgetConfig, ClusterBudget, PoolView, Settle, Settled
 from don.exchanges.rates import RateGate, limits_of
 from don.log import configure_actor
+from don.observe.parts import budget_samples
 
 if TYPE_CHECKING:
     from don.exchanges.wallet import WalletConfig
@@ -43,7 +44,8 @@ class Budget:
 
     async def ping(self) -> Probe:
         """Who answers; each pool as a stream."""
-        views = self._budget.view(self._now_ms())
+        now = self._now_ms()
+        views = self._budget.view(now)
         paused = [view for view in views if view.paused_until_ms]
         return Probe(
             pid=os.getpid(),
@@ -58,6 +60,7 @@ class Budget:
                 }
                 for view in views
             ),
+            metrics=tuple(budget_samples(views, now)),
         )
 
     async def settle(self, message: Settle) -> Settled:

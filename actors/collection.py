@@ -24,13 +24,16 @@ from actors.writer import MarketWriter
 from don.clock import NS_PER_S, Clock, SystemClock
 from don.collect import source_names
 from don.config import DonConfig
+from don.errors import DatabaseError
 from don.feeds.config import FeedConfig
 from don.home import TRADE_LOCK
 from don.log import get_logger
+from don.observe.measures import Measures
 from don.observe.metrics import serve_metrics
 from don.observe.parts import part_samples
 from don.observe.sample import Sample
 from don.security.secrets import Secret
+from don.storage.database import Database
 
 PAPER = "PAPER"  # what Don's own exchange replays is stored under this name: it is no real market
 FOLDER = "collect"  # of the state folder: the paper exchange's state, apart from the trading one's
@@ -66,6 +69,7 @@ class Collection:
         self._collectors: dict[str, ActorHandle] = {}
         self._writer: ActorHandle | None = None
         self._views: dict[str, tuple[int, dict[str, Any]]] = {}  # when, what
+        self._measures: Measures | None = None
         self._started = 0
         self.supervisor = Supervisor(self._clock, self._show)
 
@@ -115,6 +119,9 @@ class Collection:
             self._collectors[name] = spawn("collector", Collector, spec, name, key=name)
         self._watch(process, budget)
         if spec.config.metrics_port is not None:
+            db = Database(url, name="don-metrics", pool_size=1)
+            self._undo.callback(db.close)
+            self._measures = Measures(db, self._clock)
             server = serve_metrics(self._samples, spec.config.metrics_port)
             self._undo.callback(server.close)
         self._started = self._clock.monotonic_ns()
@@ -230,7 +237,12 @@ class Collection:
             self._undo.close()
 
     def _samples(self) -> list[Sample]:
-        return list(part_samples(self.views().values()))
+        samples = list(part_samples(self.views().values()))
+        try:
+            samples += self._measures() if self._measures is not None else ()
+        except DatabaseError as error:  # told by the part's own health; the rest is still served
+            self._log.warning("no figures of the database", error=str(error))
+        return samples
 
     def _show(self, key: str, view: dict[str, Any]) -> None:
         self._views[key] = (self._clock.monotonic_ns(), view)

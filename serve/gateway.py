@@ -17,6 +17,7 @@ from actors.runtime import find
 from don.clock import Clock, SystemClock
 from don.errors import DependencyError
 from don.model.messages import Command, CommandKind
+from don.observe.measures import Measures
 from don.observe.sample import Sample
 from don.security.secrets import Secret
 from don.storage.database import Database
@@ -26,7 +27,6 @@ from don.storage.market.reads import MarketStore
 from don.storage.queries import Queries
 from serve import marketdata
 from serve.coverage import told
-from serve.measures import Measures
 from serve.ports import CoverageAsked, CoverageTold, DataAsked, DataTold, Page, Row
 
 T = TypeVar("T")
