@@ -37,13 +37,8 @@ Key = tuple[str, str, int]  # exchange, symbol, interval (0 where there is none)
 class Block:
     """Rows of all series in one span, sorted, and where each series is."""
 
-    table: pa.Table
+    batch: pa.RecordBatch
     places: dict[Key, tuple[int, int]]  # first row, rows
-
-    def part(self, pair: Pair, interval_ns: int) -> pa.Table | None:
-        """The rows of one series, of bars those of one interval; None if there are none."""
-        place = self.places.get((*pair, interval_ns))
-        return None if place is None else self.table.slice(*place)
 
 
 class Blocks:
@@ -124,12 +119,13 @@ class Blocks:
                 self._opened.move_to_end(path)
                 return known
         try:
-            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            file = pa.ipc.open_file(pa.memory_map(str(path)))
+            places = json.loads(file.schema.metadata[b"places"])
+            batch = file.get_batch(0)
         except (OSError, pa.ArrowException):  # not there (yet), or cut off by a crash
             return None
-        places = json.loads(table.schema.metadata[b"places"])
         block = Block(
-            table.replace_schema_metadata(None),
+            batch.replace_schema_metadata(None),
             {(exchange, symbol, interval): (low, rows)
              for exchange, symbol, interval, low, rows in places},
         )  # fmt: skip
@@ -157,7 +153,12 @@ class Blocks:
         passing = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         about = table.combine_chunks().replace_schema_metadata({"places": json.dumps(places)})
         with pa.OSFile(str(passing), "wb") as sink, pa.ipc.new_file(sink, about.schema) as writer:
-            writer.write_table(about)
+            # one batch, even of no row: what is sliced most cheaply
+            writer.write_batch(
+                about.to_batches()[0]
+                if about.num_rows
+                else pa.RecordBatch.from_pylist([], schema=about.schema)
+            )
         passing.replace(path)
 
 

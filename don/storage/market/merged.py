@@ -30,25 +30,34 @@ def from_blocks(
         held: blocks by start, of whole spans within the ask.
         hours: bars of an hour instead, made of those that were asked for.
     """
-    parts: dict[Pair, list[pa.Table]] = {pair: [] for pair in series.values()}
+    wanted = {(*pair, ask.interval_ns or 0) for pair in series.values()}
+    whole = list(ask.columns) == CHANNELS[ask.channel].schema.names
+    parts: dict[Pair, list[pa.RecordBatch]] = {pair: [] for pair in series.values()}
+    mixed: list[pa.RecordBatch] = []  # of several series: short ones, cheaper to sort than to cut
     at = ask.start
     for first in sorted(held):
         if at < first:
             _query(connection, ask, series, at, first, parts, hours=hours)
-        for pair, found in parts.items():
-            part = held[first].part(pair, ask.interval_ns or 0)
-            if part is not None:
-                found.append(part.select(ask.columns))
         at = first + SPAN_NS
+        batch, places = held[first].batch, held[first].places
+        batch = batch if whole else batch.select(list(ask.columns))
+        if hours and places.keys() <= wanted:
+            mixed.append(batch)
+            continue
+        for key in wanted if len(wanted) < len(places) else places.keys() & wanted:
+            place = places.get(key)
+            if place is not None:
+                parts[key[:2]].append(batch.slice(*place))
     if at < ask.end:
         _query(connection, ask, series, at, ask.end, parts, hours=hours)
-    tables = [part for found in parts.values() for part in found]
-    return pa.concat_tables([ask.schema.empty_table(), *tables])
+    batches = [batch for found in (mixed, *parts.values()) for batch in found]
+    table = pa.Table.from_batches(batches, ask.schema)
+    return ordered(table.combine_chunks(), CHANNELS[ask.channel]) if mixed else table
 
 
 def _query(
     connection: Connection, ask: Ask, series: Mapping[int, Pair], start: int, end: int,
-    parts: dict[Pair, list[pa.Table]], *, hours: bool,
+    parts: dict[Pair, list[pa.RecordBatch]], *, hours: bool,
 ) -> None:  # fmt: skip
     names = dict(series)
     part = Ask(channel=ask.channel, columns=ask.columns, start=start, end=end,
@@ -58,4 +67,5 @@ def _query(
     if hours:
         rows = resample_bars(rows, HOUR_NS)
     for low, high in bounds_of(rows):
-        parts[pair_at(rows, low)].append(rows.slice(low, high - low).select(ask.columns))
+        part = rows.slice(low, high - low).select(ask.columns)
+        parts[pair_at(rows, low)] += part.to_batches()
