@@ -18,6 +18,7 @@ AREAS = {
     "ring": "don.bench.ring",
     "backtest": "don.bench.backtest",
     "portfolio": "don.bench.portfolio",
+    "storage": "don.bench.storage",
 }
 COLUMNS = ("name", "value#", "unit", "n#", "min#", "max#", "peer", "peer_value#", "ratio#")
 
