@@ -106,6 +106,11 @@ class OrderBookkeeper:
         ids = self._live if symbol is None else self._of.get(symbol, {})
         return [self._records[client_id] for client_id in ids]
 
+    @property
+    def live(self) -> int:
+        """How many orders are not settled."""
+        return len(self._live)
+
     def working(self, symbol: str) -> list[OrderRecord]:
         """Orders of a symbol not settled, oldest first, without those that stand to protect."""
         return [r for r in self.in_flight(symbol) if not r.protects]

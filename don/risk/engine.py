@@ -5,21 +5,31 @@ looks at each order against the account as it would be after the worst fills, an
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
 
 from don.clock import NS_PER_S
+from don.errors import ConfigError
 from don.model.instrument import Instrument
 from don.model.order import Denial, DenialCode, Order
 from don.model.portfolio import ZERO
-from don.risk.config import RiskConfig
-from don.risk.exposure import Book, closable, worst_cost, worst_gross, worst_size
+from don.risk.config import RiskConfig, SymbolLimits
+from don.risk.exposure import (
+    Book,
+    closable,
+    reaches,
+    worst_cost,
+    worst_gross,
+    worst_size,
+)
+from don.risk.losses import DAY_NS, DayState, LossState, LossWatch
+from don.risk.portfolio import PortfolioLimits, Window
+from don.risk.targets import HEADROOM, review
 
-DAY_NS = 86_400 * NS_PER_S
-HEADROOM = 0.98  # of a limit that a reviewed target uses: room for fees and worse prices
+__all__ = ["DAY_NS", "HEADROOM", "DayState", "Gate", "RiskEngine"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,73 +40,69 @@ class Gate:
     reconciled: bool = True
     stale: frozenset[str] = frozenset()  # symbols without fresh prices
     ts_wall: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DayState:
-    """The running day of the daily-loss limit; days are UTC days of exchange time."""
-
-    day: int = -1
-    reference: Decimal = ZERO  # equity that losses are counted from
+    reducing: str = ""  # why only reductions pass; "" if all may
+    reducing_code: DenialCode = DenialCode.REDUCING
 
 
 class RiskEngine:
-    """The limits of one account, with the little memory they need (day's reference, order rate)."""
+    """The limits of one account, with the little memory they need (losses, order rate)."""
 
     def __init__(
         self,
         config: RiskConfig,
         instruments: Mapping[str, Instrument],
         day: DayState | None = None,
+        losses: LossState | None = None,
     ) -> None:
-        self.config = config
         self._instruments = instruments
-        self.day = day or DayState()
-        self._sent: deque[int] = deque(maxlen=config.max_orders)  # wall times, newest last
+        self.losses = LossWatch(config, day, losses)
+        self._sent: deque[int] = deque()  # wall times, newest last
+        self.configure(config)
+
+    def configure(self, config: RiskConfig) -> None:
+        """Hold to these limits from now on."""
+        self.config = self.losses.config = config
+        self.portfolio = PortfolioLimits(config)
+        self._own = {own.symbol: own for own in config.symbols}
+        self._sent = deque(self._sent, maxlen=config.max_orders)
+
+    @property
+    def day(self) -> DayState:
+        """The running day of the daily-loss limit."""
+        return self.losses.day
 
     # ---- targets --------------------------------------------------------------------------------
 
     def review(
-        self, weights: np.ndarray, equity: Decimal, held: np.ndarray, tradable: np.ndarray
+        self,
+        weights: np.ndarray,
+        equity: Decimal,
+        held: np.ndarray,
+        tradable: np.ndarray,
+        *,
+        symbols: Sequence[str] = (),
+        outside: float = 0.0,
+        reducing: str = "",
+        window: Window | None = None,
     ) -> tuple[np.ndarray, list[str]]:
-        """A target inside the limits.
-
-        Args:
-            weights: [symbol] fractions of equity.
-            equity: quote, positive.
-            held: [symbol] current weights: what symbols that cannot be traded go on using.
-            tradable: [symbol] bool.
-
-        Returns:
-            [symbol] weights, each of the same sign and at most the size of the one given, and the
-            reasons of every change. A target that is not finite becomes all zeros in size, with a
-            reason; the caller must not trade on it.
-        """
-        reasons: list[str] = []
-        if not np.isfinite(weights).all():
-            return np.zeros_like(weights), ["target refused: a weight is not finite"]
-        cap = float(self.config.max_position_notional / equity) * HEADROOM
-        out = np.clip(weights, -cap, cap)
-        if (np.abs(out) < np.abs(weights)).any():
-            reasons.append(
-                f"weights cut to {cap:.4f}: positions are limited to "
-                f"{self.config.max_position_notional}"
-            )
-        limit = float(self.config.max_gross_leverage) * HEADROOM
-        pinned = float(np.abs(held[~tradable]).sum())
-        free = float(np.abs(out[tradable]).sum())
-        room = max(limit - pinned, 0.0)
-        if free > room:
-            out = np.where(tradable, out * (room / free), out)
-            reasons.append(
-                f"target scaled by {room / free:.4f}: gross leverage is limited to "
-                f"{self.config.max_gross_leverage}"
-            )
-        return out, reasons
+        """A target inside the limits: see `don.risk.targets.review`."""
+        return review(
+            self.config,
+            symbols or tuple(self._instruments),
+            weights,
+            equity,
+            held,
+            tradable,
+            outside=outside,
+            reducing=reducing,
+            window=window,
+        )
 
     # ---- orders ---------------------------------------------------------------------------------
 
-    def check(self, order: Order, book: Book, gate: Gate) -> Denial | None:
+    def check(
+        self, order: Order, book: Book, gate: Gate, window: Window | None = None
+    ) -> Denial | None:
         """Why an order may not leave, or None. A passed order counts toward the order rate.
 
         Orders that only reduce a position pass the exposure limits. `emergency` orders of the kill
@@ -105,8 +111,8 @@ class RiskEngine:
         denial = (
             self._closed(order, gate)
             or self._shape(order, book)
-            or self._exposure(order, book)
-            or self._rate(order, gate)
+            or self._exposure(order, book, gate, window)
+            or self._rate(order, book, gate)
         )
         if denial is None:
             self._sent.append(gate.ts_wall)
@@ -126,10 +132,13 @@ class RiskEngine:
 
     def _shape(self, order: Order, book: Book) -> Denial | None:
         symbol, size, config = order.symbol, order.size, self.config
+        own = self._own.get(symbol, _NONE)
         instrument = self._instruments.get(symbol)
         mark = book.marks.get(symbol)
         if instrument is None or mark is None:
             return _deny(DenialCode.STALE_DATA, symbol, "no instrument or no mark price")
+        if order.close_position:
+            return None  # it closes what there is when it is set off, at the market's price
         if not instrument.min_size <= size <= instrument.max_size:
             return _deny(
                 DenialCode.ORDER_SIZE,
@@ -140,9 +149,14 @@ class RiskEngine:
             return _deny(
                 DenialCode.ORDER_SIZE, symbol, f"size {size} not in lots of {instrument.lot_size}"
             )
+        for most in (config.max_order_size, own.max_order_size):
+            if most is not None and size > most:
+                return _deny(DenialCode.ORDER_SIZE, symbol, f"size {size} above {most}")
+        # an order that waits for a price is measured from there: it meets the market at that price
+        mark = order.trigger or mark
         price = order.price or mark
         # a market order has no price of its own: it is held to where the market trades
-        met = order.price or book.lasts.get(symbol, mark)
+        met = order.price or (mark if order.trigger else book.lasts.get(symbol, mark))
         distance = abs(met / mark - 1)
         if distance > config.price_collar or (order.price or ZERO) % instrument.tick_size:
             return _deny(
@@ -151,12 +165,13 @@ class RiskEngine:
                 f"price {met} must be a multiple of {instrument.tick_size} within "
                 f"{config.price_collar} of mark {mark}, was {distance:.6f} away",
             )
+        if config.max_slippage is not None and (why := _slips(order, mark, config.max_slippage)):
+            return _deny(DenialCode.SLIPPAGE, symbol, why)
         notional = size * max(price, mark)
-        if notional > config.max_order_notional:
+        limit = _least(config.max_order_notional, own.max_order_notional)
+        if notional > limit:
             return _deny(
-                DenialCode.ORDER_NOTIONAL,
-                symbol,
-                f"notional {notional:.2f} above {config.max_order_notional}",
+                DenialCode.ORDER_NOTIONAL, symbol, f"notional {notional:.2f} above {limit}"
             )
         if not order.reduce_only and size * min(price, mark) < instrument.min_notional:
             return _deny(
@@ -166,22 +181,27 @@ class RiskEngine:
             )
         return None
 
-    def _exposure(self, order: Order, book: Book) -> Denial | None:
-        if order.reduce_only or order.size <= closable(book, order):
-            return None
+    def _exposure(
+        self, order: Order, book: Book, gate: Gate, window: Window | None
+    ) -> Denial | None:
         symbol, config = order.symbol, self.config
-        if self.loss(book.equity) >= config.max_daily_loss:
-            return _deny(
-                DenialCode.DAILY_LOSS,
-                symbol,
-                f"down {self.loss(book.equity):.4f} today, limit {config.max_daily_loss}",
-            )
+        if not order.close_position and order.size <= closable(book, order):
+            return None
+        closes = order.reduce_only or order.close_position
+        if closes and worst_size(book, symbol, order) == worst_size(book, symbol):
+            return None  # it cannot open anything, nor make room for an order that does
+        if gate.reducing:
+            return _deny(gate.reducing_code, symbol, f"only reductions pass: {gate.reducing}")
+        if breach := self.losses.breach(book.equity):
+            return _deny(breach.code, symbol, breach.detail)
         notional = worst_size(book, symbol, order) * book.marks[symbol]
-        if notional > config.max_position_notional:
+        own = self._own.get(symbol, _NONE).max_position_notional
+        limit = _least(config.max_position_notional, own)
+        if notional > limit:
             return _deny(
                 DenialCode.POSITION_NOTIONAL,
                 symbol,
-                f"position could reach {notional:.2f}, limit {config.max_position_notional}",
+                f"position could reach {notional:.2f}, limit {limit}",
             )
         working = [(r.order, r.remaining) for r in book.orders.in_flight()]
         spent = worst_cost(book, [*working, (order, order.size)], config.price_collar)
@@ -193,10 +213,20 @@ class RiskEngine:
                 f"positions could reach {gross:.2f} on equity {book.equity:.2f} less "
                 f"{spent:.2f} of costs, limit {config.max_gross_leverage}",
             )
-        return None
+        if not self.portfolio.active:
+            return None
+        capital = book.equity - spent
+        return self.portfolio.check(order, book, reaches(book, order), capital, window)
 
-    def _rate(self, order: Order, gate: Gate) -> Denial | None:
+    def _rate(self, order: Order, book: Book, gate: Gate) -> Denial | None:
         config = self.config
+        live = book.orders.live
+        if live >= config.max_open_orders:
+            return _deny(
+                DenialCode.OPEN_ORDERS,
+                order.symbol,
+                f"{live} orders are under way, limit {config.max_open_orders}",
+            )
         window = int(config.order_window_s * NS_PER_S)
         if len(self._sent) == config.max_orders and gate.ts_wall - self._sent[0] < window:
             return _deny(
@@ -206,23 +236,70 @@ class RiskEngine:
             )
         return None
 
-    # ---- daily loss -----------------------------------------------------------------------------
+    # ---- losses ---------------------------------------------------------------------------------
 
     def mark_day(self, ts_event: int, equity: Decimal) -> None:
-        """Open a new day's reference if exchange time has passed into one."""
-        day = ts_event // DAY_NS
-        if day > self.day.day:
-            self.day = DayState(day=day, reference=equity)
+        """Open a new day's reference if exchange time has passed into one; follow the peak."""
+        self.losses.mark(ts_event, equity)
 
     def rebase(self, equity: Decimal) -> None:
-        """Count the day's losses from here: a person has seen them and resumed."""
-        self.day = DayState(day=self.day.day, reference=equity)
+        """Count losses from here: a person has seen them and resumed."""
+        self.losses.rebase(equity)
 
     def loss(self, equity: Decimal) -> Decimal:
         """Today's loss as a fraction of the reference; zero or less when there is none."""
-        if self.day.reference <= 0:
-            return ZERO
-        return (self.day.reference - equity) / self.day.reference
+        return self.losses.loss(equity)
+
+
+def check_limits(config: RiskConfig, symbols: Sequence[str], listed: Sequence[Instrument]) -> None:
+    """Refuse limits that would limit nothing, or let no order pass at all.
+
+    Raises:
+        ConfigError: naming the limits.
+    """
+    for field, named in (
+        ("symbols", tuple(own.symbol for own in config.symbols)),
+        *((f"groups.{group.name}", group.symbols) for group in config.groups),
+    ):
+        if unknown := [symbol for symbol in named if symbol not in symbols]:
+            raise ConfigError(
+                f"risk.{field} names {', '.join(unknown)}, which is not among the symbols "
+                f"traded: {', '.join(symbols)}"
+            )
+    own = {limits.symbol: limits for limits in config.symbols}
+    for item in listed:
+        if item.symbol not in symbols:
+            continue
+        mine = own.get(item.symbol, _NONE)
+        most = _least(config.max_order_notional, mine.max_order_notional)
+        if most < item.min_notional:
+            raise ConfigError(
+                f"risk.max_order_notional {most} is below the least notional of {item.symbol}, "
+                f"{item.min_notional}: no order could pass"
+            )
+        for size in (config.max_order_size, mine.max_order_size):
+            if size is not None and size < item.min_size:
+                raise ConfigError(
+                    f"risk.max_order_size {size} is below the least size of {item.symbol}, "
+                    f"{item.min_size}: no order could pass"
+                )
+
+
+_NONE = SymbolLimits(symbol="")
+
+
+def _least(limit: Decimal, own: Decimal | None) -> Decimal:
+    return limit if own is None else min(limit, own)
+
+
+def _slips(order: Order, mark: Decimal, most: Decimal) -> str:
+    """Why an order may fill too far from mark; "" if it cannot."""
+    if order.price is None:
+        return f"a {order.type} order fills at any price, slippage is limited to {most}"
+    worse = (order.price / mark - 1) * order.side.sign
+    return (
+        f"price {order.price} is {worse:.6f} worse than mark, limit {most}" if worse > most else ""
+    )
 
 
 def _deny(code: DenialCode, symbol: str, detail: str) -> Denial:

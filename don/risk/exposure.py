@@ -22,21 +22,75 @@ class Book:
     equity: Decimal
 
 
-def worst_size(book: Book, symbol: str, order: Order | None = None) -> Decimal:
-    """Largest |position|, base, that the symbol can reach with its working orders and `order`.
+def reach(book: Book, symbol: str, order: Order | None = None) -> tuple[Decimal, Decimal]:
+    """The (lowest, highest) position, base, that the symbol can reach with its working orders and
+    `order`: any of them may fill, in any order.
 
-    Any subset of the orders may fill. |p + b - s| is convex in what is bought and sold, so the
-    worst is at one of the ends: all buys and no sells, or the other way round. Reduce-only orders
-    never count.
+    A reduce-only order can only bring the position nearer to zero, but it makes room for another
+    order on its side to go further beyond.
     """
     position = book.ledger.position(symbol).size
-    buys, sells = book.orders.worst_sizes(symbol)
-    if order is not None and order.symbol == symbol and not order.reduce_only:
-        if order.side is Side.BUY:
-            buys += order.size
-        else:
-            sells += order.size
-    return max(abs(position + buys), abs(position - sells), abs(position))
+    opening = {Side.BUY: ZERO, Side.SELL: ZERO}
+    closing = {Side.BUY: ZERO, Side.SELL: ZERO}
+    for record in book.orders.in_flight(symbol):
+        _count(record.order, record.remaining, position, opening, closing)
+    if order is not None and order.symbol == symbol:
+        _count(order, order.size, position, opening, closing)
+    buys = opening[Side.BUY] + min(closing[Side.BUY], max(-position, ZERO))
+    sells = opening[Side.SELL] + min(closing[Side.SELL], max(position, ZERO))
+    return position - sells, position + buys
+
+
+def _count(
+    order: Order,
+    size: Decimal,
+    position: Decimal,
+    opening: dict[Side, Decimal],
+    closing: dict[Side, Decimal],
+) -> None:
+    if order.close_position:
+        closing[order.side] += abs(position)
+    elif order.reduce_only:
+        closing[order.side] += size
+    else:
+        opening[order.side] += size
+
+
+def worst_size(book: Book, symbol: str, order: Order | None = None) -> Decimal:
+    """Largest |position|, base, that the symbol can reach with its working orders and `order`."""
+    low, high = reach(book, symbol, order)
+    return max(-low, high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What a symbol's position can come to, in quote at mark."""
+
+    symbol: str
+    now: Decimal
+    low: Decimal
+    high: Decimal
+
+    @property
+    def gross(self) -> Decimal:
+        """The largest absolute value."""
+        return max(-self.low, self.high)
+
+
+def reaches(book: Book, order: Order | None = None) -> list[Reach]:
+    """Every symbol with a position or working orders, sorted. Without mark: at entry price."""
+    symbols = set(book.ledger.positions) | book.orders.symbols()
+    if order is not None:
+        symbols.add(order.symbol)
+    found = []
+    for symbol in sorted(symbols):
+        position = book.ledger.position(symbol)
+        mark = book.marks.get(symbol) or abs(position.entry_price)
+        low, high = reach(book, symbol, order)
+        found.append(
+            Reach(symbol=symbol, now=position.size * mark, low=low * mark, high=high * mark)
+        )
+    return found
 
 
 def worst_gross(book: Book, order: Order | None = None) -> Decimal:
@@ -68,7 +122,7 @@ def worst_cost(book: Book, orders: Iterable[tuple[Order, Decimal]], slippage: De
             continue
         price = order.price
         if price is None:
-            price = mark * (1 + slippage * order.side.sign)
+            price = (order.trigger or mark) * (1 + slippage * order.side.sign)
         adverse = max((price - mark) * order.side.sign, ZERO)
         fee = max(book.taker_fees.get(order.symbol, ZERO), ZERO)
         total += size * (adverse + fee * max(price, mark))
