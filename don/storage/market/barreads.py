@@ -32,17 +32,21 @@ def any_bars(
     """See `MarketStore.bars`."""
     if interval <= 0 or interval % NS_PER_S:
         raise DataError(f"interval must be whole seconds, was {interval} ns")
-    stored = store.read("bars", symbols, start, end, exchange=exchange, interval=interval)
+    chosen = store.chosen(symbols, exchange)
+    known = store.intervals(chosen)
+    stored = CHANNELS["bars"].schema.empty_table()
+    if end <= start or any(interval in intervals for intervals in known.values()):
+        stored = store.read("bars", symbols, start, end, exchange=exchange, interval=interval)
     first, last = -(-start // interval) * interval, (end - 1) // interval * interval
     if first > last:  # no bar closes in the range
         return stored
-    lacking = _lacking(store.chosen(symbols, exchange), stored, (last - first) // interval + 1)
+    lacking = _lacking(chosen, stored, (last - first) // interval + 1)
     if not lacking:
         return stored
     made = [stored]
     by_source: dict[int, list[Pair]] = {}
-    for pair, intervals in store.intervals(lacking).items():
-        smaller = [i for i in intervals if i < interval and interval % i == 0]
+    for pair in lacking:
+        smaller = [i for i in known[pair] if i < interval and interval % i == 0]
         by_source.setdefault(min(smaller, default=0), []).append(pair)
     for source, pairs in by_source.items():
         # one question an exchange, however many symbols it has

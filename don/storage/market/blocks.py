@@ -52,7 +52,7 @@ class Blocks:
 
     def held(self, connection: Connection, channel: str, start: int, end: int,
              *, hours: bool = False) -> dict[int, Block]:  # fmt: skip
-        """The blocks that are good now, of whole spans in [start, end), by start.
+        """The blocks that are good now, of spans that touch [start, end), by start.
 
         Args:
             connection: on which the rest of the answer is read.

@@ -94,7 +94,7 @@ def hot_rows(
     connection: Connection, ask: Ask, names: Names, ids: Sequence[int], last: int | None = None
 ) -> list[pa.Table]:
     """All rows of some series, or the newest: what fits a page at once, longer series by page."""
-    most = PAGE if last is None else last
+    most = _page(ask) if last is None else last
     step = max(1, ANSWER // most)  # series in one statement
     found = []
     for group in [ids[at : at + step] for at in range(0, len(ids), step)] or [[]]:
@@ -109,6 +109,15 @@ def hot_rows(
                 latest = int(table["ts_event"].slice(low, most).to_numpy().max())
                 found += pages(connection, replace(ask, start=latest), names, number)
     return found
+
+
+def _page(ask: Ask) -> int:
+    """Rows of a series in one answer: of bars no more than the range can have, so that many series
+    fit one statement.
+    """
+    if ask.interval_ns is None:
+        return PAGE
+    return min(PAGE, (ask.end - ask.start) // ask.interval_ns + 2)
 
 
 def bounds_of(table: pa.Table, inner: str | None = None) -> list[tuple[int, int]]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from don.market.resample import resample_bars
 from don.market.rows import ordered
@@ -27,8 +29,9 @@ def from_blocks(
         connection: on which `held` was found.
         ask: with its key columns; of bars, of one interval.
         series: names by number, sorted by name.
-        held: blocks by start, of whole spans within the ask.
-        hours: bars of an hour instead, made of those that were asked for.
+        held: blocks by start, of spans that touch the ask.
+        hours: bars of an hour instead, made of those that were asked for; then the ask begins
+            right behind the close of an hour, and ends right behind one.
     """
     wanted = {(*pair, ask.interval_ns or 0) for pair in series.values()}
     whole = list(ask.columns) == CHANNELS[ask.channel].schema.names
@@ -40,12 +43,16 @@ def from_blocks(
             _query(connection, ask, series, at, first, parts, hours=hours)
         at = first + SPAN_NS
         batch, places = held[first].batch, held[first].places
+        edge = first < ask.start or at > ask.end
+        times = batch["ts_event"].to_numpy() if edge else None
         batch = batch if whole else batch.select(list(ask.columns))
-        if hours and places.keys() <= wanted:
+        if hours and not edge and places.keys() <= wanted:
             mixed.append(batch)
             continue
         for key in wanted if len(wanted) < len(places) else places.keys() & wanted:
             place = places.get(key)
+            if place is not None and times is not None:
+                place = _inside(times, place, ask)
             if place is not None:
                 parts[key[:2]].append(batch.slice(*place))
     if at < ask.end:
@@ -53,6 +60,13 @@ def from_blocks(
     batches = [batch for found in (mixed, *parts.values()) for batch in found]
     table = pa.Table.from_batches(batches, ask.schema)
     return ordered(table.combine_chunks(), CHANNELS[ask.channel]) if mixed else table
+
+
+def _inside(times: NDArray[np.int64], place: tuple[int, int], ask: Ask) -> tuple[int, int] | None:
+    """The rows of a series (first, how many) that lie in the asked range; None if none do."""
+    low, rows = place
+    skipped, until = np.searchsorted(times[low : low + rows], (ask.start, ask.end)).tolist()
+    return (low + skipped, until - skipped) if until > skipped else None
 
 
 def _query(

@@ -87,11 +87,11 @@ def seal(connection: Connection, channel: str, tokens: Mapping[int, int]) -> Non
 
 
 def sealed(connection: Connection, channel: str, start: int, end: int) -> dict[int, int]:
-    """Tokens of the seals of the spans in [start, end), by start."""
+    """Tokens of the seals of the spans that touch [start, end), by start."""
     rows = connection.execute(
         "SELECT start_ns, token FROM market_seal "
-        "WHERE channel = %s AND start_ns >= %s AND start_ns <= %s ORDER BY start_ns",
-        (channel, start, end - SPAN_NS),
+        "WHERE channel = %s AND start_ns > %s AND start_ns < %s ORDER BY start_ns",
+        (channel, max(start, -(2**62)) - SPAN_NS, end),
         prepare=True,
     ).fetchall()
     return dict(rows)
