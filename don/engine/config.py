@@ -1,11 +1,12 @@
 """Configuration of the decision core; its JSON travels in `SessionStart.config`. Pure."""
 
 from decimal import Decimal
+from typing import Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from don.errors import ConfigError
-from don.execution.planner import PlannerConfig
+from don.execution.planner import PlannerConfig, Style
 from don.model.section import Section
 from don.policies import PoliciesConfig
 from don.portfolio.config import CovarianceConfig, PortfolioConfig
@@ -33,6 +34,37 @@ class EngineConfig(Section):
     hold_s: float = Field(default=1.0, ge=0)
     # bars between decisions, by exchange time: bars whose close is a multiple of so many
     decide_every: int = Field(default=1, ge=1)
+    funding_feature: str = ""  # carry for the optimizer: the rate of the running period; "" none
+    funding_period_s: float = Field(default=28_800.0, gt=0)  # between two fundings
+    impact: float = Field(default=0.0, ge=0)  # strength of square-root impact; 0: none
+
+    @model_validator(mode="after")
+    def _orders_can_pass(self) -> Self:
+        """Refuse limits that every order of the planner would break."""
+        risk, planner = self.risk, self.planner
+        away = {
+            Style.LIMIT_IOC: planner.slippage,
+            Style.PASSIVE: planner.passive_offset,
+            Style.MARKET: Decimal(0),
+        }[planner.style]
+        name = "slippage" if planner.style is Style.LIMIT_IOC else "passive_offset"
+        if away > risk.price_collar:
+            raise ValueError(
+                f"planner.{name} must be within risk.price_collar, were {away} and "
+                f"{risk.price_collar}: every order would be refused"
+            )
+        if risk.max_slippage is not None:
+            if planner.style is Style.MARKET:
+                raise ValueError(
+                    "planner.style market has no bound on slippage, risk.max_slippage is "
+                    f"{risk.max_slippage}: every order would be refused"
+                )
+            if planner.style is Style.LIMIT_IOC and planner.slippage > risk.max_slippage:
+                raise ValueError(
+                    f"planner.slippage must be at most risk.max_slippage, were {planner.slippage} "
+                    f"and {risk.max_slippage}: every order would be refused"
+                )
+        return self
 
 
 def parse_config(text: str) -> EngineConfig:

@@ -11,7 +11,8 @@ from decimal import Decimal
 import numpy as np
 
 from don.engine import state as carried
-from don.engine.config import parse_config
+from don.engine.config import EngineConfig, parse_config
+from don.engine.limits import Limits
 from don.engine.market import MarketView
 from don.errors import ConfigError
 from don.execution.orders import OrderBookkeeper, OrderRecord
@@ -32,8 +33,11 @@ from don.model.messages import (
 from don.model.order import Denial, Order, client_order_id
 from don.model.portfolio import ZERO
 from don.policies import check_features, make_policy
-from don.risk.engine import Gate, RiskEngine
+from don.risk.change import Overrides
+from don.risk.engine import Gate
 from don.risk.exposure import Book
+from don.risk.portfolio import Window
+from don.risk.protection import exposure, unprotected
 
 
 @dataclass(slots=True)
@@ -67,8 +71,8 @@ class Core:
                 f"not among {', '.join(known)}"
             )
         self.start = start
-        self.config = parse_config(start.config)
-        self.policy = make_policy(start.policy, self.config.policies)
+        config = parse_config(start.config)
+        self.policy = make_policy(start.policy, config.policies)
         if start.features:
             check_features(self.policy, start.features)
         self.session = start.session
@@ -77,17 +81,24 @@ class Core:
         self._fees = {i.symbol: i.taker_fee for i in start.instruments}
 
         state = carried.load(start.state)
+        self.limits = Limits(start, config, state, self.instruments)
         self.ledger = Ledger(state.ledger)
         self.orders = OrderBookkeeper(state.orders)
         self.market = MarketView(
             start.symbols,
             start.interval_ns,
-            self.config.covariance,
+            config.covariance,
             marks=state.marks,
             covariance=state.covariance,
+            window_bars=self.config.risk.window_bars,
         )
-        self.risk = RiskEngine(self.config.risk, self.instruments, state.day)
-        self.halted, self.halt_reason = state.halted, state.halt_reason
+        self.risk, self.states = self.limits.risk, self.limits.states
+        halted = self.limits.halt_reason()
+        self.halted, self.halt_reason = halted is not None, halted or ""
+        self.unprotected = state.unprotected
+        self.before = state.wall  # wall time at which the session before ended, 0 if none
+        if state.wall:
+            self.without_don(start.ts_recv - state.wall)
         self.target: dict[str, float] = dict(state.target)
 
         self.wall = start.ts_recv
@@ -108,6 +119,43 @@ class Core:
         self.fees_before = self.ledger.fees
         self.funding_before = self.ledger.funding
         self.pnl_before = self.pnl() if self.ledger.adopted else ZERO
+
+    # ---- limits ---------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> EngineConfig:
+        """What shapes decisions, with the risk limits that hold now."""
+        return self.limits.config
+
+    def limit(self, overrides: Overrides) -> None:
+        """Change risk limits: see `Limits.change`."""
+        self.limits.change(overrides)
+        self.market.closes.resize(self.config.risk.window_bars)
+
+    def without_don(self, ns: int) -> None:
+        """Nobody watched over the positions for so long."""
+        if ns <= 0:
+            return
+        bare = unprotected(self.ledger, self.orders, self.market.marks)
+        self.unprotected += exposure(bare, ns)
+
+    def window(self) -> Window | None:
+        """Recent returns, if a limit asks for them."""
+        if not self.risk.portfolio.needs_window:
+            return None
+        return Window(symbols=self.symbols, returns=self.market.closes.returns())
+
+    def outside(self, equity: Decimal) -> float:
+        """Sum of |positions| in symbols that the session does not trade, as a part of equity."""
+        gross = sum(
+            (
+                abs(p.size) * (self.market.marks.get(p.symbol) or abs(p.entry_price))
+                for p in self.ledger.positions.values()
+                if p.symbol not in self.symbols
+            ),
+            ZERO,
+        )
+        return float(gross / equity)
 
     # ---- time -----------------------------------------------------------------------------------
 
@@ -166,8 +214,14 @@ class Core:
         stale = self.market.stale_now()
         if self.market.age_s(self.wall) > self.config.max_snapshot_age_s:
             stale = frozenset(self.symbols)
+        reducing, code = self.limits.reducing()
         return Gate(
-            halted=self.halted, reconciled=self.reconciled, stale=stale, ts_wall=self.elapsed
+            halted=self.halted,
+            reconciled=self.reconciled,
+            stale=stale,
+            ts_wall=self.elapsed,
+            reducing=reducing,
+            reducing_code=code,
         )
 
     # ---- acts -----------------------------------------------------------------------------------
@@ -195,6 +249,7 @@ class Core:
         sent: list[str] = []
         denials: list[Denial] = []
         book, gate = self.book(), self.gate()  # `book.orders` grows with each order that passes
+        window = None if emergency else self.window()
         for index, ticket in enumerate(tickets, first):
             order = Order(
                 client_order_id=client_order_id(self.session, decision, index),
@@ -218,7 +273,7 @@ class Core:
                 parent=ticket.parent,
             )
             if not emergency:
-                denial = self.risk.check(order, book, gate)
+                denial = self.risk.check(order, book, gate, window)
                 if denial is not None:
                     denials.append(denial)
                     continue

@@ -8,7 +8,6 @@ from don.engine.core import Core
 from don.execution.planner import plan
 from don.model.messages import FeatureSnapshot, OptimizeRequest, Target
 from don.policies import PolicyInput, check_features
-from don.portfolio.risk_models import shrink_to_constant_correlation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +68,7 @@ class Decider:
             return
         check_features(core.policy, snapshot.names)
         equity = core.equity()
-        Sigma = shrink_to_constant_correlation(
-            core.market.covariance.Sigma(), core.config.covariance.shrinkage
-        )
+        Sigma = core.market.covariance.estimate(core.config.covariance)
         fresh = core.market.tradable()
         said = core.policy.forecast(
             PolicyInput(
@@ -128,7 +125,16 @@ class Decider:
         weights = np.array([given[s] for s in core.symbols])
         equity = core.equity()
         tradable = pending.tradable & core.market.tradable()
-        reviewed, cuts = core.risk.review(weights, equity, core.weights_now(equity), tradable)
+        reviewed, cuts = core.risk.review(
+            weights,
+            equity,
+            core.weights_now(equity),
+            tradable,
+            symbols=core.symbols,
+            outside=core.outside(equity),
+            reducing=core.gate().reducing,
+            window=core.window(),
+        )
         reasons = [*pending.reasons, *cuts]
         if target.detail and target.detail != target.status:
             reasons.append(target.detail)

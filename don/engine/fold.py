@@ -6,6 +6,8 @@ the same outputs bit for bit, and restarting is replaying. Wall time is what inp
 with.
 """
 
+import json
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +18,7 @@ from don.engine import quiet
 from don.engine import state as carried
 from don.engine.core import Core
 from don.engine.decide import Decider
+from don.engine.guard import Guard
 from don.engine.halt import KillSwitch
 from don.engine.reports import Reporter
 from don.engine.sequence import Fact, Sequencer
@@ -32,6 +35,7 @@ from don.model.messages import (
     FundingReport,
     History,
     Input,
+    MarkUpdate,
     OrderReport,
     Output,
     SessionStart,
@@ -55,6 +59,7 @@ class Engine:
         self._decider = Decider(self._core)
         self._reports = Reporter(self._core)
         self._switch = KillSwitch(self._core)
+        self._guard = Guard(self._core, self._switch, self._decider.drop)
         config = self._core.config
         self._sequence = Sequencer(start.interval_ns, int(config.hold_s * NS_PER_S))
         self._decide_every_ns = config.decide_every * start.interval_ns
@@ -111,6 +116,7 @@ class Engine:
         taken = message.ts_recv
         if isinstance(message, FeatureSnapshot):
             taken = max(taken, message.ts_taken)
+        passed = taken - core.wall
         core.pass_time(taken)
         match message:
             case FeatureSnapshot():
@@ -127,7 +133,13 @@ class Engine:
                 self._catch_up()
                 self._on_command(message)
             case Timer():
+                if message.resumed:
+                    core.without_don(passed)
                 self._on_timer()
+            case MarkUpdate():
+                core.market.marks.update(message.marks)
+                core.equity_point(message.ts_event)
+                self._guard.check()
             case History():
                 core.market.on_history(message)
             case _:
@@ -155,7 +167,20 @@ class Engine:
 
     def timer_due(self, wall: int) -> bool:
         """True if a `Timer` stamped `wall` would change anything; if not, spare the journal."""
-        return self._silent_for(wall) > 0 or self._switch.due(wall) or self._sequence.overdue(wall)
+        return (
+            self._silent_for(wall) > 0
+            or self._switch.due(wall)
+            or self._sequence.overdue(wall)
+            or bool(self._guard.overdue(wall))
+        )
+
+    def marks_due(self, marks: Mapping[str, Decimal]) -> bool:
+        """True if marks between bars reach a loss limit: then a `MarkUpdate` is to be taken in."""
+        return self._guard.would_act(marks)
+
+    def objection(self, command: Command) -> str:
+        """Why a command cannot be carried out; "" if it can, as far as is known before."""
+        return self._guard.objection(command)
 
     def state(self) -> str:
         """JSON to carry into the next session's `SessionStart.state`.
@@ -174,6 +199,11 @@ class Engine:
                 marks=core.market.marks,
                 day=core.risk.day,
                 covariance=core.market.covariance.dump(),
+                losses=core.risk.losses.dump(),
+                states=core.states.standings,
+                limits=json.dumps(core.limits.overrides, sort_keys=True),
+                wall=max(core.wall, core.before),
+                unprotected=core.unprotected,
             )
         )
 
@@ -195,11 +225,7 @@ class Engine:
         if core.ledger.adopted:
             equity = core.equity_point(snapshot.ts_event)
             core.risk.mark_day(snapshot.ts_event, equity)
-            loss, limit = core.risk.loss(equity), core.config.risk.max_daily_loss
-            if not core.halted and loss >= limit:
-                self._switch.halt(
-                    f"DAILY_LOSS: down {loss:.4f} today, limit {limit}", snapshot=snapshot.version
-                )
+            if self._guard.check(snapshot=snapshot.version):
                 return
         if core.halted and self._switch.on_time(snapshot=snapshot.version):
             return
@@ -225,17 +251,21 @@ class Engine:
         match fact:
             case OrderReport():
                 settled = self._reports.on_order(fact)
+                self._guard.watch(fact.client_order_id)
                 self._switch.on_order()
                 if settled:
                     self._decider.on_settled(fact.symbol)
             case FillReport():
                 counted, settled = self._reports.on_fill(fact)
+                self._guard.watch(fact.fill.client_order_id)
                 if counted:
                     self._switch.on_fill()
+                    self._guard.check()
                 if settled:
                     self._decider.on_settled(fact.fill.symbol)
             case FundingReport():
                 self._reports.on_funding(fact)
+                self._guard.check()
 
     def _on_account(self, report: AccountReport) -> None:
         """Compare the books, once everything that the report contains is in them."""
@@ -243,6 +273,8 @@ class Engine:
             self._catch_up()
         elif len(self._sequence):
             return  # it counts what still waits for its turn here; the next one comes soon
+        if self._core.adopt_next:
+            self._guard.give_up()
         self._reports.on_account(report)
         self._switch.on_time()
 
@@ -252,7 +284,7 @@ class Engine:
         match command.kind:
             case CommandKind.HALT:
                 self._decider.drop(why)
-                self._switch.halt(why)
+                self._switch.halt(why, actor=command.actor)
             case CommandKind.RESUME:
                 self._switch.resume(why)
             case CommandKind.STOP:
@@ -262,6 +294,10 @@ class Engine:
                 core.record(
                     core.next_decision(), "stop", [why, f"{waiting} resting orders cancelled"]
                 )
+            case CommandKind.LIMITS:
+                self._guard.on_limits(command, why)
+            case CommandKind.STATE:
+                self._guard.on_state(command, why)
             case CommandKind.ADOPT:
                 core.adopt_next = True
                 core.record(core.next_decision(), "adopt", [why])
@@ -276,6 +312,7 @@ class Engine:
             self._decider.drop(why)
             waiting = core.cancel_resting(why)
             core.record(core.next_decision(), "stale", [why, f"{waiting} resting orders cancelled"])
+        self._guard.on_time()
         self._switch.on_time()
 
     def _silent_for(self, wall: int) -> float:

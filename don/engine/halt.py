@@ -4,7 +4,8 @@ from don.clock import NS_PER_S
 from don.engine.core import Core
 from don.execution.flatten import flatten
 from don.execution.orders import OrderRecord
-from don.model.order import OrderStatus
+from don.model.order import DenialCode, OrderStatus
+from don.risk.states import Standing, TradingState
 
 MAX_BACKOFF = 32  # times `flatten_retry_s`, between tries that closed nothing
 
@@ -17,9 +18,27 @@ class KillSwitch:
         self._last_try = 0  # wall time
         self._backoff = 1
 
-    def halt(self, reason: str, *, snapshot: int = 0) -> None:
-        """Cancel every open order, close every position, refuse everything until `resume`."""
+    def halt(
+        self,
+        reason: str,
+        *,
+        snapshot: int = 0,
+        scope: str = "account",
+        actor: str = "",
+        code: DenialCode | None = None,
+    ) -> None:
+        """Cancel every open order, close every position, refuse everything until `resume`.
+
+        Args:
+            reason: why.
+            snapshot: version of the one that led to it, 0 if none.
+            scope: whose state becomes HALTED.
+            actor: who asked for it.
+            code: of the limit that asked for it.
+        """
         core = self._core
+        halted = Standing(state=TradingState.HALTED, reason=reason, actor=actor, code=code)
+        core.states.put(scope, halted)
         if not core.halted:
             core.halted, core.halt_reason = True, reason
         self._backoff = 1
@@ -31,6 +50,7 @@ class KillSwitch:
         core = self._core
         was = core.halt_reason if core.halted else ""
         core.halted, core.halt_reason = False, ""
+        core.states.resume()
         core.risk.rebase(core.equity())
         core.record(
             core.next_decision(),

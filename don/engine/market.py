@@ -11,7 +11,8 @@ from don.clock import NS_PER_S
 from don.execution.planner import exact
 from don.model.messages import FeatureSnapshot, History
 from don.portfolio.config import CovarianceConfig
-from don.portfolio.risk_models import CovarianceState, EwmaCovariance
+from don.portfolio.risk_models import CovarianceState, EwmaCovariance, half_life_of
+from don.risk.measures import CloseWindow
 
 
 class MarketView:
@@ -25,9 +26,11 @@ class MarketView:
         *,
         marks: Mapping[str, Decimal] | None = None,
         covariance: CovarianceState | None = None,
+        window_bars: int = 500,
     ) -> None:
         self.symbols = tuple(symbols)
-        self.covariance = EwmaCovariance(self.symbols, config.half_life, covariance)
+        self.covariance = EwmaCovariance(self.symbols, half_life_of(config), covariance)
+        self.closes = CloseWindow(len(self.symbols), window_bars)
         self.marks: dict[str, Decimal] = dict(marks or {})  # also of symbols held from before
         self.lasts: dict[str, Decimal] = {}
         self.version = 0
@@ -52,6 +55,11 @@ class MarketView:
             self.covariance.reset()
         for row in range(len(history.ts)):
             self.covariance.update(int(history.ts[row]), history.close[row][order])
+        seen = self.closes.ts
+        later = history.ts > seen
+        if seen >= 0 and later.any() and int(history.ts[later][0]) - seen > self._interval:
+            self.closes.reset()
+        self.closes.update_many(history.ts, history.close[:, order])
 
     def on_snapshot(self, snapshot: FeatureSnapshot) -> bool:
         """Take in prices. False if the snapshot is not newer than the last one.
@@ -84,7 +92,9 @@ class MarketView:
                 stale.add(symbol)
         self.stale = frozenset(stale & set(self.symbols))
         fresh = np.array([s not in stale for s in self.symbols])
-        self.covariance.update(snapshot.ts_event, np.where(fresh, close, np.nan))
+        known = np.where(fresh, close, np.nan)
+        self.covariance.update(snapshot.ts_event, known)
+        self.closes.update(snapshot.ts_event, known)
         return True
 
     def observe(self, ts: np.ndarray, close: np.ndarray, present: np.ndarray, wall: int) -> None:
@@ -99,7 +109,9 @@ class MarketView:
             self.marks[self.symbols[i]] = self.lasts[self.symbols[i]] = exact(close[-1, i])
         fresh = present[-1] & priced
         self.stale = frozenset(s for s, ok in zip(self.symbols, fresh, strict=True) if not ok)
-        self.covariance.update_many(ts, np.where(present, close, np.nan))
+        known = np.where(present, close, np.nan)
+        self.covariance.update_many(ts, known)
+        self.closes.update_many(ts, known)
 
     def features(self, snapshot: FeatureSnapshot, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Values [symbol] by name, in the session's order of symbols."""

@@ -25,7 +25,7 @@ def equities(core: Core, close: np.ndarray) -> np.ndarray:
 
 def quiet(core: Core, ts: np.ndarray, close: np.ndarray, decide_every_ns: int) -> int:
     """How many of the next bars need no step: not the first of a day, none to decide on, none near
-    a loss that halts the desk.
+    a loss that halts or reduces, none near a new peak where drawdown is limited.
 
     Args:
         core: the engine's state.
@@ -38,9 +38,16 @@ def quiet(core: Core, ts: np.ndarray, close: np.ndarray, decide_every_ns: int) -
         return 0
     stop = (ts % decide_every_ns == 0) | (ts // DAY_NS > core.risk.day.day)
     if core.ledger.positions and core.risk.day.reference > 0:
+        curve, config = equities(core, close), core.config.risk
         reference = float(core.risk.day.reference)
-        loss = (reference - equities(core, close)) / reference
-        stop |= ~(loss < float(core.config.risk.max_daily_loss) - _CAREFUL)
+        loss = (reference - curve) / reference
+        nearest = min(config.max_daily_loss, config.reduce_at_daily_loss or config.max_daily_loss)
+        stop |= ~(loss < float(nearest) - _CAREFUL)
+        if core.risk.losses.tracks_peak:
+            peak = float(core.risk.losses.peak)
+            limits = [x for x in (config.max_drawdown, config.reduce_at_drawdown) if x is not None]
+            stop |= ~(curve < peak * (1.0 - _CAREFUL))  # a new peak is kept exactly
+            stop |= ~(peak - curve < (float(min(limits)) - _CAREFUL) * peak)
     return int(np.argmax(stop)) if stop.any() else len(ts)
 
 

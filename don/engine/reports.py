@@ -13,6 +13,7 @@ from don.model.messages import (
     OrderReport,
 )
 from don.model.order import OrderStatus
+from don.model.portfolio import ZERO
 
 OURS = "don-"  # how our client order ids begin
 
@@ -62,7 +63,15 @@ class Reporter:
             core.ledger.skip(report.key, fill)  # the account that opened the books contains it
             return False, False
         core.activity += 1
+        held = core.ledger.position(fill.symbol).size
         realized = core.ledger.fill(report.key, fill)
+        core.risk.losses.traded(
+            fill.symbol,
+            held,
+            core.ledger.position(fill.symbol).size,
+            realized or ZERO,
+            fill.fee,
+        )
         core.counts.fills += 1
         settled = False
         if record is None:

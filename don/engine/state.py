@@ -11,7 +11,8 @@ from don.execution.orders import OrderRecord
 from don.ledger import LedgerState
 from don.model import codec
 from don.portfolio.risk_models import CovarianceState
-from don.risk.engine import DayState
+from don.risk.losses import DayState, LossState
+from don.risk.states import Standing
 
 FORMAT = 1
 
@@ -29,6 +30,11 @@ class EngineState:
     marks: dict[str, Decimal] = field(default_factory=dict)
     day: DayState = field(default_factory=DayState)
     covariance: CovarianceState | None = None
+    losses: LossState = field(default_factory=LossState)
+    states: dict[str, Standing] = field(default_factory=dict)  # scopes that are not active
+    limits: str = "{}"  # JSON; limits changed by command, see `don.risk.change`
+    wall: int = 0  # wall time of the last input; 0: not known
+    unprotected: Decimal = Decimal(0)  # notional x seconds without Don and without protection
 
 
 def dump(state: EngineState) -> str:

@@ -208,6 +208,12 @@ class OrderBookkeeper:
         self._put(record)
         return problems
 
+    def give_up(self, client_order_id: str) -> None:
+        """Wait no longer for fills that were reported: a person took the account as it is."""
+        record = self._records.get(client_order_id)
+        if record is not None:
+            self._put(replace(record, reported=min(record.reported, record.filled)))
+
     def carried(self) -> tuple[OrderRecord, ...]:
         """The records that the next session needs: those still in flight."""
         return tuple(self.in_flight())

@@ -24,6 +24,8 @@ class CommandKind(StrEnum):
     RESUME = "resume"
     STOP = "stop"  # the session ends: cancel open orders, keep positions
     ADOPT = "adopt"  # take the exchange's next account report as the truth, on record
+    LIMITS = "limits"  # other risk limits from now on; `payload` says which
+    STATE = "state"  # policy, account or system active, reducing or halted; in `payload`
     ORDER = "order"  # place, amend or cancel an order by hand; `payload` says which
 
 
@@ -181,6 +183,17 @@ class Timer:
 
     key: str
     ts_recv: int
+    resumed: bool = False  # the desk was down since its last input
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkUpdate:
+    """Marks between two bars, taken in only when they reach a loss limit."""
+
+    key: str  # f"marks:{session}:{ts}"
+    marks: dict[str, Decimal]
+    ts_event: int
+    ts_recv: int
 
 
 Input = (
@@ -194,6 +207,7 @@ Input = (
     | AccountReport
     | Command
     | Timer
+    | MarkUpdate
 )
 
 # ---- outputs -------------------------------------------------------------------------------------

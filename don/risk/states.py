@@ -58,6 +58,10 @@ class States:
             return name
         raise ValueError(f"scope must be {', '.join(SCOPES)} or policy:NAME, was {name!r}")
 
+    def concerns(self, scope: str) -> bool:
+        """True if the scope holds for the policy that runs."""
+        return scope in self._mine
+
     def put(self, scope: str, standing: Standing) -> None:
         """Set a scope's state; ACTIVE forgets it."""
         if standing.state is TradingState.ACTIVE:
