@@ -21,11 +21,12 @@ from don.storage.lake.archive import Archiver
 from don.storage.lake.lake import Lake
 from don.storage.market.coverage import CoverageLedger
 from don.storage.market.maintain import Maintenance
-from don.storage.market.reads import MarketStore
+from don.storage.market.opened import blocks_of, keep_blocks, open_store
 from don.storage.market.repair import GapRepair, Outcome, repairable
 
 FIRST_S = 2.0  # after the start
 MOST_GAPS = 500  # in one round
+BLOCKS_S = 60.0  # spent on copies in one round of maintenance
 LONGEST_PAUSE_S = 3_600.0  # between two tries to repair a gap
 _Key = tuple[str, str, str, int]
 
@@ -49,7 +50,8 @@ class Upkeep:
         self._clock = clock
         self._log = get_logger("don.upkeep")
         lake = Lake(spec.lake)
-        self._store = MarketStore(db, lake)
+        self._store = open_store(db, spec.home, lake)
+        self._blocks = blocks_of(db, spec.home)
         archiver = Archiver(db, lake, clock, spec.lake_config)
         self._maintenance = Maintenance(db, clock, archiver=archiver)
         self._tries: dict[_Key, tuple[int, int]] = {}  # gap -> failed tries, not before (ns)
@@ -89,6 +91,7 @@ class Upkeep:
             self._log.info(
                 "maintained", partitions_made=len(done.made), archived=len(done.archived)
             )
+        await asyncio.to_thread(keep_blocks, self._db, self._blocks, self._clock, BLOCKS_S)
 
     async def _repair(self) -> None:
         for name, feed in self._spec.sources:

@@ -68,7 +68,7 @@ class Api:
 
         spec = self._spec
         self._app = build_api(
-            ActorReader(spec.database_url, spec.config.lake or str(spec.home / "lake")),
+            ActorReader(spec.database_url, spec.home, spec.config.lake or str(spec.home / "lake")),
             ActorCommander(),
             DeskPolicies(spec.policies),
             Gate(read_secret(spec.home / TOKEN_FILE)),

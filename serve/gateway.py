@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorError, RayTaskError
@@ -23,7 +24,7 @@ from don.security.secrets import Secret
 from don.storage.database import Database
 from don.storage.lake.lake import Lake
 from don.storage.market.coverage import CoverageLedger
-from don.storage.market.reads import MarketStore
+from don.storage.market.opened import open_store
 from don.storage.queries import Queries
 from serve import marketdata
 from serve.coverage import told
@@ -53,14 +54,14 @@ async def _answer(role: str, call: Callable[[Any], Awaitable[T]], timeout_s: flo
 class ActorReader:
     """Board and database. Close it when done."""
 
-    def __init__(self, database_url: Secret, lake: str | None = None) -> None:
+    def __init__(self, database_url: Secret, home: Path, lake: str | None = None) -> None:
         self._db = Database(
             database_url, name="don-api", pool_size=THREADS, statement_timeout_s=ANSWER_S
         )
         self._queries = Queries(self._db)
         self._ledger = CoverageLedger(self._db)
         self._measures = Measures(self._db, SystemClock())
-        self._store = MarketStore(self._db, None if lake is None else Lake(lake))
+        self._store = open_store(self._db, home, None if lake is None else Lake(lake))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reads")
 
     async def views(self) -> Mapping[str, Stamped]:

@@ -130,10 +130,10 @@ def open_store(db: "Database") -> "MarketStore":
     """Reads of both tiers, as the state folder is configured."""
     from don.config import load_config
     from don.storage.lake.lake import Lake
-    from don.storage.market.reads import MarketStore
+    from don.storage.market import opened
 
     home = home_dir()
-    return MarketStore(db, Lake(load_config(home).lake.root or str(home / "lake")))
+    return opened.open_store(db, home, Lake(load_config(home).lake.root or str(home / "lake")))
 
 
 def _told(

@@ -14,6 +14,7 @@ from don.cli.data.opened import market_database
 from don.cli.output import err, out, print_json
 from don.clock import iso
 from don.errors import DataError, UsageError
+from don.home import home_dir
 from don.storage.database import Database
 from don.storage.market.audit import PROVEN
 from don.storage.market.coverage import CoverageLedger
@@ -21,9 +22,9 @@ from don.storage.market.exports import write_file
 from don.storage.market.history_claims import claim_history
 from don.storage.market.imports import Imported, Importer, Overlap, try_out
 from don.storage.market.mapping import ImportMapping, mapping_of
+from don.storage.market.opened import open_store as open_market
 from don.storage.market.presets import own_export, preset_for
 from don.storage.market.readers import columns_of
-from don.storage.market.reads import MarketStore
 
 
 def run_import(
@@ -149,7 +150,7 @@ def run_export(
         DataError, UsageError: as `MarketStore.scan` and `write_file`.
     """
     with market_database() as db:
-        store = MarketStore(db, lake_of(lake)[0])
+        store = open_market(db, home_dir(), lake_of(lake)[0])
         batches = store.scan(
             channel, symbols, start, end, columns, exchange=exchange, interval=interval
         )

@@ -209,9 +209,9 @@ def _archiver(text: str | None) -> "Iterator[tuple[Database, Archiver]]":
 
 
 def _store(db: "Database", lake: "Lake") -> Any:
-    from don.storage.market.reads import MarketStore
+    from don.storage.market.opened import open_store
 
-    return MarketStore(db, lake)
+    return open_store(db, home_dir(), lake)
 
 
 def _interval(text: str) -> int:

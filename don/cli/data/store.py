@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Json = typer.Option(False, "--json", help="Print one JSON document.")
 
+BLOCKS_S = 600.0  # spent on copies at most; the next call goes on
+
 
 def register(app: typer.Typer) -> None:
     """Add this part's commands."""
@@ -56,6 +58,7 @@ def maintain(
     from don.storage.lake.archive import Archiver
     from don.storage.lake.lake import Lake
     from don.storage.market.maintain import Maintenance
+    from don.storage.market.opened import blocks_of, keep_blocks
 
     home = home_dir()
     config = load_config(home).lake
@@ -63,8 +66,9 @@ def maintain(
         lake = Lake(config.root or str(home / "lake"))
         archiver = Archiver(db, lake, SystemClock(), config) if archive else None
         done = Maintenance(db, SystemClock(), archiver=archiver).run()
+        made, gone = keep_blocks(db, blocks_of(db, home), SystemClock(), BLOCKS_S)
     if as_json:
-        print_json(asdict(done))
+        print_json({**asdict(done), "blocks_made": made, "blocks_deleted": gone})
         return
     for what, names in (
         ("made", done.made),
@@ -77,6 +81,7 @@ def maintain(
     for moved in done.archived:
         out.print(f"archived: {moved.channel} from {iso(moved.start)}, {moved.rows:,} rows")
     out.print(f"freed by new indexes: {_mb(done.freed_bytes)}")
+    out.print(f"copies for fast reads: {made} made, {gone} deleted")
 
 
 def backup(
