@@ -20,10 +20,14 @@ from don.engine.core import Core
 from don.engine.decide import Decider
 from don.engine.guard import Guard
 from don.engine.halt import KillSwitch
+from don.engine.manual import Manual
+from don.engine.protecting import Protector
 from don.engine.reports import Reporter
+from don.engine.riskview import RiskView
 from don.engine.sequence import Fact, Sequencer
 from don.engine.state import EngineState
 from don.engine.view import view
+from don.engine.working import Worker
 from don.execution.orders import OrderBookkeeper
 from don.ledger import Cursors, Ledger
 from don.model.messages import (
@@ -42,6 +46,7 @@ from don.model.messages import (
     Target,
     Timer,
 )
+from don.model.order import OrderStatus
 
 
 class Engine:
@@ -56,10 +61,14 @@ class Engine:
             JournalError: if the carried state cannot be read.
         """
         self._core = Core(start)
-        self._decider = Decider(self._core)
+        self._worker = Worker(self._core, self._core.parents_before)
+        self._manual = Manual(self._core, self._worker)
+        self._protector = Protector(self._core)
+        self._decider = Decider(self._core, self._worker)
         self._reports = Reporter(self._core)
         self._switch = KillSwitch(self._core)
         self._guard = Guard(self._core, self._switch, self._decider.drop)
+        self._risk_view = RiskView(self._core)
         config = self._core.config
         self._sequence = Sequencer(start.interval_ns, int(config.hold_s * NS_PER_S))
         self._decide_every_ns = config.decide_every * start.interval_ns
@@ -100,6 +109,14 @@ class Engine:
     def idle(self) -> bool:
         """True if nothing is in flight: every order is final and all its fills are counted."""
         return not self._core.orders.in_flight()
+
+    @property
+    def settled(self) -> bool:
+        """True if nothing is in flight but orders that stay at the exchange to protect."""
+        return all(
+            record.protects and record.status is OrderStatus.OPEN
+            for record in self._core.orders.in_flight()
+        )
 
     def cursors(self) -> Cursors:
         """Up to where the books know the exchange's fills and payments."""
@@ -145,11 +162,14 @@ class Engine:
             case _:
                 raise ValueError(f"a running session cannot take in a {type(message).__name__}")
         self._release()
+        if core.halted and self._worker.active:
+            self._worker.drop(f"halted: {core.halt_reason}")
+        self._protector.run()
         return core.out
 
     def quiet(self, ts: np.ndarray, close: np.ndarray) -> int:
         """How many of the next bars may be taken in by `observe`; see `don.engine.quiet`."""
-        if self._decider.deciding or len(self._sequence):
+        if self._decider.deciding or len(self._sequence) or self._worker.active:
             return 0
         return quiet.quiet(self._core, ts, close, self._decide_every_ns)
 
@@ -180,6 +200,8 @@ class Engine:
 
     def objection(self, command: Command) -> str:
         """Why a command cannot be carried out; "" if it can, as far as is known before."""
+        if command.kind is CommandKind.ORDER:
+            return self._manual.objection(command)
         return self._guard.objection(command)
 
     def state(self) -> str:
@@ -193,6 +215,7 @@ class Engine:
             EngineState(
                 ledger=core.ledger.dump(),
                 orders=core.orders.carried(),
+                parents=self._worker.parents,
                 halted=core.halted,
                 halt_reason=core.halt_reason,
                 target=core.target,
@@ -209,7 +232,7 @@ class Engine:
 
     def view(self) -> dict[str, Any]:
         """The engine as a JSON-able dictionary, see `don.engine.view`."""
-        return view(self._core)
+        return view(self._core, self._risk_view.view())
 
     def _on_snapshot(self, snapshot: FeatureSnapshot) -> None:
         """Price the account, then decide: in the end one decision on record per snapshot."""
@@ -229,6 +252,8 @@ class Engine:
                 return
         if core.halted and self._switch.on_time(snapshot=snapshot.version):
             return
+        self._worker.on_snapshot(snapshot)
+        self._protector.on_bar()
         if snapshot.ts_event % self._decide_every_ns == 0:
             self._decider.on_snapshot(snapshot)
 
@@ -252,12 +277,14 @@ class Engine:
             case OrderReport():
                 settled = self._reports.on_order(fact)
                 self._guard.watch(fact.client_order_id)
+                self._moved(fact.client_order_id)
                 self._switch.on_order()
                 if settled:
                     self._decider.on_settled(fact.symbol)
             case FillReport():
                 counted, settled = self._reports.on_fill(fact)
                 self._guard.watch(fact.fill.client_order_id)
+                self._moved(fact.fill.client_order_id)
                 if counted:
                     self._switch.on_fill()
                     self._guard.check()
@@ -266,6 +293,11 @@ class Engine:
             case FundingReport():
                 self._reports.on_funding(fact)
                 self._guard.check()
+
+    def _moved(self, client_order_id: str) -> None:
+        """Something became of an order: of a parent's child, or of a position to protect."""
+        self._worker.on_order(client_order_id)
+        self._protector.on_order(client_order_id)
 
     def _on_account(self, report: AccountReport) -> None:
         """Compare the books, once everything that the report contains is in them."""
@@ -290,10 +322,13 @@ class Engine:
             case CommandKind.STOP:
                 core.stopping = True
                 self._decider.drop(why)
+                self._worker.drop(why, symbols=core.symbols)
                 waiting = core.cancel_resting(why)
                 core.record(
                     core.next_decision(), "stop", [why, f"{waiting} resting orders cancelled"]
                 )
+            case CommandKind.ORDER:
+                self._manual.on_command(command, why)
             case CommandKind.LIMITS:
                 self._guard.on_limits(command, why)
             case CommandKind.STATE:

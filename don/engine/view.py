@@ -8,8 +8,8 @@ from don.execution.orders import OrderRecord
 from don.model.portfolio import ZERO
 
 
-def view(core: Core) -> dict[str, Any]:
-    """Everything a reader may want to know at this moment; JSON-able.
+def view(core: Core, risk: dict[str, Any]) -> dict[str, Any]:
+    """Everything a reader may want to know at this moment; JSON-able. `risk`: see `riskview`.
 
     Amounts are exact and therefore text; weights and forecasts are estimates and therefore numbers.
     """
@@ -54,6 +54,7 @@ def view(core: Core) -> dict[str, Any]:
         "open_orders": [_order(r) for r in core.orders.in_flight()],
         "targets": dict(core.target),
         "decision": _decision(core),
+        "risk": risk,
     }
 
 
