@@ -1,9 +1,9 @@
 """Loads of market data into PostgreSQL: all or nothing, once by natural key. Does I/O.
 
-Rows that lie behind everything known of their series go straight into the table by binary COPY,
-under a savepoint; where some may be known already, they go through a temporary table and are
-inserted where the key is new. Either way in the order of the index: that is half the work, halves
-the index, and keeps two loads of the same rows from waiting for each other in a circle.
+Rows of times that nothing is known of go straight into the table by binary COPY, under a savepoint;
+those that may be known already go through a temporary table and are inserted where the key is new.
+Either way in the order of the index: that is half the work, halves the index, and keeps two loads
+of the same rows from waiting for each other in a circle (most often: those that do are repeated).
 """
 
 import threading
@@ -21,13 +21,13 @@ from don.errors import DatabaseError
 from don.model.channels import conform
 from don.storage.database import Connection, Database
 from don.storage.market.copy import Ints, encode, hot_columns, names_of
+from don.storage.market.known import parted, sortable
 from don.storage.market.partitions import Partitions, number_of, span_of_number
 from don.storage.market.seals import unseal
 from don.storage.market.tables import LAYOUTS, Layout
 
 _TIMEOUT_S = 600.0
 _SERIES_TRIES = 5  # one that another process makes at the same moment is seen the next time
-_PROBE_MOST = 20_000  # groups of a load that are looked up before it is taken as known in part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,13 +163,17 @@ class MarketTables:
         rows: Ints | slice,
     ) -> int:
         try:
-            if not _known_in_part(connection, layout, columns, rows):
+            new, known = parted(connection, layout, columns, rows)
+            inserted = 0
+            if new is not None:
                 try:
                     with connection.transaction():
-                        return _copy(connection, layout.table, layout, columns, rows)
+                        inserted = _copy(connection, layout.table, layout, columns, new)
                 except psycopg.errors.UniqueViolation:
-                    pass  # twice in the table, or another load was faster: undone
-            return _merge(connection, layout, columns, rows)
+                    known = rows  # twice in the table, or another load was faster: undone
+            if known is not None:
+                inserted += _merge(connection, layout, columns, known)
+            return inserted
         except psycopg.errors.DeadlockDetected:
             raise Deadlock(f"{layout.table}: another load of the same rows") from None
 
@@ -189,17 +193,11 @@ class Deadlock(DatabaseError):
 
 def _sorted(layout: Layout, columns: dict[str, Any], numbers: Ints) -> Ints | slice:
     """Rows in the order of partitions and, within one, of the index."""
-    by = [numbers, *(_sortable(columns[name]) for name in layout.key)]
+    by = [numbers, *(sortable(columns[name]) for name in layout.key)]
     head = by[: 2 + layout.key.index("ts_event")]  # what follows the time hardly matters
     if _in_order(head):
         return slice(None)
     return np.lexsort(by[::-1])
-
-
-def _sortable(values: Any) -> Any:
-    if isinstance(values, np.ndarray):
-        return values
-    return values.dictionary_encode().indices.to_numpy()
 
 
 def _in_order(by: list[Any]) -> bool:
@@ -209,57 +207,6 @@ def _in_order(by: list[Any]) -> bool:
             return False
         below |= values[1:] > values[:-1]
     return True
-
-
-def _groups(layout: Layout, columns: dict[str, Any], rows: Ints | slice) -> list[list[Any]]:
-    """For each (series, interval …) of sorted rows: those columns, first and last time.
-
-    A group that spans several partitions comes several times, which is as good.
-    """
-    before = layout.key[: layout.key.index("ts_event")]
-    times = columns["ts_event"][rows]
-    changed = np.zeros(len(times), np.bool_)
-    changed[0] = True
-    changed[1:] = times[1:] < times[:-1]
-    for name in before:
-        values = _sortable(columns[name])[rows]
-        changed[1:] |= values[1:] != values[:-1]
-    first = np.flatnonzero(changed)
-    last = np.append(first[1:], len(times)) - 1
-    places = np.arange(len(columns["ts_event"]))[rows][first]
-    named = []
-    for name in before:
-        values = columns[name]
-        at = values[places] if isinstance(values, np.ndarray) else values.take(pa.array(places))
-        named.append(at.tolist())
-    return [*named, times[first].tolist(), times[last].tolist()]
-
-
-def _known_in_part(
-    connection: Connection, layout: Layout, columns: dict[str, Any], rows: Ints | slice
-) -> bool:
-    """False if no stored row lies in the time range of a group: then every row is new."""
-    groups = _groups(layout, columns, rows)
-    if len(groups[0]) > _PROBE_MOST:
-        return True
-    before = layout.key[: layout.key.index("ts_event")]
-    kinds = {column.name: column.kind for column in layout.columns}
-    unnested = sql.SQL(", ").join(
-        sql.SQL("%s::{}[]").format(sql.SQL(kind))
-        for kind in [*(kinds[name] for name in before), "int8", "int8"]
-    )
-    same = sql.SQL(" AND ").join(
-        sql.SQL("m.{0} = g.{0}").format(sql.Identifier(name)) for name in before
-    )
-    names = sql.SQL(", ").join(sql.Identifier(name) for name in (*before, "first", "last"))
-    # LIMIT keeps the planner from joining the whole table; the outer bounds prune partitions.
-    query = sql.SQL(
-        "SELECT EXISTS (SELECT FROM unnest({}) AS g ({}), LATERAL (SELECT FROM {} AS m WHERE {} "
-        "AND m.ts_event BETWEEN g.first AND g.last AND m.ts_event BETWEEN %s AND %s LIMIT 1) AS h)"
-    ).format(unnested, names, sql.Identifier(layout.table), same)
-    bounds = (min(groups[-2]), max(groups[-1]))
-    row = connection.execute(query, (*groups, *bounds)).fetchone()
-    return row is None or bool(row[0])
 
 
 def _copy(
@@ -286,13 +233,8 @@ def _merge(
     connection.execute(_stage(layout))
     _copy(connection, stage, layout, columns, rows)
     statement = sql.SQL(
-        "INSERT INTO {} ({names}) SELECT {names} FROM {} ORDER BY {} ON CONFLICT DO NOTHING"
-    ).format(
-        sql.Identifier(layout.table),
-        sql.Identifier(stage),
-        sql.SQL(", ").join(map(sql.Identifier, layout.key)),
-        names=_names(layout),
-    )
+        "INSERT INTO {} ({names}) SELECT {names} FROM {} ON CONFLICT DO NOTHING"
+    ).format(sql.Identifier(layout.table), sql.Identifier(stage), names=_names(layout))
     return connection.execute(statement).rowcount
 
 
