@@ -6,7 +6,9 @@ from typing import Self
 from pydantic import Field, ValidationError, model_validator
 
 from don.errors import ConfigError
+from don.execution.config import WorkingConfig
 from don.execution.planner import PlannerConfig, Style
+from don.execution.protect import ProtectConfig
 from don.model.section import Section
 from don.policies import PoliciesConfig
 from don.portfolio.config import CovarianceConfig, PortfolioConfig
@@ -21,6 +23,8 @@ class EngineConfig(Section):
     portfolio: PortfolioConfig = PortfolioConfig()
     risk: RiskConfig = RiskConfig()
     planner: PlannerConfig = PlannerConfig()
+    working: WorkingConfig = WorkingConfig()
+    protect: ProtectConfig = ProtectConfig()
     max_snapshot_age_s: float = Field(default=10.0, gt=0)  # wall time from market data to decision
     silence_s: float = Field(
         default=120.0, gt=0
@@ -43,11 +47,11 @@ class EngineConfig(Section):
         """Refuse limits that every order of the planner would break."""
         risk, planner = self.risk, self.planner
         away = {
-            Style.LIMIT_IOC: planner.slippage,
             Style.PASSIVE: planner.passive_offset,
+            Style.CHASE: planner.passive_offset,
             Style.MARKET: Decimal(0),
-        }[planner.style]
-        name = "slippage" if planner.style is Style.LIMIT_IOC else "passive_offset"
+        }.get(planner.style, planner.slippage)
+        name = "slippage" if away == planner.slippage else "passive_offset"
         if away > risk.price_collar:
             raise ValueError(
                 f"planner.{name} must be within risk.price_collar, were {away} and "

@@ -84,6 +84,7 @@ class Core:
         self.limits = Limits(start, config, state, self.instruments)
         self.ledger = Ledger(state.ledger)
         self.orders = OrderBookkeeper(state.orders)
+        self.parents_before = state.parents
         self.market = MarketView(
             start.symbols,
             start.interval_ns,

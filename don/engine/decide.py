@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from don.engine.core import Core
+from don.engine.inputs import inputs_for
+from don.engine.working import Worker
 from don.execution.planner import plan
 from don.model.messages import FeatureSnapshot, OptimizeRequest, Target
 from don.policies import PolicyInput, check_features
@@ -34,8 +36,8 @@ class Standing:
 class Decider:
     """Decides on each snapshot once."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, core: Core, worker: Worker) -> None:
+        self._core, self._worker = core, worker
         self._pending: Pending | None = None
         self._standing: Standing | None = None
 
@@ -106,6 +108,7 @@ class Decider:
                 cost=self._costs(snapshot),
                 tradable=tradable,
                 desired=said.desired,
+                inputs=inputs_for(core, snapshot, Sigma, equity),
             )
         )
 
@@ -189,6 +192,9 @@ class Decider:
         chosen = standing.tradable & core.market.tradable()
         if only:
             chosen = chosen & np.array([s == only for s in core.symbols])
+        if by_hand := self._worker.taken():
+            chosen = chosen & np.array([s not in by_hand for s in core.symbols])
+            reasons = [*reasons, f"worked by hand: {', '.join(sorted(by_hand))}"]
         made = plan(
             symbols=core.symbols,
             weights=standing.weights,
@@ -200,6 +206,7 @@ class Decider:
             instruments=core.instruments,
             config=core.config.planner,
             max_notional=core.config.risk.max_order_notional,
+            planned=self._worker.planned(),
         )
         waiting = frozenset(made.waiting) | (standing.waiting - {only} if only else frozenset())
         self._standing = Standing(
@@ -212,7 +219,13 @@ class Decider:
             record = core.orders.get(client_id)
             if record is not None:
                 core.cancel(record, f"decision {decision} wants something else")
-        sent, denials = core.submit(made.tickets, decision)
+        if made.drops:
+            self._worker.drop(f"decision {decision} wants something else", symbols=made.drops)
+        if core.config.planner.style.works:
+            sent, denials, worked = self._worker.work(made.tickets, decision)
+            reasons = [*reasons, *worked]
+        else:
+            sent, denials = core.submit(made.tickets, decision)
         core.record(
             decision,
             status,

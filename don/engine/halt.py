@@ -100,6 +100,7 @@ class KillSwitch:
             if not r.status.final
             and (again or not r.cancelling)
             and (r.status is OrderStatus.OPEN or r.rests or not r.order.reduce_only)
+            and not (r.protects and self._core.ledger.position(r.order.symbol).size)
         ]
 
     def _sweep(self, *, again: bool = False) -> None:

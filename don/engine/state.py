@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from don.errors import JournalError
 from don.execution.orders import OrderRecord
+from don.execution.parents import Parent
 from don.ledger import LedgerState
 from don.model import codec
 from don.portfolio.risk_models import CovarianceState
@@ -24,6 +25,7 @@ class EngineState:
     format: int = FORMAT
     ledger: LedgerState = field(default_factory=LedgerState)
     orders: tuple[OrderRecord, ...] = ()
+    parents: tuple[Parent, ...] = ()
     halted: bool = False
     halt_reason: str = ""
     target: dict[str, float] = field(default_factory=dict)  # last accepted weights

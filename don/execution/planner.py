@@ -29,6 +29,17 @@ class Style(StrEnum):
     )
     MARKET = "market"
     PASSIVE = "passive"  # post-only limit away from mark, rests until the next decision
+    # these work the difference over time: see `don.execution.algos`
+    TWAP = "twap"
+    VWAP = "vwap"
+    POV = "pov"
+    SHORTFALL = "shortfall"
+    CHASE = "chase"
+
+    @property
+    def works(self) -> bool:
+        """True if differences are worked by an algorithm instead of sent at once."""
+        return self not in (Style.LIMIT_IOC, Style.MARKET, Style.PASSIVE)
 
 
 class PlannerConfig(Section):
@@ -39,6 +50,10 @@ class PlannerConfig(Section):
     passive_offset: Decimal = Field(default=Decimal("0.0002"), ge=0, lt=1)  # from mark, away
     band: Decimal = Field(default=Decimal("0.01"), ge=0)  # of equity: smaller trades wait
     max_slices: int = Field(default=20, ge=1)  # per symbol and decision
+    # of the styles that work over time, in exchange time; a bar gives one slice
+    horizon_s: float = Field(default=3_600.0, gt=0)
+    participation: float = Field(default=0.05, gt=0, le=1)  # of POV: part of the market's volume
+    urgency: float = Field(default=2.0, ge=0, le=50)  # of SHORTFALL: 0 is TWAP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +85,7 @@ class Plan:
     cancels: tuple[str, ...]  # client order ids
     waiting: tuple[str, ...]  # symbols to plan again when their working orders are gone
     reasons: tuple[str, ...]
+    drops: tuple[str, ...] = ()  # symbols whose algorithm is to end: it goes somewhere else
 
 
 def exact(value: float) -> Decimal:
@@ -89,6 +105,7 @@ def plan(
     instruments: Mapping[str, Instrument],
     config: PlannerConfig,
     max_notional: Decimal,
+    planned: Mapping[str, Decimal] | None = None,
 ) -> Plan:
     """The orders that lead from the positions to the target.
 
@@ -103,7 +120,10 @@ def plan(
         instruments: rules per symbol.
         config: style and thresholds.
         max_notional: quote; larger orders are split.
+        planned: what algorithms are still to send, signed, base, by symbol.
     """
+    planned = planned or {}
+    drops: list[str] = []
     tickets: list[Ticket] = []
     cancels: list[str] = []
     waiting: list[str] = []
@@ -114,12 +134,15 @@ def plan(
         mark = marks[symbol]
         held = ledger.position(symbol).size
         target = exact(weights[i]) * equity / mark
-        working = orders.working(symbol)
-        if working:
-            rest = target - held - orders.net_remaining(symbol)
+        working, coming = orders.working(symbol), planned.get(symbol, ZERO)
+        if working or coming:
+            rest = target - held - orders.net_remaining(symbol) - coming
             if abs(rest) * mark <= config.band * equity and not _crosses(working):
                 reasons.append(f"{symbol}: working orders suffice")
                 continue
+            if coming:
+                drops.append(symbol)
+        if working:
             # asked for again on each decision: a cancellation may have been lost on its way
             cancels += [r.order.client_order_id for r in working if r.rests]
             waiting.append(symbol)
@@ -145,6 +168,7 @@ def plan(
         cancels=tuple(cancels),
         waiting=tuple(waiting),
         reasons=tuple(reasons),
+        drops=tuple(drops),
     )
 
 
@@ -180,7 +204,7 @@ def _tickets(
     cap = instrument.round_size(min(instrument.max_size, max_notional / max(price or mark, mark)))
     if cap < instrument.min_size:
         return [], [f"{symbol}: the least size is above the largest order notional"]
-    slices = split(size, cap, config.max_slices)
+    slices = [size] if config.style.works else split(size, cap, config.max_slices)
     # a last slice too small to stand alone is left for the next decision
     usable = [
         s
@@ -188,7 +212,7 @@ def _tickets(
         if s >= instrument.min_size
         and (reduces or s * min(price or mark, mark) >= instrument.min_notional)
     ]
-    kind, force = _TERMS[config.style]
+    kind, force = _TERMS.get(config.style, _TERMS[Style.LIMIT_IOC])
     return [
         Ticket(
             symbol=symbol,
@@ -217,7 +241,7 @@ def limit_price(
     """The price of an order: never beyond the cap, rounded to the side that costs less."""
     if config.style is Style.MARKET:
         return None
-    offset = config.slippage if config.style is Style.LIMIT_IOC else -config.passive_offset
+    offset = -config.passive_offset if config.style is Style.PASSIVE else config.slippage
     return instrument.round_price(mark * (1 + offset * side.sign), up=side is Side.SELL)
 
 

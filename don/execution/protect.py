@@ -60,7 +60,7 @@ class Upkeep:
 def keep(
     position: Position,
     records: Sequence[OrderRecord],
-    mark: Decimal,
+    price: Decimal,
     instrument: Instrument,
     config: ProtectConfig,
     *,
@@ -71,7 +71,7 @@ def keep(
     Args:
         position: held, or flat.
         records: protective orders of the symbol in flight.
-        mark: price.
+        price: of the kind that sets the orders off.
         instrument: the symbol's rules.
         config: distances.
         refused: detail of the exchange's last refusal of a stop for this position.
@@ -94,12 +94,13 @@ def keep(
         if kind is not OrderType.TRAILING_STOP:
             level = position.entry_price * (1 - distance if below else 1 + distance)
             trigger = instrument.round_price(level, up=below)  # toward the entry
-            passed = mark <= trigger if below else mark >= trigger
-            if leg == STOP and (passed or refused.startswith(WOULD_TRIGGER)):
-                _close(todo, position, records, side, instrument)
+            passed = price <= trigger if below else price >= trigger
+            standing = [r for r in records if r.order.type is kind and r.order.side is side]
+            if passed or (leg == STOP and refused.startswith(WOULD_TRIGGER)):
+                # one that stands is being set off by the exchange; a new one would be refused
+                if leg == STOP and not any(r.status is OrderStatus.OPEN for r in standing):
+                    _close(todo, position, records, side, instrument)
                 continue
-            if passed:
-                continue  # a take-profit already reached would be refused; the stop remains
         mine = [r for r in records if r.order.type is kind and not r.status.final]
         _step(todo, position, mine, side, trigger, leg, kind, instrument, config)
     wanted = {side}
