@@ -11,8 +11,9 @@ from actors.delivery import deliver, run_or_die
 from actors.feed import probe_of
 from actors.runtime import Probe, find
 from actors.spec import CollectSpec
-from don.clock import SystemClock
+from don.clock import NS_PER_S, SystemClock
 from don.collect import interval_of
+from don.feeds.health import FeedState
 from don.log import configure_actor
 from don.market.coverage import COUNTED_IDS, Range
 from don.market.coverage_tracker import CoverageTracker
@@ -21,6 +22,7 @@ from don.model.schema import MarketBatch
 from don.observe.feed import FeedWatch
 
 CLAIM_EVERY_S = 1.0
+CLOCK_S = 60.0  # clocks further apart than that are not the same
 
 
 class Collector:
@@ -125,6 +127,7 @@ class Collector:
     async def _claim_now(self) -> None:
         if self._tracker is None:
             return
+        self._heartbeat(self._tracker)
         claims = self._tracker.take()
         if claims:
             self._claims.append((self._sent, claims))
@@ -137,3 +140,13 @@ class Collector:
 
             await deliver(call, "coverage to writer")
             self._claims.popleft()
+
+    def _heartbeat(self, tracker: CoverageTracker) -> None:
+        """Live connections have told all that happened, but for the silence that they are allowed.
+
+        Only where the exchange's clock is ours: a replayed market has a time of its own.
+        """
+        health, now = self._feed.health(), self._clock.now_ns()
+        ours = abs(now - health.ts_exchange) < CLOCK_S * NS_PER_S
+        if health.state is FeedState.LIVE and ours:
+            tracker.heartbeat(now - int((self._config.silence_s + CLOCK_S) * NS_PER_S))
