@@ -12,7 +12,7 @@ run: $(STAMP)
 	exec $(BIN)/don up
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 fault: $(STAMP)
 	$(BIN)/python -m pytest -m fault
