@@ -34,6 +34,7 @@ from don.bench.storage_peers import (
     to_sql_rate,
 )
 from don.bench.storage_queries import ASKED, Timed, our_queries, timed
+from don.clock import SystemClock
 from don.market.rows import ordered
 from don.model.channels import CHANNELS
 from don.storage.database import Database
@@ -42,13 +43,14 @@ from don.storage.lake.files import period
 from don.storage.lake.lake import Lake
 from don.storage.market.blocks import Blocks
 from don.storage.market.hot import MarketTables
+from don.storage.market.maintain import Maintenance
 from don.storage.market.reads import MarketStore
-from don.storage.market.tables import LAYOUTS
 
 CHUNK_MINUTES = 10_000  # of all symbols: 500,000 bars in one load
 CHUNK_TRADES = 500_000
 PACE = 5_000  # trades a second beside the queries
 PEER_RUNS = 10
+HALF_LOADS, HALF_TRADES = 5, 200_000
 BARE_CHUNKS = 3  # loads that are repeated into a table without an index
 
 
@@ -108,12 +110,13 @@ class _Bench:
         self._db = db
         self._folder = folder
         self._sizes = sizes
+        self._clock = SystemClock()
         self._tables = MarketTables(db)
         self._blocks = Blocks(db, folder / "blocks")
         self._store = MarketStore(db, blocks=self._blocks)
         self._loads = {"bars": Load(), "trades": Load()}
-        self._plain = {c: PlainTable(db, c, indexed=True) for c in self._loads}
-        self._bare = {c: PlainTable(db, c, indexed=False) for c in self._loads}
+        self._plain = {c: PlainTable(db, c) for c in self._loads}
+        self._bare = {c: PlainTable(db, c, "") for c in self._loads}
         self._written: dict[str, int] = {"bars": 0, "trades": 0}  # rows
         self._ends: dict[str, tuple[int, int]] = {}
         self._paces: list[float] = []
@@ -133,6 +136,7 @@ class _Bench:
             last = number == len(sizes.stages) - 1
             growth.append((number, self._ask(number, sizes.runs if last else sizes.growth_runs)))
         self._report_loads()
+        self._report_half_known()
         self._report_queries(growth)
         self._report_sizes()
         return self._made
@@ -173,9 +177,9 @@ class _Bench:
     def _settle(self) -> None:
         """What the upkeep of a collector has done by the time that somebody asks."""
         with self._db.connect(autocommit=True) as connection:
-            for name in (*(LAYOUTS[c].table for c in self._loads),
-                         *(plain.name for plain in self._plain.values())):  # fmt: skip
-                connection.execute(f"VACUUM (FREEZE, ANALYZE) {name}")
+            for plain in self._plain.values():
+                connection.execute(f"VACUUM (FREEZE, ANALYZE) {plain.name}")
+        Maintenance(self._db, self._clock).run()
         started = time.perf_counter()
         for channel, (first, end) in self._ends.items():
             self._blocks.build(channel, first, end)
@@ -248,6 +252,25 @@ class _Bench:
         self._row("concurrent_ingest", pace, "rows/s", len(self._paces), min(self._paces),
                   max(self._paces))  # fmt: skip
 
+    def _report_half_known(self) -> None:
+        """A load every other row of which is there already, beside COPY of all of them anew."""
+        peer = PlainTable(self._db, "trades", "key")
+        ours, plain = [], []
+        for number in range(HALF_LOADS):
+            start = data.LIVE_NS + (100 + number) * data.DAY_NS
+            table = data.trades(0, HALF_TRADES, start_ns=start)
+            self._tables.load("trades", table.take(pa.array(np.arange(0, HALF_TRADES, 2))))
+            began = time.perf_counter()
+            loaded = self._tables.load("trades", table, where="bench")
+            ours.append((HALF_TRADES, time.perf_counter() - began))
+            if loaded.inserted != HALF_TRADES // 2:
+                raise RuntimeError(f"half of {HALF_TRADES} rows are new, were {loaded.inserted}")
+            plain.append((HALF_TRADES, peer.copy(peer.prepared(table))))
+        rate, low, high = _rates(ours)
+        self._row("ingest_trades_half_known", rate, "rows/s", HALF_LOADS * HALF_TRADES, low, high,
+                  peer="plain COPY of new rows, same primary key, encoded beforehand",
+                  peer_value=_rates(plain)[0])  # fmt: skip
+
     def _report_queries(self, growth: list[tuple[int, dict[str, Timed]]]) -> None:
         final = growth[-1][1]
         duck, reason = self._lake_and_duckdb()
@@ -288,7 +311,7 @@ class _Bench:
         return duckdb_queries(self._folder / "lake")
 
     def _report_sizes(self) -> None:
-        for channel, load in self._loads.items():
+        for channel in self._loads:
             n, unit = self._written[channel], f"per_{channel.removesuffix('s')}"
             hot = self._hot_bytes(channel) / n
             self._row(f"bytes_{unit}_hot", hot, "bytes", n, hot, hot, peer=PLAIN,
@@ -299,7 +322,6 @@ class _Bench:
                       peer_value=self._plain_parquet(channel), less=True)  # fmt: skip
             block = _bytes(self._folder / "blocks" / channel) / n
             self._row(f"bytes_{unit}_block", block, "bytes", n, block, block)
-            assert load.ours
 
     def _hot_bytes(self, channel: str) -> int:
         """Of the partitions that hold what was loaded, not what was written beside the queries."""

@@ -9,7 +9,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -31,17 +31,28 @@ Query = Callable[[Any, int, int], int]  # of (symbols, start, end) to rows
 
 
 class PlainTable:
-    """A table of the same columns and types, not partitioned, keeping nothing unique."""
+    """A table of the same columns and types, not partitioned.
 
-    def __init__(self, db: Database, channel: str, *, indexed: bool) -> None:
+    Args:
+        db: the database, migrated.
+        channel: whose columns.
+        index: none, one that finds rows by series and time, or Don's primary key.
+    """
+
+    def __init__(
+        self, db: Database, channel: str, index: Literal["", "index", "key"] = "index"
+    ) -> None:
         self._db = db
         self._layout = LAYOUTS[channel]
         self._tables = MarketTables(db)
-        self.name = f"plain_{channel}{'' if indexed else '_bare'}"
+        self.name = f"plain_{channel}_{index or 'bare'}"
         with db.connection() as connection:
             connection.execute(f"CREATE TABLE {self.name} (LIKE {self._layout.table})")
-            if indexed:
+            if index == "index":
                 connection.execute(f"CREATE INDEX ON {self.name} ({INDEX[channel]})")
+            elif index:
+                key = ", ".join(self._layout.key)
+                connection.execute(f"ALTER TABLE {self.name} ADD PRIMARY KEY ({key})")
 
     def prepared(self, table: pa.Table) -> list[bytes]:
         """Binary COPY data of the rows, sorted by index."""
@@ -64,11 +75,6 @@ class PlainTable:
                     sink.write(chunk)
             return time.perf_counter() - started
 
-    def drop(self) -> None:
-        """Let it go."""
-        with self._db.connection() as connection:
-            connection.execute(f"DROP TABLE {self.name}")
-
     def bytes(self) -> int:
         """With its index."""
         with self._db.connection() as connection:
@@ -79,13 +85,11 @@ class PlainTable:
 
 def to_sql_rate(db: Database, table: pa.Table) -> float:
     """Rows per second of `DataFrame.to_sql` of a few rows: more take as long each."""
-    pandas = importlib.import_module("pandas")
     frame = table.slice(0, PANDAS_ROWS).to_pandas()
     with db.errors():
         started = time.perf_counter()
-        rows = frame.to_sql("plain_to_sql", db.engine, index=False, if_exists="replace")
+        frame.to_sql("plain_to_sql", db.engine, index=False, if_exists="replace")
         seconds = time.perf_counter() - started
-    assert rows is None or pandas is not None
     return len(frame) / seconds
 
 
@@ -112,20 +116,23 @@ def plain_queries(db: Database) -> dict[str, Query]:
     inside = "series = ANY(%(ids)s) AND ts_event >= %(start)s AND ts_event < %(end)s"
     minutes = f"interval_s = 60 AND {inside}"
     newest = (
-        "SELECT b.* FROM unnest(%(ids)s::int4[]) AS s (id), LATERAL (SELECT * FROM plain_bars "
-        "WHERE series = s.id AND interval_s = 60 ORDER BY ts_event DESC LIMIT {}) AS b"
+        "SELECT b.* FROM unnest(%(ids)s::int4[]) AS s (id), LATERAL ("
+        "SELECT * FROM plain_bars_index WHERE series = s.id AND interval_s = 60 "
+        "ORDER BY ts_event DESC LIMIT {}) AS b"
     )
     hour = f"(ts_event + {HOUR_NS - 1}) / {HOUR_NS}"
     return {
         "last_1000_bars": asked(newest.format(1_000)),
-        "day_of_trades": asked(f"SELECT * FROM plain_trades WHERE {inside} ORDER BY 1, ts_event"),
+        "day_of_trades": asked(
+            f"SELECT * FROM plain_trades_index WHERE {inside} ORDER BY 1, ts_event"
+        ),
         "month_10_symbols": asked(
-            f"SELECT * FROM plain_bars WHERE {minutes} ORDER BY series, ts_event"
+            f"SELECT * FROM plain_bars_index WHERE {minutes} ORDER BY series, ts_event"
         ),
         "resample_50_symbols": asked(
             f"SELECT series, {hour} AS hour, (array_agg(open ORDER BY ts_event))[1] AS open, "
             "max(high) AS high, min(low) AS low, (array_agg(close ORDER BY ts_event DESC))[1] "
-            f"AS close, sum(volume) AS volume FROM plain_bars WHERE {minutes} GROUP BY 1, 2"
+            f"AS close, sum(volume) AS volume FROM plain_bars_index WHERE {minutes} GROUP BY 1, 2"
         ),
         "latest_all": asked(newest.format(1)),
     }
