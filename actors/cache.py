@@ -20,6 +20,7 @@ from don.storage.recorder import MarketRecorder
 
 OUTBOX = 1024  # snapshots not yet acknowledged by the desk; policy when full: block the feed
 VIEW_EVERY_S = 0.1
+MARKS_EVERY_S = 1.0
 CHECKPOINT_EVERY = 64  # snapshots
 
 
@@ -50,6 +51,7 @@ class FeatureCacheActor:
             self._recover()
         self._sender = run_or_die(self._push(), "cache sender")
         self._viewer = run_or_die(self._publish(), "cache view")
+        self._watcher = run_or_die(self._watch(), "cache marks")
 
     async def ping(self) -> Probe:
         """Who answers, and whether history has warmed the features up."""
@@ -146,3 +148,14 @@ class FeatureCacheActor:
 
     async def _put_view(self) -> None:
         await find("board").put.remote("market", self._cache.view())
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(MARKS_EVERY_S)
+            if self._cache.warm:
+                await deliver(self._put_marks, "marks to desk")
+
+    async def _put_marks(self) -> None:
+        """Between bars too, the desk holds losses against their limits."""
+        view = self._cache.view()
+        await find("desk").watch.remote(view["marks"], view["ts_event"])

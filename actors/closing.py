@@ -115,6 +115,8 @@ def summarise(
             p["symbol"]: p["size"] for p in view.get("positions", ()) if p["size"] != "0"
         },
         "halted": view.get("halted"),
+        # notional x seconds while Don was off, over the account's life, and what would count now
+        "unprotected": view.get("risk", {}).get("unprotected"),
         "ledger_equal": compared and view.get("ledger_equal") is True and not differences,
         "ledger_differences": [
             {"what": d.what, "ledger": d.ledger, "exchange": d.exchange} for d in differences

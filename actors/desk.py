@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import ray
@@ -20,11 +21,13 @@ from don.exchanges.base import KnownOrder, KnownState
 from don.log import configure_actor, get_logger
 from don.model.messages import (
     CancelOrder,
+    Command,
     Decision,
     Difference,
     FeatureSnapshot,
     FillReport,
     Input,
+    MarkUpdate,
     OptimizeRequest,
     OrderReport,
     Output,
@@ -63,7 +66,10 @@ class Desk:
         self._resolve_all = True
         with restart_if_away("rebuild the desk"):
             self._journal.acquire()  # from here on no older desk can write
-            self._engine = self._recover(start)
+            self._engine, recovered = self._recover(start)
+        if recovered:  # nobody watched over the positions meanwhile: that is counted
+            now = self._clock.now_ns()
+            self.take(Timer(key=f"timer:{spec.session}:{now}", ts_recv=now, resumed=True))
         self._me = ray.get_runtime_context().current_actor
         threading.Thread(target=self._tick_for_ever, daemon=True, name="desk timer").start()
 
@@ -145,6 +151,26 @@ class Desk:
         self._act(outputs)
         self._show(fresh, outputs)
 
+    def command(self, command: Command) -> str:
+        """Take in a person's command; or say why it cannot be carried out, with nothing taken."""
+        objection = self._engine.objection(command)
+        if objection and command.key not in self._seen:
+            return objection
+        self.take(command)
+        return ""
+
+    def watch(self, marks: Mapping[str, float], ts_event: int) -> None:
+        """Marks between two bars: journalled only if they reach a loss limit, which acts at once.
+
+        They do not wait for the bar that a backtest would see next: safety comes before being
+        repeatable from bars alone. The journal has them, so a replay repeats it.
+        """
+        exact = {symbol: Decimal(repr(float(mark))) for symbol, mark in marks.items() if mark > 0}
+        if self._engine.marks_due(exact):
+            now = self._clock.now_ns()
+            key = f"marks:{self._spec.session}:{now}"
+            self.take(MarkUpdate(key=key, marks=exact, ts_event=ts_event, ts_recv=now))
+
     def tick(self) -> None:
         """Wall time passing: journalled only when the engine has something to do about it."""
         now = self._clock.now_ns()
@@ -164,8 +190,10 @@ class Desk:
 
     # ---- inside ---------------------------------------------------------------------------------
 
-    def _recover(self, start: SessionStart) -> Engine:
-        """The engine as the journal has it; the session's first entry is written if it is not."""
+    def _recover(self, start: SessionStart) -> tuple[Engine, bool]:
+        """The engine as the journal has it, and whether the session had begun before; its first
+        entry is written if it had not.
+        """
         so_far = fold(self._journal.read(self._spec.session))
         if so_far is not None:
             if so_far.difference is not None:
@@ -175,7 +203,7 @@ class Desk:
                 )
             self._last_snapshot = so_far.last_snapshot
             self._log.info("desk rebuilt", inputs=so_far.inputs, outputs=so_far.outputs)
-            return so_far.engine
+            return so_far.engine, True
         previous = self._journal.last_session()
         carried = fold(self._journal.read(previous)) if previous else None
         if carried is not None and carried.difference is not None:
@@ -189,7 +217,7 @@ class Desk:
         engine = Engine(first)
         self._journal.append([Record.of(first)])
         self._log.info("session begins", previous=previous or "none", policy=first.policy)
-        return engine
+        return engine, False
 
     def _unknown(self, messages: Sequence[Input]) -> list[Input]:
         """Stamp what was never taken in; a report may be known from an earlier session."""

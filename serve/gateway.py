@@ -16,7 +16,7 @@ from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorE
 from actors.board import Change, Stamped
 from actors.runtime import find
 from don.clock import Clock, SystemClock
-from don.errors import DependencyError
+from don.errors import DependencyError, UsageError
 from don.model.messages import Command, CommandKind
 from don.observe.measures import Measures
 from don.observe.sample import Sample
@@ -137,18 +137,23 @@ class ActorCommander:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
 
-    async def command(self, kind: CommandKind, *, actor: str, reason: str, key: str) -> None:
+    async def command(
+        self, kind: CommandKind, *, actor: str, reason: str, key: str, payload: str = ""
+    ) -> None:
         """Tell the desk, again and again until it has journalled the command or time is up.
 
         The key makes the repetition harmless; a desk that restarts right now must still hear of a
         halt. Who waits sets the limit (`asyncio.timeout`).
         """
         now = self._clock.now_ns()
-        told = Command(key=key, kind=kind, actor=actor, reason=reason, ts_recv=now)
+        told = Command(key=key, kind=kind, actor=actor, reason=reason, ts_recv=now, payload=payload)
         pause = RETRY_S[0]
         while True:
             try:
-                return await _answer("desk", lambda desk: desk.take.remote(told), ANSWER_S)
+                objection = await _answer("desk", lambda desk: desk.command.remote(told), ANSWER_S)
+                if objection:
+                    raise UsageError(objection)
+                return
             except DependencyError:
                 await asyncio.sleep(pause)
                 pause = min(RETRY_S[1], pause * 2)

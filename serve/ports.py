@@ -129,10 +129,13 @@ class Reader(Protocol):
 class Commander(Protocol):
     """Changes; only what a person may tell the desk."""
 
-    async def command(self, kind: CommandKind, *, actor: str, reason: str, key: str) -> None:
+    async def command(
+        self, kind: CommandKind, *, actor: str, reason: str, key: str, payload: str = ""
+    ) -> None:
         """Return once the desk has journalled the command; a repeated key changes nothing.
 
         Raises:
+            UsageError: if the desk cannot carry it out as it stands; nothing was journalled.
             DependencyError: if the desk did not answer: the outcome is unknown, repeat the key.
         """
         ...

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from don.risk.states import TradingState
 from serve.schemas import (
     BarView,
     DecisionView,
@@ -217,6 +218,14 @@ class ActResponse(View):
     reason: str
 
 
+class ScopeState(View):
+    """The state of one scope, who set it and why."""
+
+    state: TradingState
+    reason: str
+    actor: str  # "risk" where a limit set it
+
+
 class CommandRequest(BaseModel):
     """Why, and under which idempotency key; both may be left out."""
 
@@ -227,6 +236,32 @@ class CommandRequest(BaseModel):
     key: str | None = Field(
         default=None, min_length=8, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$"
     )
+
+
+class LimitsRequest(CommandRequest):
+    """Risk limits by name: a value, null to switch one off, "default" for the configured one."""
+
+    limits: dict[str, Any] = Field(min_length=1, examples=[{"max_gross_leverage": "2"}])
+
+
+class StateRequest(CommandRequest):
+    """The state of one scope."""
+
+    scope: str = Field(
+        default="account", pattern=r"^(system|account|policy(:[A-Za-z0-9_.-]{1,60})?)$"
+    )
+    state: TradingState
+
+
+class RiskReport(View):
+    """How the account stands against its limits."""
+
+    state: TradingState  # what holds: the most severe of system, account and policy
+    states: dict[str, ScopeState]  # of the scopes that are not active
+    limits: dict[str, Any]  # all that hold now, by name
+    changed: dict[str, Any]  # those changed by command
+    figures: dict[str, Any]  # what limits bound, as it is with the worst fills of working orders
+    unprotected: dict[str, Money]  # `now`: notional without a stop; `notional_s`: while Don was off
 
 
 class CommandResponse(View):

@@ -5,6 +5,7 @@ import os
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,16 @@ def post(home: Path, path: str, body: dict[str, Any]) -> Any:
     return _call(request)
 
 
-def command(home: Path, kind: CommandKind, reason: str) -> dict[str, Any]:
+def command(
+    home: Path, kind: CommandKind, reason: str, more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Tell the desk; over HTTP, or by a file where there is no API.
+
+    Args:
+        home: the state folder.
+        kind: which command.
+        reason: why, for the journal.
+        more: further fields of the request, and `payload`, the same as the journal keeps it.
 
     Raises:
         DependencyError: if nobody runs, or it was not taken in time.
@@ -92,24 +101,27 @@ def command(home: Path, kind: CommandKind, reason: str) -> dict[str, Any]:
         need_running(home)
     elif found.url:
         try:
-            answer = post(home, f"/v1/commands/{kind}", {"reason": reason, "client": "cli"})
+            body = {k: v for k, v in (more or {}).items() if k != "payload"}
+            told = {"reason": reason, "client": "cli", **body}
+            answer = post(home, f"/v1/commands/{kind}", told)
             return dict(answer)
         except DependencyError:
             pass  # the HTTP side is away: the file reaches the desk all the same
     clock = SystemClock()
     now = clock.now_ns()
-    told = Command(
+    written = Command(
         key=f"command:{kind}:{now}-{os.getpid()}",
         kind=kind,
         actor="cli",
         reason=reason,
         ts_recv=now,
+        payload=str((more or {}).get("payload", "")),
     )
     folder = home / "commands"
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{now}.json"
     draft = path.with_suffix(".new")
-    draft.write_bytes(codec.encode(told))
+    draft.write_bytes(codec.encode(written))
     draft.replace(path)
     end = clock.monotonic_ns() + COMMAND_S * NS_PER_S
     while path.exists():
@@ -119,7 +131,7 @@ def command(home: Path, kind: CommandKind, reason: str) -> dict[str, Any]:
                 f"there: see {path}"
             )
         time.sleep(0.05)
-    return {"key": told.key, "kind": str(kind), "accepted": True}
+    return {"key": written.key, "kind": str(kind), "accepted": True}
 
 
 def _call(request: urllib.request.Request) -> Any:

@@ -1,6 +1,7 @@
-"""Commands: halt, resume and adopt, with a token and an idempotency key."""
+"""Commands: halt, resume, adopt, limits and states, with a token and an idempotency key."""
 
 import asyncio
+import json
 import uuid
 from typing import Annotated
 
@@ -8,10 +9,11 @@ from fastapi import APIRouter, Header
 
 from don.errors import DependencyError
 from don.model.messages import CommandKind
+from don.risk.change import parse_limits
 from serve.auth import Gate
 from serve.ports import Commander
 from serve.problems import ApiError
-from serve.responses import CommandRequest, CommandResponse, Problem
+from serve.responses import CommandRequest, CommandResponse, LimitsRequest, Problem, StateRequest
 from serve.settings import ServeConfig
 
 KEY = r"^[A-Za-z0-9_.:-]{8,64}$"
@@ -27,7 +29,7 @@ def build(commander: Commander, gate: Gate, config: ServeConfig) -> APIRouter:
     )
 
     async def send(
-        kind: CommandKind, request: CommandRequest | None, header: str | None
+        kind: CommandKind, request: CommandRequest | None, header: str | None, payload: str = ""
     ) -> CommandResponse:
         request = request or CommandRequest()
         if header and request.key and header != request.key:
@@ -42,6 +44,7 @@ def build(commander: Commander, gate: Gate, config: ServeConfig) -> APIRouter:
                     actor=request.client,
                     reason=request.reason,
                     key=f"command:{kind}:{key}",
+                    payload=payload,
                 )
         except (DependencyError, TimeoutError) as error:
             why = str(error) or f"no answer within {config.command_timeout_s:g} s"
@@ -75,5 +78,27 @@ def build(commander: Commander, gate: Gate, config: ServeConfig) -> APIRouter:
         after a difference that a person has understood.
         """
         return await send(CommandKind.ADOPT, request, idempotency_key)
+
+    @router.post("/limits", status_code=202)
+    async def limits(
+        request: LimitsRequest,
+        idempotency_key: Annotated[str | None, Header(pattern=KEY)] = None,
+    ) -> CommandResponse:
+        """Hold to other risk limits from now on, also after a restart: on record with who and why.
+
+        Limits that do not fit, or contradict each other, are refused whole.
+        """
+        payload = json.dumps(request.limits, sort_keys=True)
+        parse_limits(payload)
+        return await send(CommandKind.LIMITS, request, idempotency_key, payload)
+
+    @router.post("/state", status_code=202)
+    async def state(
+        request: StateRequest,
+        idempotency_key: Annotated[str | None, Header(pattern=KEY)] = None,
+    ) -> CommandResponse:
+        """Set system, account or policy active, reducing (only reductions pass) or halted."""
+        payload = json.dumps({"scope": request.scope, "state": str(request.state)})
+        return await send(CommandKind.STATE, request, idempotency_key, payload)
 
     return router

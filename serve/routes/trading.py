@@ -18,6 +18,7 @@ from serve.responses import (
     OrdersPage,
     Portfolio,
     Positions,
+    RiskReport,
     SessionRow,
     State,
     Status,
@@ -90,6 +91,14 @@ def build(reader: Reader, config: ServeConfig, clock: Clock) -> APIRouter:
     async def portfolio() -> Portfolio:
         """The account, what it holds, and the last decision about it."""
         return portfolio_of(await desk())
+
+    @router.get("/risk", tags=["account"])
+    async def risk() -> RiskReport:
+        """Limits, states, and how the account stands against them."""
+        found = (await reader.views()).get("desk")
+        if found is None or "risk" not in found.view:
+            raise DependencyError("the desk has not shown itself yet; wait and retry")
+        return RiskReport.model_validate(found.view["risk"])
 
     @router.get("/positions", tags=["account"])
     async def positions() -> Positions:

@@ -266,13 +266,37 @@ def test_what_depends_on_something_away_says_so(client: httpx.Client, world: Wor
     assert health.status_code == 503 and health.json()["database"] != "ok"
 
 
+def test_limits_and_states_change_by_command(client: httpx.Client, world: World) -> None:
+    told = client.post(
+        "/v1/commands/limits",
+        headers=bearer(),
+        json={"limits": {"max_gross_leverage": "2", "max_var": None}, "reason": "calmer"},
+    )
+    assert told.status_code == 202
+    assert json.loads(world.payloads[-1]) == {"max_gross_leverage": "2", "max_var": None}
+    assert world.commands[-1][:3] == ("limits", "api", "calmer")
+    unknown = client.post("/v1/commands/limits", headers=bearer(), json={"limits": {"gross": 2}})
+    assert unknown.status_code == 422 and "max_gross_leverage" in unknown.json()["detail"]
+    told = client.post(
+        "/v1/commands/state", headers=bearer(), json={"scope": "policy", "state": "reducing"}
+    )
+    assert told.status_code == 202
+    assert json.loads(world.payloads[-1]) == {"scope": "policy", "state": "reducing"}
+    for wrong in ({"state": "asleep"}, {"scope": "world", "state": "active"}):
+        assert client.post("/v1/commands/state", headers=bearer(), json=wrong).status_code == 422
+    shown = client.get("/v1/risk").json()
+    assert shown["state"] in ("active", "halted") and shown["figures"]["var"] is None
+
+
 def test_the_description_is_complete(client: httpx.Client) -> None:
     spec = client.get("/openapi.json").json()
     posts = {path for path, item in spec["paths"].items() if "post" in item}
     assert posts == {
         "/v1/commands/adopt",
         "/v1/commands/halt",
+        "/v1/commands/limits",
         "/v1/commands/resume",
+        "/v1/commands/state",
         "/v1/policies/{name}/act",
     }
     for path, item in spec["paths"].items():

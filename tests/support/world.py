@@ -45,6 +45,7 @@ class World(StoredReads):
         self.away: str = ""  # why the board cannot be reached, if so
         self.database_away: str = ""
         self.commands: list[tuple[str, str, str, str]] = []
+        self.payloads: list[str] = []
         self.halted = False
         self.hang = False
         self.ledger = collected()
@@ -273,6 +274,14 @@ class World(StoredReads):
             },
             "halted": self.halted,
             "halt_reason": "by command" if self.halted else "",
+            "risk": {
+                "state": "halted" if self.halted else "active",
+                "states": {},
+                "limits": {"max_gross_leverage": "3"},
+                "changed": {},
+                "figures": {"gross_leverage": 0.5, "var": None},
+                "unprotected": {"now": "0", "notional_s": "0"},
+            },
             "reconciled": True,
             "positions": positions,
             "open_orders": self.open,
@@ -359,14 +368,18 @@ class World(StoredReads):
 
     # ---- Commander -------------------------------------------------------------------------------
 
-    async def command(self, kind: CommandKind, *, actor: str, reason: str, key: str) -> None:
+    async def command(
+        self, kind: CommandKind, *, actor: str, reason: str, key: str, payload: str = ""
+    ) -> None:
         if self.hang:
             await asyncio.Event().wait()
         if self.away:
             raise DependencyError(self.away)
         if all(key != told[3] for told in self.commands):
             self.commands.append((kind.value, actor, reason, key))
-            self.halted = kind is CommandKind.HALT
+            self.payloads.append(payload)
+            if kind not in (CommandKind.LIMITS, CommandKind.STATE):
+                self.halted = kind is CommandKind.HALT
             if self.halted:
                 self.open = []
                 await self._decide()
