@@ -188,11 +188,26 @@ class Hold:
         )
 
 
+class Manual:
+    """Trades nothing by itself: a session for orders by hand."""
+
+    name = "manual"
+    features: tuple[str, ...] = ()
+
+    def forecast(self, seen: PolicyInput) -> Forecast:
+        """No symbol is usable: every one keeps its position."""
+        n = len(seen.symbols)
+        return Forecast(
+            mu=np.zeros(n), usable=np.zeros(n, dtype=bool), reason="orders come by hand"
+        )
+
+
 POLICIES: dict[str, Callable[[PoliciesConfig], Policy]] = {
     "momentum": lambda config: Momentum(config.momentum),
     "mean_reversion": lambda config: MeanReversion(config.mean_reversion),
     "inverse_volatility": lambda config: InverseVolatility(config.inverse_volatility),
     "hold": lambda config: Hold(config.hold),
+    "manual": lambda config: Manual(),
 }
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from don.cli import backtest_results
 from don.cli.output import err, out, print_json, print_pairs, table
 from don.errors import ConfigError
 
@@ -21,17 +22,21 @@ SHOWN = (
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's command."""
-    app.command()(backtest)
+    """Add this group's commands: alone it runs a backtest."""
+    group = typer.Typer(help=backtest.__doc__, invoke_without_command=True)
+    group.callback()(backtest)
+    backtest_results.register(group)
+    app.add_typer(group, name="backtest")
 
 
 def backtest(
+    context: typer.Context,
     tape: list[Path] = typer.Option(
         None, help="Parquet of bars, or raw recordings (repeat); default: the sample."
     ),
     data: list[Path] = typer.Option(None, help="The same as --tape."),
     funding: Path = typer.Option(None, help="Parquet of funding payments."),
-    policy: str = typer.Option(None, help="momentum, mean_reversion, inverse_volatility, hold."),
+    policy: str = typer.Option(None, help="momentum, mean_reversion, inverse_volatility, hold, manual."),
     symbols: str = typer.Option(None, help="Comma-separated, such as BTC-USDT-PERP,ETH-USDT-PERP."),
     start: str = typer.Option(None, help="ISO-8601; default: after some history."),
     end: str = typer.Option(None, help="ISO-8601; default: the end of the tape."),
@@ -45,6 +50,8 @@ def backtest(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Run the desk over a recorded market and say what came of it, and what that rests on."""
+    if context.invoked_subcommand is not None:
+        return
     settings = _settings(
         config, tape=tape or data, funding=funding, policy=policy, symbols=symbols, start=start,
         end=end, detail=detail, order_latency=order_latency, seed=seed,

@@ -21,6 +21,7 @@ from don.engine.decide import Decider
 from don.engine.guard import Guard
 from don.engine.halt import KillSwitch
 from don.engine.manual import Manual
+from don.engine.parentview import parents
 from don.engine.protecting import Protector
 from don.engine.reports import Reporter
 from don.engine.riskview import RiskView
@@ -161,10 +162,7 @@ class Engine:
                 core.market.on_history(message)
             case _:
                 raise ValueError(f"a running session cannot take in a {type(message).__name__}")
-        self._release()
-        if core.halted and self._worker.active:
-            self._worker.drop(f"halted: {core.halt_reason}")
-        self._protector.run()
+        self._settle()
         return core.out
 
     def quiet(self, ts: np.ndarray, close: np.ndarray) -> int:
@@ -175,15 +173,22 @@ class Engine:
 
     def observe(
         self, ts: np.ndarray, close: np.ndarray, present: np.ndarray, wall: np.ndarray
-    ) -> np.ndarray:
-        """Take in bars that `quiet` allows at once; equity [bar] in floats."""
-        curve = quiet.equities(self._core, close)
+    ) -> tuple[np.ndarray, list[Output]]:
+        """Take in bars that `quiet` allows at once.
+
+        Returns:
+            Equity [bar] in floats, and what comes of reports that waited for the last of them.
+        """
+        core = self._core
+        core.out = []
+        curve = quiet.equities(core, close)
         if len(ts):
             self._decider.drop("a bar on which nothing is decided")
-            self._pace = quiet.pace(wall, self._heard, self._core.start.interval_ns)
+            self._pace = quiet.pace(wall, self._heard, core.start.interval_ns)
             self._heard = int(wall[-1])
-            quiet.observe(self._core, ts, close, present, wall)
-        return curve
+            quiet.observe(core, ts, close, present, wall)
+            self._settle()
+        return curve, core.out
 
     def timer_due(self, wall: int) -> bool:
         """True if a `Timer` stamped `wall` would change anything; if not, spare the journal."""
@@ -232,7 +237,10 @@ class Engine:
 
     def view(self) -> dict[str, Any]:
         """The engine as a JSON-able dictionary, see `don.engine.view`."""
-        return view(self._core, self._risk_view.view())
+        return {
+            **view(self._core, self._risk_view.view()),
+            "parents": parents(self._worker),
+        }
 
     def _on_snapshot(self, snapshot: FeatureSnapshot) -> None:
         """Price the account, then decide: in the end one decision on record per snapshot."""
@@ -256,6 +264,13 @@ class Engine:
         self._protector.on_bar()
         if snapshot.ts_event % self._decide_every_ns == 0:
             self._decider.on_snapshot(snapshot)
+
+    def _settle(self) -> None:
+        """End of a step: reports whose turn has come, and what stands to be done about them."""
+        self._release()
+        if self._core.halted and self._worker.active:
+            self._worker.drop(f"halted: {self._core.halt_reason}")
+        self._protector.run()
 
     def _release(self) -> None:
         """Take in the reports whose turn it is."""

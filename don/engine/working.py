@@ -162,12 +162,6 @@ class Worker:
             self._look(parent_id, self._round)
             self._round.record()
 
-    def on_reconciled(self) -> None:
-        """The desk may trade again: look at what had to wait."""
-        for parent_id in list(self._parents):
-            self._look(parent_id, self._round)
-        self._round.record()
-
     def look(self, parent_id: str, reason: str, status: str) -> None:
         """Look at one parent now, and put on record why."""
         self._round.say(reason)
