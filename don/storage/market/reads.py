@@ -1,9 +1,9 @@
 """Market data of any age: one read over the database and the lake. Does I/O; changes nothing.
 
-A read first takes what the database has and then, in the same transaction, asks the manifest what
-the lake has: a partition that is being archived is in one or the other, never in neither, because
-it cannot be dropped while the transaction that read the table lasts. Where both hold rows of one
-time (late rows, a partition brought back), each natural key counts once.
+A read first takes what the database has and then asks the manifest what the lake has. A partition
+is dropped in the transaction that lists its files: whoever finds it gone finds them afterwards.
+Where both hold rows of one time (late rows, a partition brought back, one archived in between),
+each natural key counts once.
 """
 
 import difflib
@@ -103,7 +103,7 @@ class MarketStore:
         ask = self._ask(channel, columns, start, end, interval)
         if last is not None and last < 1:
             raise DataError(f"last must be at least 1, was {last}")
-        with self._db.connection() as connection:
+        with self._db.statements() as connection:
             series = self._series(connection, symbols, exchange)
             hot = self._hot(connection, _with_key(ask), series, last)
             files = self._files(connection, ask, series)
@@ -151,7 +151,7 @@ class MarketStore:
 
     def series(self) -> list[Pair]:
         """Every (exchange, symbol) known to the database, sorted."""
-        with self._db.connection() as connection:
+        with self._db.statements() as connection:
             return sorted(self._series(connection, None, None).values())
 
     def bars(
@@ -175,7 +175,7 @@ class MarketStore:
     def intervals(self, pairs: Sequence[Pair]) -> dict[Pair, tuple[int, ...]]:
         """The bar intervals (ns) stored for each series, smallest first."""
         found: dict[Pair, set[int]] = {pair: set() for pair in pairs}
-        with self._db.connection() as connection:
+        with self._db.statements() as connection:
             for pair, interval in intervals_of(connection, pairs):
                 found[pair].add(interval)
             for file in manifest.listed(connection, "bars", series=pairs):
@@ -184,7 +184,7 @@ class MarketStore:
 
     def chosen(self, symbols: Sequence[str] | None, exchange: str | None) -> list[Pair]:
         """The series that a read of these would give, sorted; errors as for `read`."""
-        with self._db.connection() as connection:
+        with self._db.statements() as connection:
             return list(self._series(connection, symbols, exchange).values())
 
     # ---- asking ---------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ class MarketStore:
         if self._blocks is None:
             return None
         ask = self._ask("bars", None, start, end, source)
-        with self._db.connection() as connection:
+        with self._db.statements() as connection:
             series = self._series(connection, symbols, exchange)
             held = self._blocks.held(connection, "bars", start, end, hours=True)
             if not held or self._files(connection, ask, series):
