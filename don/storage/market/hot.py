@@ -105,7 +105,8 @@ class MarketTables:
             connection.execute(_stage(layout))
             connection.execute(sql.SQL("TRUNCATE {}").format(_stage_name(layout)))
             inserted = self._put(connection, layout, columns, rows)
-            unseal(connection, channel, columns["ts_event"])
+            if inserted:
+                unseal(connection, channel, columns["ts_event"])
         return Loaded(rows=table.num_rows, inserted=inserted)
 
     def series_ids(self, pairs: tuple[tuple[str, str], ...]) -> Ints:
@@ -152,7 +153,8 @@ class MarketTables:
         with self._db.connection() as connection:
             connection.execute(f"SET LOCAL statement_timeout = {self._timeout_ms}")
             inserted = self._put(connection, layout, columns, rows)
-            unseal(connection, layout.channel.name, columns["ts_event"])
+            if inserted:
+                unseal(connection, layout.channel.name, columns["ts_event"])
             return inserted
 
     def _put(

@@ -11,7 +11,7 @@ from don.storage.market.reads import MarketStore
 from don.storage.market.seals import SPAN_NS
 
 KEPT = ("bars", "trades")  # channels that are read in bulk
-SETTLED_NS = SPAN_NS  # a span is copied when it has been over for so long
+SETTLED_NS = 600 * NS_PER_S  # a span is copied when it has been over for so long
 SLICE_NS = 4 * SPAN_NS  # copied at once
 DENSE_ROWS = 5_000  # a span with fewer is read as fast without a copy
 
