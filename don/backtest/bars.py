@@ -5,6 +5,7 @@ as one block; all others are stepped as live.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from don.backtest.account import LocalAccount
 from don.backtest.config import BacktestConfig, LatencyConfig
 from don.backtest.desk import LocalDesk
 from don.backtest.drawn import DrawnExchange, worst_margins
-from don.backtest.panel import Market, features_of, open_market, span
+from don.backtest.panel import Market, features_of, open_market, recorded, span
 from don.backtest.result import BacktestResult
 from don.backtest.run import end_of, fees_of, first_entry, moment, result_of
 from don.engine import Engine
@@ -108,10 +109,11 @@ class _Run:
         record.closes_ts = market.close_ns[begin:stop].tolist()
         record.closes = record.marks = list(market.close[begin:stop])
         panel = market.panel
-        return result_of(
+        result = result_of(
             self._config, self._first, panel.interval_ns, panel.open_ns(begin),
             panel.open_ns(stop), desk,
         )  # fmt: skip
+        return replace(result, recorded=recorded(market, begin, stop))
 
     def _history(self) -> History:
         market, begin = self._market, self._begin

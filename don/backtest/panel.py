@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from don.backtest.config import BacktestConfig
+from don.backtest.result import Recorded
 from don.clock import interval_ns as parse_interval
 from don.clock import iso
 from don.errors import DataError
@@ -117,6 +118,30 @@ def _columns(market: Market, n: int, first: int, last: int, wanted: set[str]) ->
         opens = market.close_ns[own] - 1
         found["rate"] = np.array([float(schedule.next_after(int(ts))[1]) for ts in opens.tolist()])
     return {name: found[name] for name in COLUMNS if name in found}
+
+
+def recorded(market: Market, begin: int, stop: int) -> tuple[Recorded, ...]:
+    """What is recorded of each symbol between two slots; a symbol without a bar is left out."""
+    panel = market.panel
+    found = []
+    for n, instrument in enumerate(panel.instruments):
+        own = np.flatnonzero(market.present[begin:stop, n]) + begin
+        if not len(own):
+            continue
+        first, last = int(own[0]), int(own[-1])
+        lots = panel.volume[own, n].astype(float)
+        worth = lots * panel.close[own, n] * float(instrument.tick_size * instrument.lot_size)
+        found.append(
+            Recorded(
+                symbol=instrument.symbol,
+                first_ns=panel.open_ns(first),
+                last_ns=panel.open_ns(last + 1),
+                bars=len(own),
+                missing=last + 1 - first - len(own),
+                quote_volume=float(worth.mean()),
+            )
+        )
+    return tuple(found)
 
 
 def span(

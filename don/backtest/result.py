@@ -32,6 +32,18 @@ class Assumption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What was recorded of a symbol within the run."""
+
+    symbol: str
+    first_ns: int  # open time of its first bar in the run
+    last_ns: int  # close time of its last
+    bars: int  # bars of its own
+    missing: int  # bars between first and last that were not recorded: flat at the last close
+    quote_volume: float  # traded in a bar, quote, mean over its bars
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
     """The account at the end, exact, in quote."""
 
@@ -78,6 +90,7 @@ class BacktestResult:
     marks: np.ndarray  # [bar, symbol] float64
     books: Books
     assumptions: tuple[Assumption, ...]
+    recorded: tuple[Recorded, ...] = ()  # empty where no bars were replayed
 
     @property
     def denials(self) -> tuple[Denial, ...]:

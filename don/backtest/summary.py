@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 from don.backtest.result import BacktestResult
 from don.clock import iso
@@ -41,35 +42,57 @@ def benchmarks(result: BacktestResult) -> dict[str, np.ndarray]:
     paired = known[1:] & known[:-1]
     ratio = np.divide(closes[1:], closes[:-1], out=np.ones((T - 1, N)), where=paired)
     r[1:] = ratio - 1.0
-    curves = {name: np.ones(T) for name in ("hold", "equal_weight", "inverse_volatility")}
-    for name, curve in curves.items():
-        w = np.zeros(N)
-        listed = np.zeros(N, bool)
-        for t in range(T):
-            gain = float(w @ r[t])
-            if t:
-                curve[t] = curve[t - 1] * (1.0 + gain)
-            drifted = w * (1.0 + r[t]) / (1.0 + gain) if gain > -1 else np.zeros(N)
-            if name == "hold" and (known[t] == listed).all():
-                w = drifted
-                continue
-            listed = known[t]
-            target = _target(name, r[: t + 1], listed)
-            curve[t] *= 1.0 - REBALANCE_COST * float(np.abs(target - drifted).sum())
-            w = target
-    return curves
+    return {
+        name: _curve(np.ascontiguousarray(r), known, kind, VOLATILITY_BARS, REBALANCE_COST)
+        for kind, name in enumerate(("hold", "equal_weight", "inverse_volatility"))
+    }
 
 
-def _target(name: str, r: np.ndarray, listed: np.ndarray) -> np.ndarray:
-    count = max(int(listed.sum()), 1)
-    equal = listed / count
-    if name != "inverse_volatility" or len(r) < VOLATILITY_BARS:
-        return np.asarray(equal)
-    sigma = r[-VOLATILITY_BARS:].std(axis=0)
-    usable = listed & (sigma > 0)
-    inverse = np.divide(1.0, sigma, out=np.zeros_like(sigma), where=usable)
-    total = float(inverse.sum())
-    return np.asarray(inverse / total if total > 0 else equal)
+@njit(cache=True)
+def _curve(r: np.ndarray, known: np.ndarray, kind: int, window: int, cost: float) -> np.ndarray:
+    """[bar] growth of 1 with returns [bar, symbol]; kind 0 holds, 1 equal, 2 inverse volatility."""
+    T, N = r.shape
+    curve, w = np.ones(T), np.zeros(N)
+    target, sums, squares = np.zeros(N), np.zeros(N), np.zeros(N)
+    count = 0
+    for t in range(T):
+        gain = 0.0
+        for n in range(N):
+            gain += w[n] * r[t, n]
+            past = r[t - window, n] if t >= window else 0.0
+            sums[n] += r[t, n] - past
+            squares[n] += r[t, n] ** 2 - past**2
+        if t:
+            curve[t] = curve[t - 1] * (1.0 + gain)
+        same, listed = True, 0
+        for n in range(N):
+            w[n] = w[n] * (1.0 + r[t, n]) / (1.0 + gain) if gain > -1.0 else 0.0
+            listed += known[t, n]
+            if known[t, n] != (known[t - 1, n] if t else False):
+                same = False
+        if kind == 0 and same:
+            continue
+        count = max(listed, 1)
+        total = 0.0
+        for n in range(N):
+            target[n] = 0.0
+            if kind == 2 and t + 1 >= window and known[t, n]:
+                mean = sums[n] / window
+                variance = squares[n] / window - mean * mean
+                # sums leave dust where a price stood still
+                if variance > 1e-14:
+                    target[n] = 1.0 / np.sqrt(variance)
+                    total += target[n]
+        traded = 0.0
+        for n in range(N):
+            if total > 0.0:
+                target[n] /= total
+            else:
+                target[n] = (1.0 if known[t, n] else 0.0) / count
+            traded += abs(target[n] - w[n])
+            w[n] = target[n]
+        curve[t] *= 1.0 - cost * traded
+    return curve
 
 
 def figures(equity: np.ndarray, interval_ns: int) -> dict[str, float]:

@@ -1,0 +1,81 @@
+"""Reports are whole, load nothing, and say what must be said; commands write them."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from don.backtest import BacktestConfig, BacktestResult, run
+from don.backtest.files import save
+from don.backtest.page import Page
+from don.backtest.report import compare, report
+from don.cli.main import app
+from don.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def results() -> list[BacktestResult]:
+    base = {"detail": "bars", "start": "2019-05-10T00:00:00Z", "end": "2019-05-16T00:00:00Z"}
+    return [
+        run(BacktestConfig.model_validate({**base, "policy": policy, "engine": engine}))
+        for policy, engine in (
+            ("hold", {}),
+            ("inverse_volatility", {"risk": {"max_daily_loss": "0.000001"}}),
+        )
+    ]
+
+
+def figures(html: str) -> dict[str, dict[str, object]]:
+    found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', html, re.S)
+    assert found
+    return json.loads(found[1].replace("<\\/", "</"))
+
+
+def test_a_report_is_one_file_that_loads_nothing(results: list[BacktestResult]) -> None:
+    html = report(results[0], draws=20)
+    ours = html.replace(re.search(r"<script>/\*\*?.*?</script>", html, re.S)[0], "")
+    assert not re.search(r"""(src|href)\s*=\s*["']|url\(|@import""", ours)
+    assert html.count("Plotly.newPlot(id") == 1
+    drawn = figures(html)
+    assert set(drawn["fixed"]) == {"equity", "exposure", "costs", "symbols"}
+    assert set(drawn["chosen"]["price"]) == {f.symbol for f in results[0].fills}
+    for one in results[0].assumptions:
+        assert one.topic in ours
+    assert results[0].digest in ours
+
+
+def test_a_halt_is_said_before_any_figure(results: list[BacktestResult]) -> None:
+    html = report(results[1], draws=20)
+    assert html.index("The desk halted at") < html.index('class="tiles"')
+    assert "DAILY_LOSS" in html
+
+
+def test_two_runs_stand_side_by_side(results: list[BacktestResult]) -> None:
+    html = compare(*results, draws=20)
+    assert "A: hold" in html and "B: inverse_volatility" in html
+    assert "engine.risk.max_daily_loss" in html and "different data" not in html
+
+
+def test_names_are_escaped() -> None:
+    page = Page("a < b")
+    page.table(["<i>"], [["<script>alert(1)</script>"]])
+    page.warnings(["</div>"])
+    html = page.html()
+    assert "<script>alert" not in html and "<i>" not in html.split("</style>")[1][:400]
+
+
+def test_commands_write_reports(results: list[BacktestResult], tmp_path: Path) -> None:
+    saved = save(results[0], tmp_path / "run")
+    done = CliRunner().invoke(app, ["backtest", "report", str(saved), "--draws", "10", "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert Path(told["report"]).stat().st_size > 1_000_000
+    made = tmp_path / "both.html"
+    done = CliRunner().invoke(
+        app, ["backtest", "compare", str(saved), str(saved), "-o", str(made), "--draws", "10"]
+    )
+    assert done.exit_code == 0 and made.exists()
+    absent = CliRunner().invoke(app, ["backtest", "report", str(tmp_path / "none.json")])
+    assert isinstance(absent.exception, DataError)
