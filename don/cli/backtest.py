@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from don.cli import backtest_results
-from don.cli import backtest_results
 from don.cli.output import err, out, print_json, print_pairs, table
 from don.errors import ConfigError
 
@@ -37,9 +36,7 @@ def backtest(
     ),
     data: list[Path] = typer.Option(None, help="The same as --tape."),
     funding: Path = typer.Option(None, help="Parquet of funding payments."),
-    policy: str = typer.Option(
-        None, help="momentum, mean_reversion, inverse_volatility, hold, manual."
-    ),
+    policy: str = typer.Option(None, help="momentum, mean_reversion, inverse_volatility, hold, manual."),
     symbols: str = typer.Option(None, help="Comma-separated, such as BTC-USDT-PERP,ETH-USDT-PERP."),
     start: str = typer.Option(None, help="ISO-8601; default: after some history."),
     end: str = typer.Option(None, help="ISO-8601; default: the end of the tape."),
