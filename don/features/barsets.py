@@ -6,6 +6,7 @@ belongs to (nothing was traded anywhere, or the data have a hole) is passed over
 after its set has closed, or comes twice, changes nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,6 +71,11 @@ class BarSets:
         one.origin[symbol], one.recv[symbol], one.last_recv = origin, recv, recv
         if extra is not None:
             one.extra[symbol] = extra
+
+    def widen(self, each: Callable[[Floats], Floats]) -> None:
+        """Apply a function to the micro columns that pending bars brought."""
+        for one in self._pending.values():
+            one.extra = {symbol: each(values) for symbol, values in one.extra.items()}
 
     def start(self, close_ns: int) -> None:
         """Let the set after `close_ns` be the next to close; older bars are dropped."""

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from don.features.columns import Floats
+import numpy as np
+
+from don.features.columns import Floats, rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,14 @@ class Feature(ABC):
     def update(self, bar: Floats) -> float:
         """Take in a closed bar, a row over `COLUMNS`; its value."""
 
+    def advance(self, columns: Mapping[str, Floats]) -> Floats:
+        """Take in many closed bars at once: their values, as `update` would give them.
+
+        Args:
+            columns: name -> [time], oldest first, beginning after the last bar taken in.
+        """
+        return np.array([self.update(bar) for bar in rows(columns)])
+
 
 class CrossFeature(ABC):
     """A number for each symbol from the values of one feature over all symbols at the same bar."""
@@ -59,6 +69,16 @@ class CrossFeature(ABC):
         """Its name in a feature set."""
         return self.spec.name
 
+    warm_up: int = 0  # bars without a value after what it compares has its first
+
+    def fresh(self) -> Self:
+        """A stream of the same feature that has seen nothing."""
+        return self
+
     @abstractmethod
     def across(self, values: Floats) -> Floats:
-        """[..., symbol] from [..., symbol]; NaN stays NaN and counts for nothing."""
+        """A history: [time, symbol] from [time, symbol]; NaN stays NaN and counts for nothing."""
+
+    def update(self, values: Floats) -> Floats:
+        """Take in the values of one bar, [symbol]; what comes of them, [symbol]."""
+        return self.across(values)

@@ -18,20 +18,22 @@ import pyarrow as pa
 from don.errors import DataError
 from don.features.barsets import BarSet, BarSets
 from don.features.checkpoint import Checkpoint, freeze, thaw
-from don.features.columns import COLUMNS, PRICE, Floats
+from don.features.columns import COLUMNS, MICRO_AT, PLACE, PRICE, TIME, Floats, widened
 from don.features.config import BarSource, FeatureConfig
 from don.features.sets import FeatureEngine, FeatureSet
-from don.market.bars import MICRO, BarSums, floats, ints
+from don.market.bars import MICRO, STANDING, BarSums, floats, ints
 from don.model.messages import FeatureSnapshot, History
 from don.model.schema import SCHEMAS, MarketBatch
 
 BAR_SCHEMA = pa.schema([*SCHEMAS["bars"], *((name, pa.float64()) for name in MICRO)])
 _VALUES = (*PRICE, "trades")
-_OBSERVED = len(MICRO) - 2  # mark and rate are known without having seen the bar
+_OBSERVED = [i for i in range(len(MICRO)) if not STANDING.start <= i < STANDING.stop]
 _NEEDED = {"bars", "books", "quotes"}  # a symbol with one of these stale is stale
 _WATCHED = {"trades", "quotes", "books"}  # their gaps leave a bar without micro-structure
 _REBUILT = {"_config", "_session", "symbols", "features", "_engine", "_unsaved"}  # not stored
-_CLOSE, _MARK = COLUMNS.index("close"), COLUMNS.index("mark")
+_CLOSE, _MARK, _TIME = (PLACE[name] for name in ("close", "mark", TIME))
+_HIGH, _LOW, _VOLUME = (PLACE[name] for name in ("high", "low", "volume"))
+_GIVEN = set(MICRO[:12])  # bars stored by older versions have these alone
 
 
 class FeatureCache:
@@ -123,8 +125,12 @@ class FeatureCache:
         )
         values = np.stack([floats(table, name) for name in _VALUES], axis=1)
         origin = table["origin"].to_pylist()
-        given = set(MICRO) <= set(table.column_names)
-        micro = np.stack([floats(table, name) for name in MICRO], axis=1) if given else None
+        micro = None
+        if set(table.column_names) >= _GIVEN:
+            lacking = np.full(table.num_rows, np.nan)
+            present = set(table.column_names)
+            given = (floats(table, name) if name in present else lacking for name in MICRO)
+            micro = np.stack(list(given), axis=1)
         for i in np.flatnonzero(code >= 0).tolist():
             self._sets.add(
                 int(code[i]),
@@ -179,15 +185,16 @@ class FeatureCache:
         for n in range(len(self.symbols)):
             if n in closed.extra:
                 micro[n] = closed.extra[n]
-                self._sums.stand(n, *micro[n, _OBSERVED:].tolist())
+                self._sums.stand(n, *micro[n, STANDING].tolist())
             elif closed.origin[n] not in ("stream", "trades") or (closed.close_ns, n) in self._gaps:
-                micro[n, :_OBSERVED] = np.nan
+                micro[n, _OBSERVED] = np.nan
         self._gaps = {gap for gap in self._gaps if gap[0] > closed.close_ns}
         before = self._ring[(self._fed - 1) % len(self._ring), :, _CLOSE]
         row = self._ring[self._fed % len(self._ring)]
         flat = np.stack([before] * 4 + [np.zeros_like(before)], axis=1)
         bars = np.where(closed.present[:, None], closed.values[:, : len(PRICE)], flat)
-        row[:, : len(PRICE)], row[:, len(PRICE) :] = bars, micro
+        row[:, : len(PRICE)], row[:, MICRO_AT] = bars, micro
+        row[:, _TIME] = closed.close_ns / 1e9
         self._ring_ts[self._fed % len(self._ring)] = closed.close_ns
         self._fed += 1
         self._known |= closed.present
@@ -216,6 +223,9 @@ class FeatureCache:
             close=row[:, _CLOSE].copy(),
             mark=row[:, _MARK].copy(),
             stale=self._stale,
+            high=row[:, _HIGH].copy(),
+            low=row[:, _LOW].copy(),
+            volume=row[:, _VOLUME].copy(),
         )
 
     # ---- restarts --------------------------------------------------------------------------------
@@ -244,10 +254,22 @@ class FeatureCache:
             raise DataError("only a new feature cache can be restored")
         last = None
         for last in checkpoints:
-            for row, known in zip(last.fed, last.known.tolist(), strict=True):
-                self._engine.update(row, known)
+            self._engine.advance(widened(last.fed), last.known)
         if last is not None:
             vars(self).update(thaw(last.state))
+            self._widen()
+
+    def _widen(self) -> None:
+        """Give state that an older version stored the columns that came since, unknown."""
+        self._ring = widened(self._ring)
+
+        def wide(micro: Floats) -> Floats:
+            missing = [(0, 0)] * (micro.ndim - 1) + [(0, len(MICRO) - micro.shape[-1])]
+            return np.pad(micro, missing, constant_values=np.nan)
+
+        self._closed = deque(((one, wide(micro)) for one, micro in self._closed),
+                             maxlen=self._closed.maxlen)  # fmt: skip
+        self._sets.widen(wide)
 
     @property
     def version(self) -> int:

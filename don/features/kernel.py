@@ -61,6 +61,12 @@ class KernelFeature(Feature):
         values: Floats = scan(self._step, self._empty(), rows(columns, self.inputs), at)
         return values
 
+    def advance(self, columns: Mapping[str, Floats]) -> Floats:
+        """Take in many closed bars: their values."""
+        at = np.arange(len(self.inputs), dtype=np.int64)
+        values: Floats = scan(self._step, self._state, rows(columns, self.inputs), at)
+        return values
+
     def update(self, bar: Floats) -> float:
         """Take in a closed bar; its value."""
         return self._step(self._state, bar, self._at)

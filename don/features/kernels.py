@@ -55,6 +55,26 @@ def volatility(state: Floats, row: Floats, at: Ints) -> float:
 
 
 @njit(cache=True)
+def ewma_volatility(state: Floats, row: Floats, at: Ints) -> float:
+    """Root of the exponentially weighted mean square of log returns, half-life n bars.
+
+    Weights add up to one from the first n returns on, whose plain mean it begins with.
+    """
+    i, n = int(state[0]), int(state[1])
+    last, state[2] = state[2], row[at[0]]
+    state[0] += 1.0
+    if i == 0:
+        return np.nan
+    r = np.log(row[at[0]] / last)
+    if i <= n:
+        state[3] += r * r / n
+        return np.sqrt(state[3]) if i == n else np.nan
+    decay = 0.5 ** (1.0 / n)
+    state[3] = decay * state[3] + (1.0 - decay) * r * r
+    return np.sqrt(state[3])
+
+
+@njit(cache=True)
 def zscore(state: Floats, row: Floats, at: Ints) -> float:
     """Distance from the mean of the last n values in standard deviations; 0 if none varies."""
     i, n = int(state[0]), int(state[1])

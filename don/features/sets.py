@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import talib
+from numpy.typing import NDArray
 
 from don.errors import ConfigError
 from don.features.base import CrossFeature, Feature
-from don.features.columns import COLUMNS, Floats
+from don.features.columns import COLUMNS, FIRST, PRICE, Floats
 from don.features.registry import make
+from don.features.standard import TalibFeature
 
 _FORMAT = 1  # rises when columns or conventions change
 
@@ -45,7 +47,7 @@ class FeatureSet:
         content = {
             "format": _FORMAT,
             "talib": [talib.__version__, talib.__ta_version__.decode().split()[0]],
-            "columns": COLUMNS,
+            "columns": FIRST,  # later columns are those of the features that read them
             "order": self.names,
             "features": sorted((s.name, s.kind, s.params, s.version) for s in specs),
         }
@@ -80,6 +82,12 @@ class FeatureEngine:
             [(place, feature.fresh()) for place, feature in features.features]
             for _ in range(symbols)
         ]
+        # By symbol: those that take plain prices, which are made of the row once for all of them.
+        self._priced = [[(p, f) for p, f in streams if isinstance(f, TalibFeature)]
+                        for streams in self._streams]  # fmt: skip
+        self._others = [[(p, f) for p, f in streams if not isinstance(f, TalibFeature)]
+                        for streams in self._streams]  # fmt: skip
+        self._cross = [(place, of, cross.fresh()) for place, of, cross in features.cross]
         self.values = np.full((symbols, len(features.names)), np.nan)
 
     def update(self, bars: Floats, present: Sequence[bool] | None = None) -> Floats:
@@ -93,12 +101,41 @@ class FeatureEngine:
             [symbol, feature], a new array.
         """
         values = np.full_like(self.values, np.nan)
-        for n, streams in enumerate(self._streams):
+        for n, priced in enumerate(self._priced):
             if present is None or present[n]:
-                bar = bars[n]
-                for place, feature in streams:
-                    values[n, place] = feature.update(bar)
-        for place, of, cross in self._set.cross:
-            values[:, place] = cross.across(values[:, of])
+                bar, own = bars[n], values[n]
+                prices = bar[: len(PRICE)].tolist()
+                for place, feature in priced:
+                    own[place] = feature.live(*prices)
+                for place, other in self._others[n]:
+                    own[place] = other.update(bar)
+        for place, of, cross in self._cross:
+            values[:, place] = cross.update(values[:, of])
         self.values = values
         return values.copy()
+
+    def advance(self, bars: Floats, present: NDArray[np.bool_] | None = None) -> Floats:
+        """Take in many sets of bars at once, as `update` would one after the other.
+
+        Args:
+            bars: [time, symbol, column] over `COLUMNS`, oldest first.
+            present: [time, symbol]; who has a history has one from then on.
+
+        Returns:
+            [time, symbol, feature].
+        """
+        T, N, _ = bars.shape
+        out = np.full((T, N, len(self._set.names)), np.nan)
+        if not T:
+            return out
+        for n, streams in enumerate(self._streams):
+            first = 0 if present is None else int(np.argmax(present[:, n]))
+            if present is not None and not present[first, n]:
+                continue
+            own = {c: np.ascontiguousarray(bars[first:, n, i]) for i, c in enumerate(COLUMNS)}
+            for place, feature in streams:
+                out[first:, n, place] = feature.advance(own)
+        for place, of, cross in self._cross:
+            out[:, :, place] = np.stack([cross.update(values) for values in out[:, :, of]])
+        self.values = out[-1].copy()
+        return out

@@ -7,7 +7,7 @@ may add, multiply, divide and compare, where both agree to the bit, and nothing 
 global settings (unstable periods, compatibility) are process-wide and must be left alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -16,10 +16,11 @@ from numba import njit
 from talib import abstract, stream
 
 from don.features.base import Feature, Spec
-from don.features.columns import PLACE, Floats
+from don.features.columns import PRICE, Floats
 
 Finish = Callable[..., float]
-_CLOSE = PLACE["close"]
+Live = Callable[..., float]  # open, high, low, close, volume -> value
+_CLOSE = PRICE.index("close")
 _abstract: Any = abstract  # its functions are made at import
 
 
@@ -54,10 +55,36 @@ def band_place(upper: float, middle: float, lower: float, close: float) -> float
 
 
 @njit(cache=True)
+def band_width(upper: float, middle: float, lower: float, close: float) -> float:
+    """How far the bands are apart, relative to the middle."""
+    return (upper - lower) / middle
+
+
+@njit(cache=True)
+def difference(first: float, second: float, close: float) -> float:
+    """The first output less the second."""
+    return first - second
+
+
+@njit(cache=True)
+def from_bottom(value: float, close: float) -> float:
+    """A percentage from -100 to 0 as a fraction from 0 to 1."""
+    return 1.0 + value / 100.0
+
+
+@njit(cache=True)
 def _each_one(finish: Any, a: Floats, close: Floats) -> Floats:
     out = np.empty(len(close))
     for i in range(len(close)):
         out[i] = finish(a[i], close[i]) if a[i] == a[i] else np.nan
+    return out
+
+
+@njit(cache=True)
+def _each_two(finish: Any, a: Floats, b: Floats, close: Floats) -> Floats:
+    out = np.empty(len(close))
+    for i in range(len(close)):
+        out[i] = finish(a[i], b[i], close[i]) if a[i] == a[i] else np.nan
     return out
 
 
@@ -69,6 +96,9 @@ def _each_three(finish: Any, a: Floats, b: Floats, c: Floats, close: Floats) -> 
     return out
 
 
+_EACH = {1: _each_one, 2: _each_two, 3: _each_three}
+
+
 class TalibFeature(Feature):
     """One TA-Lib function, its parameters, and what is made of its outputs.
 
@@ -77,7 +107,7 @@ class TalibFeature(Feature):
         function: TA-Lib's name of it.
         inputs: columns in the order of the function's arguments.
         arguments: the function's parameters.
-        outputs: which of its outputs go into `finish`; one or three.
+        outputs: which of its outputs go into `finish`; one to three.
         finish: outputs and close -> value; compiled, of plain arithmetic.
     """
 
@@ -94,14 +124,15 @@ class TalibFeature(Feature):
         self.inputs = inputs if "close" in inputs else (*inputs, "close")
         self._function, self._columns, self._arguments = function, inputs, arguments
         self._finish, self._outputs = finish, outputs
-        self._places = tuple(PLACE[name] for name in inputs)
+        self._places = tuple(PRICE.index(name) for name in inputs)
         self._scalar: Finish = finish.py_func  # type: ignore[attr-defined]
         about = _abstract.Function(function)
         about.set_parameters(dict(zip(about.parameters, arguments, strict=True)))
         self.warm_up = int(about.lookback)
         self._single = len(about.output_names) == 1
         self._history: list[list[float]] = [[] for _ in inputs]
-        self._live: Callable[[Floats], float] = self._collect
+        # Takes open, high, low, close, volume. Public to the engine: it spares a call a bar.
+        self.live: Live = self._collect
 
     def fresh(self) -> Self:
         """A stream that has seen nothing."""
@@ -119,22 +150,38 @@ class TalibFeature(Feature):
         close = np.ascontiguousarray(columns["close"], np.float64)
         if len(close) <= self.warm_up:
             return np.full(len(close), np.nan)
-        arrays = [np.ascontiguousarray(columns[name], np.float64) for name in self._columns]
-        found = getattr(talib, self._function)(*arrays, *self._arguments)
-        parts = found if isinstance(found, list | tuple) else (found,)
-        chosen = [parts[i] for i in self._outputs]
-        each = _each_one if len(chosen) == 1 else _each_three
-        values: Floats = each(self._finish, *chosen, close)
-        return values
+        found = getattr(talib, self._function)(*self._arrays(columns), *self._arguments)
+        return self._finished(found if isinstance(found, list | tuple) else (found,), close)
+
+    def advance(self, columns: Mapping[str, Floats]) -> Floats:
+        """Take in many closed bars: their values. From the beginning, as fast as a batch."""
+        close = np.ascontiguousarray(columns["close"], np.float64)
+        if self._history and not self._history[0] and len(close) > 2 * self.warm_up + 2:
+            opened = getattr(stream, self._function).open_and_fill
+            handle, found = opened(*self._arrays(columns), *self._arguments)
+            self._history = []
+            self.live = self._connect(handle.update)
+            return self._finished(found if isinstance(found, tuple) else (found,), close)
+        prices = [np.asarray(columns[name], np.float64).tolist() if name in self.inputs
+                  else [0.0] * len(close) for name in PRICE]  # fmt: skip
+        return np.array([self.live(*bar) for bar in zip(*prices, strict=True)])
 
     def update(self, bar: Floats) -> float:
         """Take in a closed bar; its value, NaN during warm-up."""
-        return self._live(bar)
+        return self.live(*bar[: len(PRICE)].tolist())
 
-    def _collect(self, bar: Floats) -> float:
+    def _arrays(self, columns: Mapping[str, Floats]) -> list[Floats]:
+        return [np.ascontiguousarray(columns[name], np.float64) for name in self._columns]
+
+    def _finished(self, outputs: Sequence[Floats], close: Floats) -> Floats:
+        chosen = [outputs[i] for i in self._outputs]
+        values: Floats = _EACH[len(chosen)](self._finish, *chosen, close)
+        return values
+
+    def _collect(self, *prices: float) -> float:
         """Keep bars until TA-Lib can open a stream on them; then its value at this bar."""
         for values, place in zip(self._history, self._places, strict=True):
-            values.append(bar.item(place))
+            values.append(prices[place])
         if len(self._history[0]) <= self.warm_up:
             return float("nan")
         arrays = [np.array(values) for values in self._history]
@@ -143,25 +190,28 @@ class TalibFeature(Feature):
         except talib.InsufficientHistory:
             return float("nan")
         self._history = []
-        self._live = self._connect(handle.update)
+        self.live = self._connect(handle.update)
         found = handle.value
         parts = found if isinstance(found, tuple) else (found,)
-        return self._scalar(*(parts[i] for i in self._outputs), bar.item(_CLOSE))
+        return self._scalar(*(parts[i] for i in self._outputs), prices[_CLOSE])
 
-    def _connect(self, update: Callable[..., Any]) -> Callable[[Floats], float]:
+    def _connect(self, update: Callable[..., Any]) -> Live:
         """The shortest way from a bar through an open stream to the value."""
         finish, places, outputs = self._scalar, self._places, self._outputs
-        if self._single and len(places) == 1:
-            (place,) = places
-            return lambda bar: finish(update(bar.item(place)), bar.item(_CLOSE))
+        if self._single and self._columns == ("close",):
+            return lambda o, h, l, c, v: finish(update(c), c)  # noqa: E741
+        if self._single and self._columns == ("high", "low", "close"):
+            return lambda o, h, l, c, v: finish(update(h, l, c), c)  # noqa: E741
         if self._single:
-            return lambda bar: finish(update(*map(bar.item, places)), bar.item(_CLOSE))
+            return lambda *p: finish(update(*[p[i] for i in places]), p[_CLOSE])
         if len(outputs) == 1:
             (output,) = outputs
-            return lambda bar: finish(update(*map(bar.item, places))[output], bar.item(_CLOSE))
+            return lambda *p: finish(update(*[p[i] for i in places])[output], p[_CLOSE])
+        if outputs == (0, 1, 2) and self._columns == ("close",):
+            return lambda o, h, l, c, v: finish(*update(c), c)  # noqa: E741
 
-        def chosen(bar: Floats) -> float:
-            found = update(*map(bar.item, places))
-            return finish(*(found[i] for i in outputs), bar.item(_CLOSE))
+        def chosen(*prices: float) -> float:
+            found = update(*[prices[i] for i in places])
+            return finish(*[found[i] for i in outputs], prices[_CLOSE])
 
         return chosen

@@ -18,10 +18,17 @@ the
 - `ofi`: order-flow imbalance of the best quotes (Cont, Kukanov, Stoikov 2014), over mean best size;
 - `book_imbalance`, `book_depth`: mean over books of (bids - asks) / (bids + asks) in quote, and of
   bids + asks in quote, all levels given;
-- `mark`, `rate`: last mark price and funding rate, carried on from bar to bar.
+- `mark`, `rate`: last mark price and funding rate, carried on from bar to bar;
+- `trade_count`, `quote_count`: how many there were;
+- `trade_var`, `trade_bipower`, `trade_cov`: sums over trades of r*r, |r|*|r before| and
+  r*(r before), with r as above; `mid_var`: sum over quotes of the squared log change of mid;
+- `best_depth`: mean over quotes of bid * its size + ask * its size, in quote.
+
+Columns are only ever added at the end: stored bars and checkpoints of older versions have fewer.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -44,7 +51,15 @@ MICRO = (
     "book_depth",
     "mark",
     "rate",
+    "trade_count",
+    "quote_count",
+    "trade_var",
+    "trade_bipower",
+    "trade_cov",
+    "mid_var",
+    "best_depth",
 )
+STANDING = slice(MICRO.index("mark"), MICRO.index("rate") + 1)  # known without events of the bar
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -54,7 +69,8 @@ _QUOTES, _SPREAD, _MICRO, _QIMB, _OFI, _BEST = range(9, 15)
 _BOOKS, _BIMB, _DEPTH = range(15, 18)
 _MARK, _RATE = range(18, 20)
 _LAST_BID, _LAST_BID_SIZE, _LAST_ASK, _LAST_ASK_SIZE = range(20, 24)
-_FIELDS = 24
+_VAR, _BIPOWER, _COV, _LAST_R, _MID_VAR, _BEST_DEPTH = range(24, 30)
+_FIELDS = 30
 
 
 @njit(cache=True)
@@ -68,8 +84,13 @@ def _add_trades(
             s[_OPEN], s[_HIGH], s[_LOW] = p, p, p
         else:
             x = p * q * (1e-6 if buy[i] else -1e-6)
-            s[_XY] += np.log(p / s[_CLOSE]) * x
+            r = np.log(p / s[_CLOSE])
+            s[_XY] += r * x
             s[_XX] += x * x
+            s[_VAR] += r * r
+            s[_BIPOWER] += abs(r) * abs(s[_LAST_R])
+            s[_COV] += r * s[_LAST_R]
+            s[_LAST_R] = r
         s[_HIGH], s[_LOW] = max(s[_HIGH], p), min(s[_LOW], p)
         s[_CLOSE] = p
         s[_TRADES] += 1.0
@@ -91,7 +112,10 @@ def _add_quotes(sums: Floats, code: Ints, bid: Floats, bs: Floats, ask: Floats, 
         s[_MICRO] += ((b * sa + a * sb) / (sb + sa) - mid) / mid
         s[_QIMB] += (sb - sa) / (sb + sa)
         s[_BEST] += 0.5 * (sb + sa)
+        s[_BEST_DEPTH] += b * sb + a * sa
         if s[_QUOTES] > 1.0:
+            change = np.log(mid / (0.5 * (s[_LAST_ASK] + s[_LAST_BID])))
+            s[_MID_VAR] += change * change
             if b >= s[_LAST_BID]:
                 s[_OFI] += sb
             if b <= s[_LAST_BID]:
@@ -133,6 +157,11 @@ class BarSums:
         self._standing = np.full((self._count, 2), np.nan)  # mark and rate at the last close
         self._floor = -(2**62)  # bars before this one are finished
         self.late = 0  # events that came after their bar was finished
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """State as it was stored, perhaps by a version that kept fewer sums of an open bar."""
+        vars(self).update(state)
+        self._slots = {number: _widened(sums) for number, sums in self._slots.items()}
 
     # ---- in --------------------------------------------------------------------------------------
 
@@ -195,7 +224,7 @@ class BarSums:
     # ---- out -------------------------------------------------------------------------------------
 
     def finish(self, close_ns: int) -> Floats:
-        """Columns `MICRO` of the bar that closes at `close_ns`, [N, 12]; older bars are dropped."""
+        """Columns `MICRO`, [N, column], of the bar that closes at `close_ns`; older are dropped."""
         number = close_ns // self._interval - 1
         for old in sorted(slot for slot in self._slots if slot < number):
             self._stand(self._slots.pop(old))
@@ -216,7 +245,13 @@ class BarSums:
                 out[:, 7] = sums[:, _OFI] / (sums[:, _BEST] / quotes)
                 out[:, 8] = sums[:, _BIMB] / books
                 out[:, 9] = sums[:, _DEPTH] / books
-        out[:, 10:] = self._standing
+                for column, field in ((12, _TRADES), (14, _VAR), (15, _BIPOWER), (16, _COV)):
+                    out[:, column] = np.where(traded, sums[:, field], np.nan)
+                quoted = quotes > 0
+                out[:, 13] = np.where(quoted, quotes, np.nan)
+                out[:, 17] = np.where(quoted, sums[:, _MID_VAR], np.nan)
+                out[:, 18] = sums[:, _BEST_DEPTH] / quotes
+        out[:, STANDING] = self._standing
         return out
 
     def stand(self, symbol: int, mark: float, rate: float) -> None:
@@ -271,6 +306,12 @@ class BarSums:
             newer = self._slots[number][:, _MARK]
             marks = np.where(np.isfinite(newer), newer, marks)
         return marks
+
+
+def _widened(sums: Floats) -> Floats:
+    """Sums with fields that an older version did not keep: unknown for the bar that was open."""
+    missing = _FIELDS - sums.shape[1]
+    return np.pad(sums, ((0, 0), (0, missing)), constant_values=np.nan) if missing > 0 else sums
 
 
 def floats(table: pa.Table, name: str) -> Floats:

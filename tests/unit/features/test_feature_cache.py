@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 
 from don.features.cache import BAR_SCHEMA, FeatureCache
-from don.features.columns import COLUMNS
+from don.features.columns import COLUMNS, TIME
 from don.features.config import FeatureConfig
 from don.features.sets import FeatureSet
 from don.market.bars import MICRO
@@ -77,7 +77,10 @@ def test_snapshots_equal_batch_over_the_same_bars(symbols, history, batches) -> 
     columns = {
         name: bars.pivot(index="ts_event", columns="symbol", values=name)[list(symbols)].to_numpy()
         for name in COLUMNS
+        if name != TIME
     }
+    times = np.unique(bars["ts_event"]) / 1e9
+    columns[TIME] = np.tile(times[:, None], len(symbols))
     batch = FeatureSet(config().names).batch(columns)[-len(found) :]
     for row, snapshot in zip(batch, found, strict=True):
         assert np.array_equal(row, snapshot.values, equal_nan=True)

@@ -1,0 +1,110 @@
+"""Features of one's own: a decorated function of the last n bars. Pure.
+
+    @feature("gap", inputs=("open", "close"), window=2, units="fraction")
+    def gap(open, close):
+        '''Open over the close before, less 1.'''
+        return open[-1] / close[-2] - 1.0
+
+The function gets one array a column, oldest bar first, then the parameters of its name as integers.
+It is compiled where numba can, and runs as plain Python where it cannot; either way it is proven
+before it is registered (see `don.features.proof`).
+"""
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+from numba.core.errors import NumbaError
+
+from don.errors import ConfigError
+from don.features.base import Feature, Spec
+from don.features.columns import COLUMNS
+from don.features.kinds import OWN, register
+from don.features.window import WindowFeature, compiled
+
+Function = Callable[..., float]
+
+
+def feature(
+    kind: str,
+    *,
+    inputs: tuple[str, ...],
+    window: int | None = None,
+    defaults: tuple[int, ...] = (),
+    smallest: int = 1,
+    version: int | None = None,
+    formula: str = "",
+    source: str = "",
+    units: str = "",
+) -> Callable[[Function], Function]:
+    """Register a function of the last bars as a kind of features.
+
+    Args:
+        kind: its name: lower-case letters and underscores, no number at the end.
+        inputs: names of `don.features.columns.COLUMNS`.
+        window: bars that the function sees; None: its first parameter.
+        defaults: its parameters, if the name gives none.
+        smallest: least value of a parameter.
+        version: part of the content hash; None: follows from the function's source text, so that a
+            changed function makes another feature set.
+        formula: for the catalogue; the first line of the docstring says what it is.
+        source: for the catalogue.
+        units: for the catalogue.
+
+    Raises:
+        ConfigError: for unknown columns, no window, or a function that fails its proof.
+        ValueError: if the name cannot be had.
+    """
+    unknown = [name for name in inputs if name not in COLUMNS]
+    if unknown or not inputs:
+        raise ConfigError(
+            f"inputs of feature {kind!r} must be one or more of {', '.join(COLUMNS)}, "
+            f"were {', '.join(inputs) or 'none'}"
+        )
+    if window is None and not defaults:
+        raise ConfigError(f"feature {kind!r} needs a window, or a first parameter to be it")
+    if window is not None and window < 1:
+        raise ConfigError(f"window of feature {kind!r} must be at least 1, was {window}")
+
+    def add(function: Function) -> Function:
+        kernel = _kernel(function, len(inputs), len(defaults))
+
+        def make(spec: Spec) -> Feature:
+            bars = spec.params[0] if window is None else window
+            return WindowFeature(spec, kernel, inputs, window=bars, params=spec.params)
+
+        make.__doc__ = function.__doc__
+        number = _fingerprint(function) if version is None else version
+        register(
+            kind, defaults, number, smallest, family=OWN, formula=formula, source=source,
+            units=units,
+        )(make)  # fmt: skip
+        return function
+
+    return add
+
+
+def _kernel(function: Function, inputs: int, params: int) -> Any:
+    """The function in the form that `WindowFeature` calls, compiled if numba can."""
+
+    def plain(w: Any, p: Any) -> float:
+        return float(function(*w, *p[:params].tolist()))
+
+    # Written out for this number of columns and parameters: compiled code takes no open lists.
+    arguments = [f"w[{i}]" for i in range(inputs)] + [f"p[{i}]" for i in range(params)]
+    names: dict[str, Any] = {"function": njit(function)}
+    exec(f"def kernel(w, p):\n    return float(function({', '.join(arguments)}))", names)
+    try:
+        return compiled(njit(names["kernel"]))
+    except NumbaError:
+        return plain
+
+
+def _fingerprint(function: Function) -> int:
+    try:
+        text = inspect.getsource(function)
+    except OSError:  # typed at a prompt
+        text = repr((function.__code__.co_code, function.__code__.co_consts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
