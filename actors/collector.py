@@ -13,6 +13,7 @@ from actors.runtime import Probe, find
 from actors.spec import CollectSpec
 from don.clock import NS_PER_S, SystemClock
 from don.collect import interval_of
+from don.errors import ExchangeUnavailable
 from don.feeds.health import FeedState
 from don.log import configure_actor
 from don.market.coverage import COUNTED_IDS, Range
@@ -60,6 +61,7 @@ class Collector:
         self._claims: deque[tuple[int, list[Range]]] = deque()  # after which batch, what
         self._sends: set[asyncio.Task[None]] = set()
         self._tracker: CoverageTracker | None = None
+        self._closing = False
         self._task = run_or_die(self._run(), "collector")
         self._claimer = run_or_die(self._claim(), "coverage claims")
 
@@ -69,6 +71,7 @@ class Collector:
 
     async def close(self) -> None:
         """Stop collecting, hand on what is left, and claim what it completes."""
+        self._closing = True
         await self._feed.close()  # ends `batches` after what is pending
         await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.gather(*self._sends)
@@ -90,7 +93,14 @@ class Collector:
             silence_s=self._config.silence_s,
             known=await deliver(known, "ask the writer what is known"),
         )
-        await self._feed.start()
+        if self._closing:
+            return  # told to stop before it began
+        try:
+            await self._feed.start()
+        except ExchangeUnavailable:
+            if not self._closing:
+                raise
+            return
         async for batch in self._feed.batches():
             self._tracker.observe(batch)
             self._watch.observe(batch)

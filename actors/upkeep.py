@@ -25,6 +25,7 @@ from don.storage.market.opened import blocks_of, keep_blocks, open_store
 from don.storage.market.repair import GapRepair, Outcome, repairable
 
 FIRST_S = 2.0  # after the start
+LAST_REPAIR_S = 45.0  # a collection that is told to stop should stop
 MOST_GAPS = 500  # in one round
 BLOCKS_S = 60.0  # spent on copies in one round of maintenance
 LONGEST_PAUSE_S = 3_600.0  # between two tries to repair a gap
@@ -67,9 +68,16 @@ class Upkeep:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def last_repair(self) -> None:
-        """One more round of repair, now: gaps of the last minutes."""
+        """One more round of repair, now: gaps of the last minutes, as far as the time suffices.
+
+        The request budget may allow only some of it; what is left is a gap in the ledger, which
+        the next collection or `don data repair` takes up.
+        """
         self._tries.clear()
-        await self._guarded(self._repair)
+        try:
+            await asyncio.wait_for(self._guarded(self._repair), LAST_REPAIR_S)
+        except TimeoutError:
+            self._log.warning("the last repair is not finished", seconds=LAST_REPAIR_S)
 
     # ---- inside ---------------------------------------------------------------------------------
 
