@@ -36,7 +36,9 @@ def backtest(
     ),
     data: list[Path] = typer.Option(None, help="The same as --tape."),
     funding: Path = typer.Option(None, help="Parquet of funding payments."),
-    policy: str = typer.Option(None, help="momentum, mean_reversion, inverse_volatility, hold, manual."),
+    policy: str = typer.Option(
+        None, help="momentum, mean_reversion, inverse_volatility, hold or manual."
+    ),
     symbols: str = typer.Option(None, help="Comma-separated, such as BTC-USDT-PERP,ETH-USDT-PERP."),
     start: str = typer.Option(None, help="ISO-8601; default: after some history."),
     end: str = typer.Option(None, help="ISO-8601; default: the end of the tape."),
