@@ -109,8 +109,8 @@ class Desk:
         return self._engine.view()
 
     def idle(self) -> bool:
-        """True if no order is unfinished and no fill is missing."""
-        return self._engine.idle
+        """True if no order is unfinished but those that stay to protect, and no fill is missing."""
+        return self._engine.settled
 
     # ---- what moves the ring --------------------------------------------------------------------
 

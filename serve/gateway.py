@@ -17,10 +17,12 @@ from actors.board import Change, Stamped
 from actors.runtime import find
 from don.clock import Clock, SystemClock
 from don.errors import DependencyError, UsageError
+from don.execution.tca import OrderCost
 from don.model.messages import Command, CommandKind
 from don.observe.measures import Measures
 from don.observe.sample import Sample
 from don.security.secrets import Secret
+from don.storage.costs import session_costs
 from don.storage.database import Database
 from don.storage.lake.lake import Lake
 from don.storage.market.coverage import CoverageLedger
@@ -115,6 +117,10 @@ class ActorReader:
     async def data(self, asked: DataAsked) -> DataTold:
         """A page of stored market data."""
         return await self._run(lambda: marketdata.told(self._store, asked))
+
+    async def costs(self, session: str) -> Sequence[OrderCost]:
+        """What each order of a session cost, oldest first."""
+        return await self._run(lambda: session_costs(self._db, session))
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from actors.board import Change, Stamped
+from don.execution.tca import OrderCost
 from don.market.coverage import Range
 from don.market.coverage_grid import Grid
 from don.model.messages import CommandKind
@@ -123,6 +124,14 @@ class Reader(Protocol):
 
     async def data(self, asked: DataAsked) -> DataTold:
         """A page of stored market data."""
+        ...
+
+    async def costs(self, session: str) -> Sequence[OrderCost]:
+        """What each order of a session cost, oldest first.
+
+        Raises:
+            UsageError: if there is no such session.
+        """
         ...
 
 

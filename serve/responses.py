@@ -172,6 +172,54 @@ class EquityCurve(View):
     points: tuple[EquityPoint, ...]
 
 
+class OrderCostView(View):
+    """What one order cost. Basis points are positive when they cost money."""
+
+    order: str
+    symbol: str
+    side: str
+    kind: str
+    actor: str
+    decision: int
+    ts_event: Time
+    ts_done: Time
+    children: int
+    fills: int
+    size: Money
+    filled: Money
+    average: Money | None
+    fees: Money
+    maker: Estimate
+    arrival: Estimate
+    vwap: Estimate
+    close: Estimate
+    arrival_bps: Estimate
+    vwap_bps: Estimate
+    close_bps: Estimate
+    fee_bps: Estimate
+    missed: Estimate
+
+
+class CostTotalView(View):
+    """Costs of all orders, weighted by what they traded."""
+
+    orders: int
+    traded: Money
+    fees: Money
+    arrival_bps: Estimate
+    vwap_bps: Estimate
+    close_bps: Estimate
+    fee_bps: Estimate
+
+
+class Costs(View):
+    """Transaction costs of a session."""
+
+    session: str
+    total: CostTotalView
+    orders: tuple[OrderCostView, ...]  # newest first
+
+
 class SessionRow(View):
     """A session that ran or runs."""
 

@@ -135,6 +135,27 @@ class OpenOrderView(View):
     ts_event: Time = 0
 
 
+class ParentView(View):
+    """An order that Don carries out: by hand, or an algorithm of the policy's."""
+
+    parent: str
+    kind: str
+    symbol: str
+    side: str
+    size: Money
+    terms: dict[str, Money] = Field(default_factory=dict)  # prices and the like, by name
+    reduce_only: bool = False
+    actor: str = ""  # who gave it; empty if the policy's target did
+    status: str
+    detail: str = ""
+    filled: Money = "0"
+    average: Money | None = None
+    arrival: Money | None = None  # mark when it came
+    children: int = 0  # sent so far
+    live: tuple[str, ...] = ()  # client order ids
+    ts_event: Time = 0
+
+
 class DenialView(View):
     """A refusal by risk."""
 
@@ -193,6 +214,7 @@ class DeskView(View):
     funding: Money = "0"
     positions: tuple[PositionView, ...] = ()
     open_orders: tuple[OpenOrderView, ...] = ()
+    parents: tuple[ParentView, ...] = ()  # that work, and those that ended last
     targets: dict[str, Estimate] = Field(default_factory=dict)
     decision: DecisionView | None = None
     counts: Counts = Counts()

@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="One session.", no_args_is_help=True)
     group.command()(replay)
     group.command()(parity)
+    group.command()(tca)
     app.add_typer(group, name="session")
 
 
@@ -104,6 +105,36 @@ def replay(
         print_pairs({**asdict(result), "identical": result.identical})
     if not result.identical:
         raise typer.Exit(DIFFERENT)
+
+
+def tca(
+    session: str = typer.Argument(..., help="Its id, see `don sessions`."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """What each order cost against arrival, VWAP and close, in basis points; positive is a cost."""
+    from don.execution.tca import total
+    from don.storage.costs import session_costs
+
+    with database() as db:
+        rows = session_costs(db, session)
+    whole = asdict(total(rows))
+    if as_json:
+        print_json({"session": session, "total": whole, "orders": [asdict(row) for row in rows]})
+        return
+    columns = (
+        "order", "kind", "symbol", "side", "filled#", "average#", "arrival_bps#", "vwap_bps#",
+        "close_bps#", "fee_bps#", "by",
+    )  # fmt: skip
+    lines = []
+    for row in rows:
+        told = asdict(row)
+        cells = [told[name.rstrip("#")] for name in columns[:-1]]
+        rounded = [f"{c:.2f}" if isinstance(c, float) else c for c in cells]
+        average = rounded[5]
+        rounded[5] = None if average is None else f"{average:.8g}"
+        lines.append([*rounded, row.actor or "policy"])
+    out.print(table(columns, lines, "orders"))
+    print_pairs({k: f"{v:.2f}" if isinstance(v, float) else v for k, v in whole.items()})
 
 
 def parity(

@@ -40,7 +40,9 @@ def up(
         None, help="Parquet of bars to replay, or raw recordings (repeat); default: the sample."
     ),
     speed: str = typer.Option(None, help="max, tape seconds per second (60), or bars (1bar)."),
-    policy: str = typer.Option(None, help="momentum, mean_reversion, inverse_volatility, hold, manual."),
+    policy: str = typer.Option(
+        None, help="momentum, mean_reversion, inverse_volatility, hold or manual."
+    ),
     symbols: str = typer.Option(None, help="Comma-separated, such as BTC-USDT-PERP,ETH-USDT-PERP."),
     start: str = typer.Option(None, help="ISO-8601 tape time at which a new replay begins."),
     port: int = typer.Option(None, help="Port of API and console."),

@@ -1,4 +1,4 @@
-"""Commands: halt, resume, adopt, limits and states, with a token and an idempotency key."""
+"""Commands: halt, resume, adopt, limits, states and orders, with a token and an idempotency key."""
 
 import asyncio
 import json
@@ -8,9 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header
 
 from don.errors import DependencyError
+from don.execution.requests import manual_id
 from don.model.messages import CommandKind
 from don.risk.change import parse_limits
 from serve.auth import Gate
+from serve.orderbody import OrderBody, OrderResponse
 from serve.ports import Commander
 from serve.problems import ApiError
 from serve.responses import CommandRequest, CommandResponse, LimitsRequest, Problem, StateRequest
@@ -100,5 +102,19 @@ def build(commander: Commander, gate: Gate, config: ServeConfig) -> APIRouter:
         """Set system, account or policy active, reducing (only reductions pass) or halted."""
         payload = json.dumps({"scope": request.scope, "state": str(request.state)})
         return await send(CommandKind.STATE, request, idempotency_key, payload)
+
+    @router.post("/order", status_code=202)
+    async def order(
+        request: OrderBody,
+        idempotency_key: Annotated[str | None, Header(pattern=KEY)] = None,
+    ) -> OrderResponse:
+        """Place, amend or cancel an order of any type by hand, through the same risk checks.
+
+        What the risk checks refuse is in the decision that the order ends in.
+        """
+        told = request.command()
+        done = await send(CommandKind.ORDER, request, idempotency_key, told.payload())
+        name = told.parent or manual_id(f"command:{CommandKind.ORDER}:{done.key}")
+        return OrderResponse(**done.model_dump(), order=name)
 
     return router

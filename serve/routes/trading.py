@@ -1,20 +1,25 @@
 """Reads of the account: health, status, portfolio, orders, fills, equity, decisions, sessions."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Response
 
 from don.clock import Clock
 from don.errors import DependencyError
+from don.execution.tca import total
 from serve.assemble import Picture, picture, portfolio_of, state_of, status_of, thin
 from serve.ports import Page, Reader
 from serve.problems import ApiError
 from serve.responses import (
+    Costs,
+    CostTotalView,
     DecisionsPage,
     EquityCurve,
     FillsPage,
     Health,
+    OrderCostView,
     OrdersPage,
     Portfolio,
     Positions,
@@ -131,6 +136,15 @@ def build(reader: Reader, config: ServeConfig, clock: Clock) -> APIRouter:
         rows = await reader.decisions(await page(session, None, limit, before))
         found = tuple(DecisionView.model_validate(row) for row in rows)
         return DecisionsPage(decisions=found, before=_next(found, limit))
+
+    @router.get("/tca", tags=["account"])
+    async def tca(session: Session = None, limit: Limit = 100) -> Costs:
+        """What each order cost against arrival, VWAP and close, newest first."""
+        chosen = session_or_running(session, await shown())
+        rows = await reader.costs(chosen)
+        whole = CostTotalView.model_validate(asdict(total(rows)))
+        found = [OrderCostView.model_validate(asdict(row)) for row in rows[::-1][:limit]]
+        return Costs(session=chosen, total=whole, orders=tuple(found))
 
     @router.get("/equity", tags=["account"])
     async def equity(

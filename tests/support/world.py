@@ -19,6 +19,7 @@ from support.world_views import (
     INTERVAL_NS,
     SESSION,
     TICKS,
+    costs,
     forming,
     health_views,
     load_bars,
@@ -27,6 +28,7 @@ from support.world_views import (
 
 from actors.board import Board, Change, Stamped
 from don.errors import DependencyError
+from don.execution.tca import OrderCost
 from don.model.messages import CommandKind
 from don.model.order import Side
 from don.model.portfolio import Position, apply_fill, money
@@ -344,6 +346,10 @@ class World(StoredReads):
         ]
         return found[: page.limit]
 
+    async def costs(self, session: str) -> Sequence[OrderCost]:
+        self._need()
+        return costs()
+
     async def equity(self, session: str, start: int | None, end: int | None) -> Sequence[Row]:
         self._need()
         return [
@@ -378,7 +384,7 @@ class World(StoredReads):
         if all(key != told[3] for told in self.commands):
             self.commands.append((kind.value, actor, reason, key))
             self.payloads.append(payload)
-            if kind not in (CommandKind.LIMITS, CommandKind.STATE):
+            if kind not in (CommandKind.LIMITS, CommandKind.STATE, CommandKind.ORDER):
                 self.halted = kind is CommandKind.HALT
             if self.halted:
                 self.open = []

@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from don.execution.tca import OrderCost
+
 SAMPLE = Path(__file__).parents[2] / "don" / "paper" / "sample" / "spot_usd_30m.parquet"
 SESSION = "k7f3q"
 INTERVAL_NS = 1_800_000_000_000
@@ -110,3 +112,34 @@ def forming(bar: Mapping[str, Any], tick: int) -> dict[str, Any]:
         "close": price,
         "volume": bar["volume"] * (tick + 1) / TICKS,
     }
+
+
+def costs() -> list[OrderCost]:
+    """What one order by hand cost."""
+    return [
+        OrderCost(
+            order="m1",
+            symbol="BTC-USDT-PERP",
+            side="buy",
+            kind="twap",
+            actor="cli",
+            decision=1,
+            ts_event=1,
+            ts_done=2,
+            children=2,
+            fills=2,
+            size=Decimal(2),
+            filled=Decimal(2),
+            average=Decimal(101),
+            fees=Decimal("0.08"),
+            maker=0.5,
+            arrival=100.0,
+            vwap=100.5,
+            close=102.0,
+            arrival_bps=100.0,
+            vwap_bps=49.75,
+            close_bps=-98.04,
+            fee_bps=4.0,
+            missed=None,
+        )
+    ]
