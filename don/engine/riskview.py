@@ -27,7 +27,7 @@ class RiskView:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._key: tuple[int, int, int, str] | None = None
+        self._key: tuple[int, int, int, int] | None = None
         self._figures: dict[str, Any] = {}
 
     def view(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class RiskView:
             core.market.version,
             core.ledger.fill_count,
             core.orders.live,
-            str(core.limits.overrides),
+            core.decision,  # limits and states change with one
         )
         if key != self._key:
             self._key, self._figures = key, self._measured()
