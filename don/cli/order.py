@@ -84,7 +84,9 @@ def amend(
 ) -> None:
     """Give an order another size, price or trigger: its children are cancelled and sent anew."""
     changes = {"size": size, "price": price, "trigger": trigger}
-    given = {name: _exact(name, text) for name, text in changes.items() if text is not None}
+    given: dict[str, Any] = {
+        name: _exact(name, text) for name, text in changes.items() if text is not None
+    }
     told = OrderCommand(action=OrderAction.AMEND, parent=order, **given)
     body = {"action": "amend", "order": order, **{k: str(v) for k, v in given.items()}}
     _send(told, body, reason, order, as_json)
