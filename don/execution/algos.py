@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from don.clock import NS_PER_S
 from don.execution import schedule
-from don.execution.parents import Look, ParentStatus, crossing_price, largest
+from don.execution.parents import NOTHING_TO_REDUCE, Look, ParentStatus, crossing_price, largest
 from don.execution.planner import split
 from don.execution.requests import OrderKind, OrderRequest
 from don.model.instrument import Instrument
@@ -45,6 +45,9 @@ def advance(look: Look) -> None:
     parent, request, seen = look.parent, look.parent.request, look.seen
     if look.filled() >= request.size:
         return look.end(ParentStatus.DONE)
+    gone = [e for e in look.ended if e.detail.startswith(NOTHING_TO_REDUCE)]
+    if request.reduce_only and gone:
+        return look.end(ParentStatus.CANCELLED, "nothing left to close")
     look.note(traded=parent.traded + seen.volume)
     passed = 1.0 if not request.duration_s else _passed(look)
     endless = not request.duration_s  # POV and CHASE may go on until they are done
