@@ -17,15 +17,17 @@ from don.clock import NS_PER_MS
 from don.errors import ExchangeRefused
 from don.exchanges import binance_wire as wire
 from don.exchanges.base import FundingDue, Report, StreamState
+from don.exchanges.binance_algo import algo_event, algo_from_rest, algo_request
 from don.exchanges.reconcile import Tracker, ours, submit_order
 from don.model.instrument import Instrument
 from don.model.messages import AccountReport, CancelOrder
 from don.model.order import Order, OrderStatus
 from don.model.portfolio import ZERO
-from don.paper.events import AccountUpdate, Event, OrderUpdate, UpdateReason
+from don.paper.algo import AlgoState
+from don.paper.events import AccountUpdate, AlgoUpdate, Event, OrderUpdate, UpdateReason
 from don.paper.exchange import PaperExchange
-from don.paper.server import wire_account
-from don.paper.server.order_params import new_order
+from don.paper.server import wire_account, wire_algo
+from don.paper.server.order_params import new_algo, new_order
 from don.paper.server.params import Params
 from don.paper.types import IncomeKind, OrderState
 
@@ -61,6 +63,7 @@ class LocalAccount:
         self._tracker = Tracker()
         self._paid = 0  # transaction number of the last payment told
         self._draw = _draws(latency, seed) if exchange.config.order_latency is None else None
+        self._algos: dict[str, int] = {}  # client ids of conditional orders -> the exchange's
         self._under_way: deque[tuple[int, Act]] = deque()  # (tape time, request), sorted
         self.reports: deque[Report] = deque()
 
@@ -102,9 +105,14 @@ class LocalAccount:
 
     def _place(self, order: Order) -> list[Event]:
         symbol = self._symbols.theirs(order.symbol)
-        params = Params(wire.order_request(order, symbol))
+        conditional = order.type.conditional
         try:
-            state, events = self._exchange.place(new_order(params, symbol, self._name))
+            if conditional:
+                asked = new_algo(Params(algo_request(order, symbol)), symbol, self._name)
+                made, events = self._exchange.place_algo(asked)
+            else:
+                params = Params(wire.order_request(order, symbol))
+                state, events = self._exchange.place(new_order(params, symbol, self._name))
         except ExchangeRefused as refused:
             report = wire.order_report(
                 client_order_id=order.client_order_id,
@@ -118,11 +126,17 @@ class LocalAccount:
             self._tell([report])
             return []
         self.hear(events)
-        self._answer(state)
+        if conditional:
+            self._algos[order.client_order_id] = made.algo_id
+            self._answer_algo(made)
+        else:
+            self._answer(state)
         return events
 
     def _cancel(self, cancel: CancelOrder) -> list[Event]:
         symbol = self._symbols.theirs(cancel.symbol)
+        if cancel.client_order_id in self._algos:
+            return self._cancel_algo(cancel.client_order_id, symbol)
         try:
             state, events = self._exchange.cancel(
                 symbol, client_order_id=cancel.client_order_id, account=self._name
@@ -133,6 +147,34 @@ class LocalAccount:
         self._answer(state)
         return events
 
+    def _cancel_algo(self, name: str, symbol: str) -> list[Event]:
+        """Cancel a conditional order, or the order that it became."""
+        try:
+            made, events = self._exchange.cancel_algo(client_algo_id=name, account=self._name)
+        except ExchangeRefused:
+            became = self._exchange.order_of(
+                self._exchange.algo(client_algo_id=name, account=self._name)
+            )
+            if became is None:
+                return []
+            try:
+                state, events = self._exchange.cancel(
+                    symbol, order_id=became.order_id, account=self._name
+                )
+            except ExchangeRefused:
+                return []  # it has ended: its reports say how
+            self.hear(events)
+            self._answer(state)
+            return events
+        self.hear(events)
+        self._answer_algo(made)
+        return events
+
+    def _answer_algo(self, made: AlgoState) -> None:
+        row = wire_algo.algo(made, self._exchange.order_of(made))
+        symbol = self._symbols.ours(made.symbol) or made.symbol
+        self._tell([algo_from_rest(row, symbol, self._wall())])
+
     def _answer(self, state: OrderState) -> None:
         row = wire_account.placed(state, result=True)
         symbol = self._symbols.ours(state.symbol) or state.symbol
@@ -142,13 +184,23 @@ class LocalAccount:
 
     def hear(self, events: Iterable[Event]) -> None:
         """Take in what the user stream would tell, of all of the exchange's events."""
+        paid: int | None = None  # since when payments are to be asked for
         for event in events:
             if isinstance(event, OrderUpdate):
                 if event.account == self._name:
+                    if paid is not None:
+                        self._payments(paid)
+                        paid = None
                     self._hear(wire_account.order_event(event))
+            elif isinstance(event, AlgoUpdate):
+                if event.account == self._name:
+                    body = wire_algo.algo_event(event)
+                    self._tell(algo_event(body, self._symbols, self._wall()))
             elif isinstance(event, AccountUpdate) and event.account == self._name:
-                if event.reason in _REASONS:
-                    self._payments(event.ts)
+                if event.reason in _REASONS and paid is None:
+                    paid = event.ts
+        if paid is not None:
+            self._payments(paid)
 
     def _hear(self, body: wire_account.Json) -> None:
         told = wire.user_event(body, self._symbols, self._asset, self._wall())
@@ -183,6 +235,12 @@ class LocalAccount:
         open_orders = [
             wire.order_from_rest(wire_account.order(one), one.symbol, self._wall())
             for one in self._exchange.open_orders(account=self._name)
+        ]
+        open_orders += [
+            algo_from_rest(
+                wire_algo.algo(one, self._exchange.order_of(one)), one.symbol, self._wall()
+            )
+            for one in self._exchange.open_algos(account=self._name)
         ]
         ts = max(report.ts_event, self._exchange.now)
         return replace(

@@ -134,11 +134,9 @@ class _Run:
         if self._desk.waiting or not self._engine.idle:
             return 0
         market, engine = self._market, self._engine
-        end = min(slot + BLOCK, self._stop)
-        every = self._config.engine.decide_every
-        if every > 1:  # the next bar to decide on ends the block: look no further
-            number = int(market.close_ns[slot] // market.panel.interval_ns)
-            end = min(end, slot + (-number) % every)
+        # the next bar to decide on ends the block: look no further
+        number = int(market.close_ns[slot] // market.panel.interval_ns)
+        end = min(slot + BLOCK, self._stop, slot + (-number) % self._config.engine.decide_every)
         if end <= slot:
             return 0
         own = slice(slot, end)
@@ -147,20 +145,44 @@ class _Run:
             count = min(count, self._calm(slice(slot, slot + count)))
         if not count:
             return 0
-        own = slice(slot, slot + count)
-        ts = market.close_ns[own]
-        curve = engine.observe(ts, market.close[own], market.present[own], self._walls(ts))
-        self._desk.record.equity_ts += ts.tolist()
-        self._desk.record.equity += curve.tolist()
-        self._now = int(ts[-1])
+        self._observe(slot, count)
         return count
 
+    def _observe(self, slot: int, count: int) -> None:
+        """Let the engine take in bars at once. Payments may fall on the close of the last."""
+        market, last = self._market, slot + count - 1
+        if self._paying(last):
+            if count > 1:
+                self._take_in(slice(slot, last))
+            self._now = int(market.close_ns[last])
+            self._pay(last)
+            slot = last
+        self._take_in(slice(slot, last + 1))
+
+    def _take_in(self, own: slice) -> None:
+        market = self._market
+        ts = market.close_ns[own]
+        self._now = int(ts[-1])
+        self._desk.take_bars(ts, market.close[own], market.present[own], self._walls(ts))
+
+    def _paying(self, slot: int) -> bool:
+        """True if a payment falls into a bar on something that is held."""
+        due = self._market.payments.get(slot)
+        if due is None:
+            return False
+        held = self._held()
+        return any(n in held for _, n, _ in due)
+
+    def _pay(self, slot: int) -> None:
+        """Funding of a bar; the positions are at its close."""
+        self._tell(self._drawn.close(slot, sorted(self._held())))
+        self._tell(self._drawn.pay(slot, self._held()))
+
     def _calm(self, own: slice) -> int:
-        """How many bars pass without a payment, and without coming near a liquidation."""
-        held, payments = self._held(), self._market.payments
+        """How many bars pass without coming near a liquidation, up to one with a payment."""
         for slot in range(own.start, own.stop):
-            if any(n in held for _, n, _ in payments.get(slot, ())):
-                own = slice(own.start, slot)
+            if self._paying(slot):
+                own = slice(own.start, slot + 1)
                 break
         danger = self._danger(own)
         return int(np.argmax(danger)) if danger.any() else own.stop - own.start
@@ -192,9 +214,8 @@ class _Run:
             danger = self._danger(slice(slot, slot + 1)).any()
             if danger:
                 self._endanger(slot)
-            if danger or any(n in held for _, n, _ in market.payments.get(slot, ())):
-                self._tell(drawn.close(slot, sorted(self._held())))
-                self._tell(drawn.pay(slot, self._held()))
+            if danger or self._paying(slot):
+                self._pay(slot)
         self._now = close_ns
         desk.take_snapshot(self._snapshot(slot))
         self._since_check += 1
@@ -236,6 +257,9 @@ class _Run:
             close=close,
             mark=close,
             stale=stale,
+            high=np.where(market.present[slot], market.high[slot], close),
+            low=np.where(market.present[slot], market.low[slot], close),
+            volume=market.volume(slot),
         )
 
     def _held(self) -> set[int]:

@@ -110,6 +110,15 @@ class LocalDesk:
         self.record.marks.append(snapshot.mark)
         self.take(replace(snapshot, ts_taken=wall))
 
+    def take_bars(
+        self, ts: np.ndarray, close: np.ndarray, present: np.ndarray, wall: np.ndarray
+    ) -> None:
+        """Take in bars at once on which nothing is to be done, as of `Engine.observe`."""
+        curve, outputs = self.engine.observe(ts, close, present, wall)
+        self.record.equity_ts += ts.tolist()
+        self.record.equity += curve.tolist()
+        self._act(outputs)
+
     def deliver(self) -> None:
         """Take in what the exchange has reported."""
         reports = self._account.reports

@@ -4,6 +4,8 @@ Matching, fees, margin, funding and liquidation are the paper exchange's own; on
 orders meet is made here, from the bar and the stated assumptions.
 """
 
+from decimal import Decimal
+
 import numpy as np
 
 from don.backtest.config import BarFillConfig, BarFills
@@ -11,7 +13,14 @@ from don.backtest.panel import Market
 from don.clock import NS_PER_MS
 from don.model.instrument import Instrument
 from don.paper.config import PaperConfig
-from don.paper.events import BookUpdate, Event, FundingRate, MarkPrice, TradePrint
+from don.paper.events import (
+    BookUpdate,
+    Event,
+    FundingRate,
+    MarkPrice,
+    TapeEvent,
+    TradePrint,
+)
 from don.paper.exchange import PaperExchange
 
 
@@ -29,6 +38,7 @@ class DrawnExchange:
         self._market, self._panel, self._fills = market, market.panel, fills
         self._names = [i.exchange_symbol for i in instruments]
         self._ticks = [i.tick_size for i in instruments]
+        self._due: list[tuple[int, Decimal] | None] = [None] * len(instruments)  # next payments
         self._prints = 0
 
     def arrive_ns(self, slot: int) -> int:
@@ -40,39 +50,28 @@ class DrawnExchange:
         """Books of the symbols wanted, as orders that arrive at `ts` in a slot find them, and marks
         of these and of those held besides.
         """
-        events: list[Event] = []
-        for n in held:
-            events += self._mark(n, ts, self._path(slot, n)[0])
+        tape: list[TapeEvent] = [self._mark(n, ts, self._path(slot, n)[0]) for n in held]
         for n in wanted:
-            if not self._market.present[slot, n]:
-                events += self.clear([n], ts)
+            if not self._market.present[slot, n]:  # nobody trades there
+                tape.append(
+                    BookUpdate(symbol=self._names[n], ts=ts, bids=(), asks=(), snapshot=True)
+                )
                 continue
             path, low, high = self._path(slot, n)
-            events += self._mark(n, ts, path)
+            tape.append(self._mark(n, ts, path))
             if self._fills.price is not BarFills.PESSIMISTIC:
                 low = high = path
-            events += self._book(slot, n, ts, low, high)
-        return events
-
-    def clear(self, symbols: list[int], ts: int) -> list[Event]:
-        """Take drawn books away: nobody trades there."""
-        events: list[Event] = []
-        for n in symbols:
-            update = BookUpdate(symbol=self._names[n], ts=ts, bids=(), asks=(), snapshot=True)
-            events += self.exchange.apply(update)
-        return events
+            tape.append(self._book(slot, n, ts, low, high))
+        return self.exchange.apply_all(tape)
 
     def worst(self, slot: int, longs: list[int], shorts: list[int]) -> list[Event]:
         """All positions at their worst price of the bar at once: what is due is liquidated."""
         panel, ts = self._panel, self._panel.open_ns(slot + 1) - NS_PER_MS
-        events: list[Event] = []
         prices = [(n, int(panel.low[slot, n])) for n in longs]
         prices += [(n, int(panel.high[slot, n])) for n in shorts]
-        for n, price in prices:
-            events += self._book(slot, n, ts, price, price)
-        for n, price in prices:
-            events += self._mark(n, ts, price)
-        return events
+        tape: list[TapeEvent] = [self._book(slot, n, ts, price, price) for n, price in prices]
+        tape += [self._mark(n, ts, price) for n, price in prices]
+        return self.exchange.apply_all(tape)
 
     def through(self, slot: int, symbols: list[int]) -> list[Event]:
         """Let the bar's extremes trade against resting orders that they go through."""
@@ -99,21 +98,19 @@ class DrawnExchange:
     def close(self, slot: int, symbols: list[int], ts: int | None = None) -> list[Event]:
         """Marks of symbols at a slot's close."""
         moment = self._panel.open_ns(slot + 1) if ts is None else ts
-        events: list[Event] = []
-        for n in symbols:
-            events += self._mark(n, moment, int(self._panel.close[slot, n]))
-        return events
+        closes = self._panel.close[slot].tolist()
+        return self.exchange.apply_all([self._mark(n, moment, int(closes[n])) for n in symbols])
 
     def pay(self, slot: int, held: set[int]) -> list[Event]:
-        """Funding that falls into a slot, on the close."""
-        events: list[Event] = []
-        for ts, n, rate in self._market.payments.get(slot, ()):
-            if n in held:
-                events += self.close(slot, [n], max(ts, self.exchange.now))
-                events += self.exchange.apply(
-                    FundingRate(symbol=self._names[n], ts=self.exchange.now, rate=rate)
-                )
-        return events
+        """Funding that falls into a slot, on the close; what is due after it is liquidated."""
+        ts = self.exchange.now
+        return self.exchange.apply_all(
+            [
+                FundingRate(symbol=self._names[n], ts=ts, rate=rate)
+                for _, n, rate in self._market.payments.get(slot, ())
+                if n in held
+            ]
+        )
 
     def _path(self, slot: int, n: int) -> tuple[int, int, int]:
         """Price on the bar's path when orders arrive, and the least and greatest until then."""
@@ -130,17 +127,17 @@ class DrawnExchange:
         seen = [*way[: whole + 1], price]
         return price, min(seen), max(seen)
 
-    def _mark(self, n: int, ts: int, ticks: int) -> list[Event]:
+    def _mark(self, n: int, ts: int, ticks: int) -> MarkPrice:
         price = ticks * self._ticks[n]
-        schedule = self._market.funding[n]
-        next_ts, rate = schedule.next_after(ts - 1)
-        mark = MarkPrice(
-            symbol=self._names[n], ts=ts, mark=price, index=price, rate=rate,
-            next_funding_ts=next_ts,
+        due = self._due[n]
+        if due is None or due[0] < ts:
+            due = self._due[n] = self._market.funding[n].next_after(ts - 1)
+        return MarkPrice(
+            symbol=self._names[n], ts=ts, mark=price, index=price, rate=due[1],
+            next_funding_ts=due[0],
         )  # fmt: skip
-        return self.exchange.apply(mark)
 
-    def _book(self, slot: int, n: int, ts: int, low: int, high: int) -> list[Event]:
+    def _book(self, slot: int, n: int, ts: int, low: int, high: int) -> BookUpdate:
         """Bids below `low`, asks above `high`, sizes from the bar's volume."""
         fills = self._fills
         total = int(self._panel.volume[slot, n] * fills.participation)
@@ -150,14 +147,13 @@ class DrawnExchange:
         step = max(1, round(high * fills.step))
         offsets = [half + k * step for k in range(count)]
         size = max(lots, 1)
-        update = BookUpdate(
+        return BookUpdate(
             symbol=self._names[n],
             ts=ts,
             bids=tuple((low - off, size) for off in offsets if low - off > 0),
             asks=tuple((high + off, size) for off in offsets),
             snapshot=True,
         )
-        return self.exchange.apply(update)
 
 
 def worst_margins(

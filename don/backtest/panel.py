@@ -16,7 +16,7 @@ from don.backtest.result import Recorded
 from don.clock import interval_ns as parse_interval
 from don.clock import iso
 from don.errors import DataError
-from don.features.columns import COLUMNS, Floats
+from don.features.columns import COLUMNS, TIME, Floats
 from don.features.sets import FeatureSet
 from don.market.bars import MICRO
 from don.paper.funding import FundingSchedule, funding_beside, load_funding
@@ -36,6 +36,11 @@ class Market:
     low: Floats
     present: NDArray[np.bool_]  # [S, N] a bar of its own
     payments: dict[int, list[tuple[int, int, Decimal]]]  # slot -> (time, symbol, rate)
+
+    def volume(self, slot: int) -> Floats:
+        """[N] traded in a slot, base; zero where the symbol has no bar of its own."""
+        lots = np.array([float(1 / i.lot_size) for i in self.panel.instruments])
+        return np.where(self.present[slot], self.panel.volume[slot] / lots, 0.0)
 
 
 def open_market(config: BacktestConfig) -> Market:
@@ -111,6 +116,7 @@ def _columns(market: Market, n: int, first: int, last: int, wanted: set[str]) ->
         for name in ("open", "high", "low", "close")
     }
     found["volume"] = np.ascontiguousarray(panel.volume[own, n] / lot)
+    found[TIME] = market.close_ns[own] / 1e9
     if "mark" in wanted:
         found["mark"] = found["close"].copy()
     if "rate" in wanted:

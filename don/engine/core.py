@@ -192,12 +192,12 @@ class Core:
 
     def weights_now(self, equity: Decimal) -> np.ndarray:
         """[symbol] positions as fractions of equity; orders about to fill count as filled."""
-        return np.array(
-            [
-                float(self._expected(s) * self.market.marks.get(s, ZERO) / equity)
-                for s in self.symbols
-            ]
-        )
+        weights = np.zeros(len(self.symbols))
+        for i, symbol in enumerate(self.symbols):
+            size = self._expected(symbol)
+            if size:
+                weights[i] = float(size * self.market.marks.get(symbol, ZERO) / equity)
+        return weights
 
     def book(self) -> Book:
         """What risk looks at."""
@@ -358,11 +358,7 @@ class Core:
 
     def _expected(self, symbol: str) -> Decimal:
         """Position size once the orders that do not rest are through."""
-        coming = sum(
-            (
-                (r.missing if r.rests else r.remaining) * r.order.side.sign
-                for r in self.orders.in_flight(symbol)
-            ),
-            ZERO,
-        )
-        return self.ledger.position(symbol).size + coming
+        size = self.ledger.position(symbol).size
+        for r in self.orders.in_flight(symbol):
+            size += (r.missing if r.rests else r.remaining) * r.order.side.sign
+        return size

@@ -2,6 +2,7 @@
 snapshots.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
@@ -81,13 +82,15 @@ class MarketView:
         self.silent = False
         close, mark = snapshot.close[order], snapshot.mark[order]
         stale = set(snapshot.stale)
-        for i, symbol in enumerate(self.symbols):
-            if np.isfinite(mark[i]) and mark[i] > 0:
-                self.marks[symbol] = exact(mark[i])
+        for symbol, last, price in zip(self.symbols, close.tolist(), mark.tolist(), strict=True):
+            if 0 < last < math.inf:
+                self.lasts[symbol] = exact(last)
             else:
                 stale.add(symbol)
-            if np.isfinite(close[i]) and close[i] > 0:
-                self.lasts[symbol] = exact(close[i])
+            if price == last and symbol not in stale:  # so where the mark is the last trade
+                self.marks[symbol] = self.lasts[symbol]
+            elif 0 < price < math.inf:
+                self.marks[symbol] = exact(price)
             else:
                 stale.add(symbol)
         self.stale = frozenset(stale & set(self.symbols))
@@ -105,8 +108,9 @@ class MarketView:
         self.version += len(ts)
         self.ts_event, self.ts_market, self.silent = int(ts[-1]), wall, False
         priced = np.isfinite(close[-1]) & (close[-1] > 0)
+        last = close[-1].tolist()
         for i in np.flatnonzero(priced).tolist():
-            self.marks[self.symbols[i]] = self.lasts[self.symbols[i]] = exact(close[-1, i])
+            self.marks[self.symbols[i]] = self.lasts[self.symbols[i]] = exact(last[i])
         fresh = present[-1] & priced
         self.stale = frozenset(s for s, ok in zip(self.symbols, fresh, strict=True) if not ok)
         known = np.where(present, close, np.nan)
@@ -132,7 +136,9 @@ class MarketView:
         stale = self.stale_now()
         return np.array([s not in stale for s in self.symbols], dtype=bool)
 
-    def _order(self, symbols: Sequence[str]) -> list[int] | None:
+    def _order(self, symbols: Sequence[str]) -> list[int] | slice | None:
+        if tuple(symbols) == self.symbols:
+            return slice(None)
         where = {symbol: i for i, symbol in enumerate(symbols)}
         if any(symbol not in where for symbol in self.symbols):
             return None

@@ -17,10 +17,13 @@ _CAREFUL = 1e-6  # of equity: nearer than this to a limit, exact numbers decide
 def equities(core: Core, close: np.ndarray) -> np.ndarray:
     """[bar] equity in floats at closes [bar, symbol], with the positions as they are."""
     ledger = core.ledger
-    size = np.array([float(ledger.position(s).size) for s in core.symbols])
-    held = size != 0
-    cost = sum((ledger.position(s).cost for s in core.symbols), ZERO)
-    return np.asarray(close[:, held] @ size[held] + float(ledger.balance - cost))
+    if not ledger.positions:
+        return np.full(len(close), float(ledger.balance))
+    held = [i for i, s in enumerate(core.symbols) if s in ledger.positions]
+    positions = [ledger.positions[core.symbols[i]] for i in held]
+    size = np.array([float(p.size) for p in positions])
+    cost = sum((p.cost for p in positions), ZERO)
+    return np.asarray(close[:, held] @ size + float(ledger.balance - cost))
 
 
 def quiet(core: Core, ts: np.ndarray, close: np.ndarray, decide_every_ns: int) -> int:
@@ -34,8 +37,10 @@ def quiet(core: Core, ts: np.ndarray, close: np.ndarray, decide_every_ns: int) -
         decide_every_ns: bars whose close is a multiple of this are decided on.
     """
     # before two bars have come the desk cannot know their pace, and a timer may be due between
-    if core.halted or not core.ledger.adopted or core.market.version < 2:
+    if not core.ledger.adopted or core.market.version < 2:
         return 0
+    if core.halted and (core.ledger.positions or core.orders.live):
+        return 0  # what is left is tried again to close
     stop = (ts % decide_every_ns == 0) | (ts // DAY_NS > core.risk.day.day)
     if core.ledger.positions and core.risk.day.reference > 0:
         curve, config = equities(core, close), core.config.risk

@@ -41,6 +41,8 @@ class Account:
         self._realized = dict.fromkeys(instruments, ZERO)
         self._updated = dict.fromkeys(instruments, 0)
         self._pending = {symbol: {Side.BUY: ZERO, Side.SELL: ZERO} for symbol in instruments}
+        self._valued: dict[str, tuple[Decimal, Decimal, Decimal]] = {}  # see `_value`
+        self._profit = self._required = ZERO  # sums of what `_valued` holds
 
     # ---- changes ---------------------------------------------------------------------------------
 
@@ -56,6 +58,7 @@ class Account:
         return realized
 
     def _hold(self, position: Position) -> None:
+        self._unvalue(position.symbol)
         self._positions[position.symbol] = position
         if position.size:
             self._held[position.symbol] = None
@@ -103,7 +106,8 @@ class Account:
 
     def unrealized(self, marks: Marks) -> Decimal:
         """Sum of unrealised profits."""
-        return sum((self._positions[s].unrealized(marks[s]) for s in self.held()), ZERO)
+        self._value(marks)
+        return self._profit
 
     def margin_balance(self, marks: Marks) -> Decimal:
         """Wallet plus unrealised profit."""
@@ -111,9 +115,35 @@ class Account:
 
     def maintenance(self, marks: Marks) -> Decimal:
         """Maintenance margin of all positions."""
+        self._value(marks)
+        return self._required
+
+    def _value(self, marks: Marks) -> None:
+        """Bring the sums up to date: only positions whose mark is another are valued again.
+
+        `_valued` has mark, profit and maintenance margin by symbol, and nothing of a position that
+        has changed since. Sums of decimals are exact, so taking out and putting in leaves no trace.
+        """
         rate = self._config.maintenance_rate
-        sizes = ((self._positions[s].size, s) for s in self.held())
-        return sum((maintenance_margin(size * marks[s], rate) for size, s in sizes), ZERO)
+        for symbol in self._held:
+            mark = marks[symbol]
+            known = self._valued.get(symbol)
+            if known is not None:
+                if known[0] == mark:
+                    continue
+                self._unvalue(symbol)
+            position = self._positions[symbol]
+            profit = position.unrealized(mark)
+            required = maintenance_margin(position.size * mark, rate)
+            self._valued[symbol] = (mark, profit, required)
+            self._profit += profit
+            self._required += required
+
+    def _unvalue(self, symbol: str) -> None:
+        known = self._valued.pop(symbol, None)
+        if known is not None:
+            self._profit -= known[1]
+            self._required -= known[2]
 
     def initial_margin(
         self,
@@ -137,7 +167,8 @@ class Account:
 
     def free(self, marks: Marks) -> Decimal:
         """Margin balance minus initial margins; negative when losses ate into them."""
-        used = sum((sum(self.initial_margin(s, marks[s])) for s in self._positions), ZERO)
+        bound = self._held.keys() | {s for s, sides in self._pending.items() if any(sides.values())}
+        used = sum((sum(self.initial_margin(s, marks[s])) for s in bound), ZERO)
         return self.margin_balance(marks) - used
 
     def state(self, marks: Marks, ts: int) -> AccountState:
@@ -157,6 +188,9 @@ class Account:
 
     def states(self, symbols: Iterable[str], marks: Marks) -> tuple[PositionState, ...]:
         """Positions as the exchange reports them."""
+        symbols = list(symbols)
+        if not symbols:
+            return ()
         spare = self.margin_balance(marks) - self.maintenance(marks)
         return tuple(self._state(symbol, marks[symbol], spare) for symbol in symbols)
 

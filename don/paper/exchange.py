@@ -89,6 +89,24 @@ class PaperExchange(Views):
         Raises:
             DataError: if the event goes back in time, names an unlisted symbol or makes no sense.
         """
+        events = self._take(event)
+        if position is not None:
+            self.position = position
+        return events + self._finish() if events else self._finish()
+
+    def apply_all(self, events: Sequence[TapeEvent]) -> list[Event]:
+        """Advance the tape by events of one moment: accounts are looked at once, after the last.
+
+        Raises:
+            DataError: as `apply`; the events before the bad one have been applied then.
+        """
+        before: list[Event] = []
+        for event in events:
+            before += self._take(event)
+        return before + self._finish()
+
+    def _take(self, event: TapeEvent) -> list[Event]:
+        """Apply an event but for what follows from it; the events of what was due before it."""
         clearing = self._clearing
         market = clearing.markets.get(event.symbol)
         if market is None:
@@ -121,9 +139,7 @@ class PaperExchange(Views):
                 clearing.events.append(market.bars.on_close(event))
             case _:
                 assert_never(event)
-        if position is not None:
-            self.position = position
-        return events + self._finish() if events else self._finish()
+        return events
 
     def release(self) -> list[Event]:
         """Let all requests that wait take effect; tape time moves on to theirs.

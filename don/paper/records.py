@@ -1,7 +1,7 @@
 """Orders, trades and incomes with their ids: what is remembered, and what is unsaved. Pure."""
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
@@ -9,6 +9,7 @@ from don.errors import ExchangeRefused
 from don.paper.types import AccountTrade, ExchangeState, Income, IncomeKind, OrderState
 
 T = TypeVar("T")
+R = TypeVar("R", AccountTrade, Income)
 Key = tuple[str, str]  # account, symbol
 
 
@@ -186,7 +187,7 @@ class Records:
         """Fills by id, see `page`."""
         rows = [
             t
-            for t in self._trades
+            for t in _since(self._trades, start)
             if t.account == account
             and (symbol is None or t.symbol == symbol)
             and (order_id is None or t.order_id == order_id)
@@ -206,7 +207,7 @@ class Records:
         """Balance changes by transaction id, see `page`."""
         rows = [
             i
-            for i in self._incomes
+            for i in _since(self._incomes, start)
             if i.account == account
             and (symbol is None or i.symbol == symbol)
             and (kind is None or i.kind is kind)
@@ -231,6 +232,19 @@ class Records:
         """All rows in memory."""
         orders = tuple(self._orders[i] for i in sorted(self._orders))
         return orders, tuple(self._trades), tuple(self._incomes)
+
+
+def _since(rows: deque[R], start: int | None) -> Iterable[R]:
+    """Rows at or after a time; rows lie in the order of time, so the old ones are not looked at."""
+    if start is None:
+        return rows
+    found: list[R] = []
+    for row in reversed(rows):
+        if row.ts < start:
+            break
+        found.append(row)
+    found.reverse()
+    return found
 
 
 def page(
