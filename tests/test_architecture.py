@@ -29,7 +29,7 @@ LAYERS: list[set[str]] = [
         "don.paper.store",
     },
     {"don.config", "don.session", "don.replay", "don.collect"},
-    {"don.backtest"},
+    {"don.backtest", "don.envs"},
     {"actors"},
     {"serve"},
     {"don.bench"},

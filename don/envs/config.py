@@ -1,0 +1,189 @@
+"""What an environment can be told. Pure; imports nothing heavy."""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from don.backtest.config import BarFillConfig
+from don.model.section import Section
+
+
+class Form(StrEnum):
+    """How agents hold capital."""
+
+    OWN = "own"  # each agent has an account and all symbols
+    SINGLE = "single"  # each agent has an account and one symbol
+    SHARED = "shared"  # one agent a symbol, one account for all of them
+    ALLOCATED = "allocated"  # several policies with accounts of their own, an allocator above them
+
+
+class ActionKind(StrEnum):
+    """What an action says."""
+
+    DISCRETE = "discrete"  # one of `levels` for the only symbol
+    MULTI_DISCRETE = "multi_discrete"  # one of `levels` for each symbol
+    CONTINUOUS = "continuous"  # a part of `gross` from -1 to 1 for each symbol
+    SIMPLEX = "simplex"  # long-only weights: softmax over the symbols and cash
+    LONG_SHORT = "long_short"  # weights of sum |w| <= gross
+    TICKET = "ticket"  # side, offset, size, type for each symbol
+
+
+class ActionConfig(Section):
+    """Actions, and how they become orders."""
+
+    kind: ActionKind = ActionKind.CONTINUOUS
+    levels: tuple[float, ...] = (-1.0, 0.0, 1.0)  # exposures of discrete actions, parts of gross
+    gross: float = Field(default=1.0, gt=0, le=20)  # sum of |weights| at most, fraction of equity
+    band: float = Field(default=0.0, ge=0, lt=1)  # changes below this part of equity are not made
+    offsets: tuple[float, ...] = (0.0, 0.0005, 0.002)  # of tickets, away from the last close
+    sizes: tuple[float, ...] = (0.1, 0.5)  # of tickets, parts of gross times equity
+
+    @model_validator(mode="after")
+    def _sane(self) -> Self:
+        if len(self.levels) < 2 or any(not -1 <= x <= 1 for x in self.levels):
+            raise ValueError(f"levels must be two or more from -1 to 1, were {self.levels}")
+        if not self.offsets or any(not 0 <= x < 0.05 for x in self.offsets):
+            raise ValueError(f"offsets must be from 0 to 0.05, were {self.offsets}")
+        if not self.sizes or any(not 0 < x <= 1 for x in self.sizes):
+            raise ValueError(f"sizes must be above 0, at most 1, were {self.sizes}")
+        return self
+
+
+class Part(StrEnum):
+    """A part of an observation."""
+
+    WINDOW = "window"  # the last bars' features
+    FRAMES = "frames"  # the same of longer bars, one window a timeframe
+    BOOK = "book"  # image of the order book
+    ACCOUNT = "account"  # positions, profit, drawdown, margin, time left
+
+
+class Layout(StrEnum):
+    """How parts are handed out."""
+
+    FLAT = "flat"  # one vector
+    DICT = "dict"  # each part in its own shape
+
+
+class Scaling(StrEnum):
+    """How features are made comparable."""
+
+    NONE = "none"
+    EXPANDING = "expanding"  # by mean and deviation of everything until then
+    EWMA = "ewma"  # the same, older bars count less
+    FITTED = "fitted"  # by mean and deviation of a range given beforehand
+
+
+class ObservationConfig(Section):
+    """What agents see."""
+
+    features: tuple[str, ...] = ("log_return_1", "return_12", "rsi_14", "atr_14", "zscore_24")
+    parts: tuple[Part, ...] = (Part.WINDOW, Part.ACCOUNT)
+    layout: Layout = Layout.FLAT
+    window: int = Field(default=1, ge=1, le=4096)  # bars
+    frames: tuple[int, ...] = ()  # lengths of longer bars, in bars of the market
+    frame_window: int = Field(default=8, ge=1, le=1024)  # longer bars of each frame
+    levels: int = Field(default=5, ge=1, le=50)  # of the book image, a side
+    scaling: Scaling = Scaling.EXPANDING
+    half_life: float = Field(default=1000.0, gt=0)  # bars, of `ewma`
+    clip: float = Field(default=10.0, gt=0)  # deviations
+
+    @model_validator(mode="after")
+    def _sane(self) -> Self:
+        if not self.parts or len(set(self.parts)) != len(self.parts):
+            raise ValueError(f"parts must be one or more different ones, were {self.parts}")
+        if (Part.FRAMES in self.parts) != bool(self.frames):
+            raise ValueError("frames must be given exactly when parts contain 'frames'")
+        if any(f < 2 for f in self.frames) or len(set(self.frames)) != len(self.frames):
+            raise ValueError(f"frames must be different and at least 2, were {self.frames}")
+        if not self.features:
+            raise ValueError("features must be one or more names")
+        return self
+
+
+class RewardTerm(Section):
+    """One term of a reward; `name` is in `don.envs.rewards.kinds()`."""
+
+    name: str = "log_return"
+    weight: float = Field(default=1.0, allow_inf_nan=False)
+    scale: float = Field(default=1.0, ge=0)  # of penalties
+    rate: float = Field(default=0.01, gt=0, le=1)  # of moving estimates
+    level: float = Field(default=0.05, gt=0, lt=1)  # tail probability
+
+
+class RewardConfig(Section):
+    """A weighted sum of terms."""
+
+    terms: tuple[RewardTerm, ...] = Field(default=(RewardTerm(),), min_length=1)
+    shared: bool = True  # of agents that share an account: all get its reward, or each its symbol's
+
+
+class CostConfig(Section):
+    """Costs beside the listed fees, and margin."""
+
+    fills: BarFillConfig = BarFillConfig()
+    maker: float = Field(default=1.0, ge=-10, le=100)  # times the listed fee
+    taker: float = Field(default=1.0, ge=0, le=100)
+    funding: float = Field(default=1.0, ge=0, le=100)  # times the recorded rate
+    maintenance: float = Field(default=0.004, gt=0, lt=1)
+    liquidation_fee: float = Field(default=0.0125, ge=0, lt=1)
+    percent_up: float = Field(default=1.05, gt=1)
+    percent_down: float = Field(default=0.95, gt=0, lt=1)
+    spot: bool = False  # no shorts, no debt: buys are cut to what cash pays for, fees included
+
+
+class RandomConfig(Section):
+    """What is drawn anew for each episode; ranges are (least, greatest), uniform."""
+
+    taker: tuple[float, float] = (1.0, 1.0)  # factors
+    maker: tuple[float, float] = (1.0, 1.0)
+    spread: tuple[float, float] = (1.0, 1.0)
+    depth: tuple[float, float] = (1.0, 1.0)
+    funding: tuple[float, float] = (1.0, 1.0)
+    latency: tuple[float, float] = (
+        0.0,
+        0.0,
+    )  # added to the part of the bar after which orders come
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        for name in type(self).model_fields:
+            low, high = getattr(self, name)
+            if not 0 <= low <= high <= 100:
+                raise ValueError(f"{name} must be 0 <= least <= greatest, was {(low, high)}")
+        return self
+
+
+class EpisodeConfig(Section):
+    """When episodes begin and end."""
+
+    length: int | None = Field(default=None, ge=1)  # steps; None: to the end of the segment
+    random_start: bool = True  # else each begins at the first bar that can be observed
+    capital: float = Field(default=100_000.0, gt=0)  # quote, of each account
+    ruin: float = Field(default=0.05, ge=0, lt=1)  # ends when an account is below this part of it
+    end_on_liquidation: bool = True
+
+
+class EnvConfig(Section):
+    """An environment."""
+
+    form: Form = Form.OWN
+    agents: int = Field(default=1, ge=1, le=1024)  # of forms `own` and `allocated`
+    action: ActionConfig = ActionConfig()
+    observation: ObservationConfig = ObservationConfig()
+    reward: RewardConfig = RewardConfig()
+    costs: CostConfig = CostConfig()
+    random: RandomConfig = RandomConfig()
+    episode: EpisodeConfig = EpisodeConfig()
+    allocate_every: int = Field(default=1, ge=1)  # bars between changes of the allocation
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        spot, kind = self.costs.spot, self.action.kind
+        if spot and self.action.gross > 1:
+            raise ValueError(f"action.gross must be at most 1 in spot, was {self.action.gross}")
+        if self.form is Form.SHARED and kind in (ActionKind.SIMPLEX, ActionKind.LONG_SHORT):
+            raise ValueError(f"action.kind {kind.value} needs an agent with several symbols")
+        return self

@@ -1,0 +1,329 @@
+"""A batch of episodes as arrays: the environment that all views are views of. Pure after loading.
+
+B episodes, A agents. `step` takes actions [B, A, ...] and gives observations, rewards and ends of
+all of them; nothing resets itself. An episode's course depends on its own seed and actions alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from don.envs.actions import Actions
+from don.envs.allocate import Allocator
+from don.envs.config import EnvConfig
+from don.envs.draws import uniforms
+from don.envs.dynamics import step_accounts
+from don.envs.forms import ALLOCATOR, roles
+from don.envs.layout import (
+    AFTER_EQUITY,
+    BOOK,
+    EQUITY,
+    FLOW,
+    KIND,
+    LIQUIDATED,
+    MONEY,
+    ORDER,
+    PEAK,
+    SHARE,
+    START,
+    TARGET,
+    WALLET,
+    Bools,
+    Dynamics,
+    Floats,
+    Ints,
+)  # fmt: skip
+from don.envs.market import EnvMarket
+from don.envs.normalize import NormalizerState
+from don.envs.observe import Floats32, Observation, Observer
+from don.envs.rewards import Rewards, StepView
+from don.envs.rules import DRAWN, draw_rules
+from don.envs.views import agents_view, total_view
+from don.errors import DataError, UsageError
+
+AGENTS = "agents"
+ActionArray = NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Agents with equal spaces."""
+
+    name: str
+    agents: tuple[str, ...]
+    observation_space: gym.Space[object]
+    action_space: gym.Space[object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What a step gave, by group; arrays of observations are new in each step."""
+
+    observations: dict[str, Observation]  # [B, A, ...]; empty if not asked for
+    rewards: dict[str, Floats]  # [B, A]
+    terminated: dict[str, Bools]  # [B, A] the agent's account is ruined or was liquidated
+    truncated: Bools  # [B] the episode's time is over
+    done: Bools  # [B] truncated, or no agent is left: reset before the next step
+
+
+class BatchEnv:
+    """Runs B episodes side by side.
+
+    Args:
+        market: bars.
+        config: of the environment.
+        batch: B.
+        states: of the normalisers to go on from.
+        rewards: (weight, callable) beside the configured terms; see `don.envs.rewards`.
+    """
+
+    def __init__(
+        self,
+        market: EnvMarket,
+        config: EnvConfig,
+        batch: int = 1,
+        *,
+        states: Sequence[NormalizerState] = (),
+        rewards: Sequence[tuple[float, Callable[[StepView], Floats]]] = (),
+    ) -> None:
+        if batch < 1:
+            raise UsageError(f"batch must be 1 or more, was {batch}")
+        self.market, self.config, self.batch = market, config, batch
+        self.roles = roles(config, market.symbols)
+        own = self.roles
+        self.observer = Observer(market, config.observation, own.seen, own.owner, own.mine, states)
+        self.observer.check()
+        K, n = own.columns.shape
+        self._M, A = batch * K, len(own.agents)
+        self.dynamics = Dynamics(
+            bars=market.bars,
+            spec=market.spec,
+            columns=own.columns,
+            rules=draw_rules(config, np.full((batch, DRAWN), 0.5)),
+            money=np.zeros((self._M, MONEY)),
+            book=np.zeros((self._M, n, BOOK)),
+            flow=np.zeros((self._M, FLOW)),
+            share=np.zeros((self._M, n, SHARE)),
+        )
+        each = own.seen.shape[1]
+        unit = config.action.gross / n
+        self._actions = Actions(config.action, each, unit, spot=config.costs.spot)
+        self.groups = {
+            AGENTS: Group(
+                name=AGENTS,
+                agents=own.agents,
+                observation_space=self.observer.space(),
+                action_space=self._actions.space,
+            )
+        }
+        self._allocator: Allocator | None = None
+        if own.allocator:
+            self._allocator = Allocator(config, batch, K)
+            self.groups[ALLOCATOR] = Group(
+                name=ALLOCATOR,
+                agents=(ALLOCATOR,),
+                observation_space=self._allocator.observation_space,
+                action_space=self._allocator.action_space,
+            )
+            self._upper = Rewards(config.reward, batch, ())
+        self._each = not config.reward.shared and A > K  # each agent gets its own symbol's reward
+        self._rewards = Rewards(config.reward, batch * A if self._each else self._M, rewards)
+        self._orders = np.zeros((self._M, n, ORDER))
+        self._deposits = np.zeros(self._M)
+        self._scratch = np.zeros((6, n))
+        self.bar_of = np.zeros(batch, np.int64)
+        self._end = np.zeros(batch, np.int64)
+        self._begin = np.zeros(batch, np.int64)
+        self._dead = np.zeros(self._M, np.bool_)
+        self.done = np.ones(batch, np.bool_)
+        self._seeds = config.seed + np.arange(batch, dtype=np.int64)
+        self.episode = np.zeros(batch, np.int64)
+        self._starts, self._stops = self._possible_starts()
+
+    # ---- beginnings ------------------------------------------------------------------------------
+
+    def _possible_starts(self) -> tuple[Ints, Ints]:
+        """Bars at which an episode may begin, and the last bar that each may come to."""
+        ready, length = self.observer.ready, self.config.episode.length
+        starts, stops = [], []
+        for segment in self.market.segments:
+            own = np.flatnonzero(ready[segment.start : segment.stop]) + segment.start
+            if not len(own):
+                continue
+            # a hole in what can be observed (a symbol delisted, a gap) ends an episode
+            run_end = own[np.append(np.flatnonzero(np.diff(own) > 1), len(own) - 1)]
+            stop = run_end[np.searchsorted(run_end, own)] + 1  # the bar that is traded last
+            good = stop - own >= (length or 1)
+            starts.append(own[good])
+            stops.append(stop[good])
+        if not starts or not sum(len(s) for s in starts):
+            longest = int(self.observer.ready.sum())
+            raise DataError(
+                f"too little history: episode.length is {length}, but at most {longest} bars can "
+                "be observed in a row: give more bars or shorter episodes"
+            )
+        return np.concatenate(starts), np.concatenate(stops)
+
+    def reset(
+        self, seed: int | None = None, which: Bools | None = None, starts: Ints | None = None
+    ) -> dict[str, Observation]:
+        """Begin episodes anew.
+
+        Args:
+            seed: slot b draws from seed + b from its first episode on; None: go on drawing.
+            which: [B] slots that begin; None: all.
+            starts: [B] bars to begin at, instead of drawn ones.
+
+        Returns:
+            Observations of all slots, by group.
+
+        Raises:
+            UsageError: if a start is not possible.
+        """
+        chosen = np.ones(self.batch, np.bool_) if which is None else np.asarray(which, np.bool_)
+        if seed is not None:
+            if seed < 0:
+                raise UsageError(f"seed must not be negative, was {seed}")
+            self._seeds = seed + np.arange(self.batch, dtype=np.int64)
+            self.episode[:] = 0
+        self.episode[chosen] += 1
+        drawn = uniforms(self._seeds, self.episode, DRAWN + 1)
+        episode = self.config.episode
+        at = (drawn[:, 0] * len(self._starts)).astype(np.int64)
+        if not episode.random_start:
+            at[:] = 0
+        if starts is not None:
+            at = np.searchsorted(self._starts, starts)
+            wrong = (at == len(self._starts)) | (self._starts[at % len(self._starts)] != starts)
+            if (wrong & chosen).any():
+                bad = int(np.asarray(starts)[wrong & chosen][0])
+                raise UsageError(
+                    f"start must be a bar that can be observed with the episode after it, from "
+                    f"{self._starts[0]} to {self._starts[-1]}, was {bad}"
+                )
+        begin = self._starts[at]
+        end = self._stops[at] if episode.length is None else begin + episode.length
+        self.bar_of[chosen], self._begin[chosen] = begin[chosen], begin[chosen]
+        self._end[chosen] = end[chosen]
+        self.dynamics.rules[chosen] = draw_rules(self.config, drawn[:, 1:])[chosen]
+        K = len(self.roles.columns)
+        rows = np.repeat(chosen, K)
+        money = self.dynamics.money
+        money[rows] = 0.0
+        for column in (WALLET, EQUITY, PEAK, START):
+            money[rows, column] = episode.capital
+        for values in (self.dynamics.book, self.dynamics.flow, self.dynamics.share):
+            values[rows] = 0.0
+        self._dead[rows] = False
+        self.done[chosen] = False
+        self._rewards.reset(np.repeat(chosen, len(self.roles.agents)) if self._each else rows)
+        if self._allocator is not None:
+            self._allocator.reset(chosen)
+            self._upper.reset(chosen)
+        return self.observe()
+
+    # ---- steps -----------------------------------------------------------------------------------
+
+    def step(
+        self, actions: ActionArray | Mapping[str, ActionArray], *, observe: bool = True
+    ) -> Step:
+        """Let all episodes that are not done take one step.
+
+        Args:
+            actions: [B, A, ...] of each group; of the only group alone, too.
+            observe: whether to copy observations out; else `bar_of` says where episodes stand.
+
+        Raises:
+            UsageError: if an action is not in its space, or every episode is done.
+        """
+        given = actions if isinstance(actions, Mapping) else {AGENTS: actions}
+        if set(given) != set(self.groups):
+            raise UsageError(f"actions must be of {sorted(self.groups)}, were of {sorted(given)}")
+        active = ~self.done
+        if not active.any():
+            raise UsageError("every episode is done: reset before stepping on")
+        own, dynamics = self.roles, self.dynamics
+        self._actions.fill(
+            np.asarray(given[AGENTS]), dynamics, self.bar_of, own.owner, own.places, self._orders
+        )
+        if self._dead.any():  # an account that is out only closes what it holds
+            self._orders[self._dead] = 0.0
+            self._orders[self._dead, :, KIND] = TARGET
+        if self._allocator is not None:
+            self._deposits[:] = self._allocator.deposits(
+                np.asarray(given[ALLOCATOR]), dynamics, self.bar_of - self._begin, active,
+                self._dead, self.bar_of,
+            )  # fmt: skip
+        step_accounts(dynamics, self.bar_of, active, self._orders, self._deposits, self._scratch)
+        self.bar_of = self.bar_of + active
+        return self._told(active, observe)
+
+    def _told(self, active: Bools, observe: bool) -> Step:
+        config, K, A = self.config, len(self.roles.columns), len(self.roles.agents)
+        dynamics = self.dynamics
+        flow, money = dynamics.flow, dynamics.money
+        was_dead = self._dead.copy()
+        ruined = flow[:, AFTER_EQUITY] < config.episode.ruin * money[:, START]
+        if self._allocator is not None:  # capital comes and goes: only what cannot trade is ruined
+            ruined = flow[:, AFTER_EQUITY] <= 0.0
+        if config.episode.end_on_liquidation:
+            ruined |= flow[:, LIQUIDATED] > 0
+        rows = np.repeat(active, K)
+        self._dead |= ruined & rows
+        owner = self.roles.owner
+        terminated = self._dead.reshape(-1, K)[:, owner]
+        truncated = (self.bar_of >= self._end) & active
+        self.done = self.done | truncated | self._dead.reshape(-1, K).all(axis=1)
+        view = self.view()
+        value = self._rewards(view)
+        value = value.reshape(self.batch, -1)
+        if not self._each:
+            value = np.where(was_dead.reshape(-1, K), 0.0, value)[:, owner]
+        value = np.where(active[:, None], value, 0.0)
+        rewards = {AGENTS: np.asarray(value, np.float64)}
+        ends = {AGENTS: terminated}
+        if self._allocator is not None:
+            upper = self._upper(total_view(self.dynamics, self.bar_of))
+            rewards[ALLOCATOR] = np.where(active, upper, 0.0)[:, None]
+            ends[ALLOCATOR] = np.asarray(self._dead.reshape(-1, K).all(axis=1), np.bool_).reshape(
+                -1, 1
+            )
+        assert A == value.shape[1]
+        return Step(
+            observations=self.observe() if observe else {},
+            rewards=rewards,
+            terminated=ends,
+            truncated=truncated,
+            done=self.done.copy(),
+        )
+
+    # ---- views -----------------------------------------------------------------------------------
+
+    def observe(self) -> dict[str, Observation]:
+        """Observations of where all episodes stand, by group; new arrays."""
+        out: Floats32 = np.empty(
+            (self.batch, len(self.roles.agents), self.observer.size), np.float32
+        )
+        left = (self._end - self.bar_of) / np.maximum(self._end - self._begin, 1)
+        self.observer.fill(self.dynamics, self.bar_of, left, out)
+        found: dict[str, Observation] = {AGENTS: self.observer.shaped(out)}
+        if self._allocator is not None:
+            found[ALLOCATOR] = self._allocator.observe(self.dynamics, left)
+        return found
+
+    def view(self) -> StepView:
+        """What the last step did, as rewards see it; R = M, or B * A with rewards by symbol."""
+        return agents_view(self.dynamics, self.bar_of, self._each)
+
+    @property
+    def equity(self) -> Floats:
+        """[B, K] equity of accounts at the last close."""
+        return self.dynamics.money[:, EQUITY].reshape(self.batch, -1).copy()
+
+    @property
+    def states(self) -> tuple[NormalizerState, ...]:
+        """Of the normalisers after the last bar: to be saved with a model."""
+        return tuple(block.state for block in self.observer.blocks)
