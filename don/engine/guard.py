@@ -40,7 +40,9 @@ class Guard:
         core = self._core
         if core.halted or not core.ledger.adopted:
             return False
-        breach = core.risk.losses.breach(core.equity())
+        # every change of books or marks ends in a point of the equity curve
+        equity = core.last_equity.equity if core.last_equity else core.equity()
+        breach = core.risk.losses.breach(equity)
         if breach is None or self._stands(breach):
             return False
         if breach.state is TradingState.HALTED:

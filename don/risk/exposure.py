@@ -29,31 +29,31 @@ def reach(book: Book, symbol: str, order: Order | None = None) -> tuple[Decimal,
     A reduce-only order can only bring the position nearer to zero, but it makes room for another
     order on its side to go further beyond.
     """
-    position = book.ledger.position(symbol).size
-    opening = {Side.BUY: ZERO, Side.SELL: ZERO}
-    closing = {Side.BUY: ZERO, Side.SELL: ZERO}
-    for record in book.orders.in_flight(symbol):
-        _count(record.order, record.remaining, position, opening, closing)
+    held = book.ledger.positions.get(symbol)
+    position = ZERO if held is None else held.size
+    asked = [(r.order, r.remaining) for r in book.orders.in_flight(symbol)]
     if order is not None and order.symbol == symbol:
-        _count(order, order.size, position, opening, closing)
-    buys = opening[Side.BUY] + min(closing[Side.BUY], max(-position, ZERO))
-    sells = opening[Side.SELL] + min(closing[Side.SELL], max(position, ZERO))
+        asked.append((order, order.size))
+    if not asked:
+        return position, position
+    buys = sells = closing_buys = closing_sells = ZERO
+    for item, size in asked:
+        if item.reduce_only or item.close_position:
+            if item.close_position:
+                size = abs(position)
+            if item.side is Side.BUY:
+                closing_buys += size
+            else:
+                closing_sells += size
+        elif item.side is Side.BUY:
+            buys += size
+        else:
+            sells += size
+    if closing_buys and position < 0:
+        buys += min(closing_buys, -position)
+    if closing_sells and position > 0:
+        sells += min(closing_sells, position)
     return position - sells, position + buys
-
-
-def _count(
-    order: Order,
-    size: Decimal,
-    position: Decimal,
-    opening: dict[Side, Decimal],
-    closing: dict[Side, Decimal],
-) -> None:
-    if order.close_position:
-        closing[order.side] += abs(position)
-    elif order.reduce_only:
-        closing[order.side] += size
-    else:
-        opening[order.side] += size
 
 
 def worst_size(book: Book, symbol: str, order: Order | None = None) -> Decimal:
