@@ -135,7 +135,7 @@ class Decider:
             tradable,
             symbols=core.symbols,
             outside=core.outside(equity),
-            reducing=core.gate().reducing,
+            reducing=core.limits.reducing()[0],
             window=core.window(),
         )
         reasons = [*pending.reasons, *cuts]
