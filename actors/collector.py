@@ -102,12 +102,15 @@ class Collector:
                 raise
             return
         async for batch in self._feed.batches():
+            await self._room.acquire()
+            # From here to the send nothing is awaited: what a batch proves is claimed behind it.
             self._tracker.observe(batch)
             self._watch.observe(batch)
             tables = from_batch(self._name, batch, interval_ns=self._interval_ns)
             if tables:
-                await self._room.acquire()
                 self._send(tables, batch)
+            else:
+                self._room.release()
 
     def _send(self, tables: dict[str, pa.Table], batch: MarketBatch) -> None:
         self._sent += 1

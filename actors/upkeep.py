@@ -9,11 +9,12 @@ from actors.budget import budget_gate
 from actors.delivery import run_or_die
 from actors.spec import CollectSpec
 from don.clock import NS_PER_S, Clock
-from don.errors import DonError
+from don.errors import DatabaseError, DonError
 from don.exchanges.ccxt_history import CcxtHistory, HistoryConfig
 from don.exchanges.history import History
 from don.exchanges.rates import ExchangeLimits, RateGate
 from don.exchanges.wallet import WalletConfig
+from don.feeds.config import FeedConfig
 from don.log import get_logger
 from don.market.coverage import Range, State
 from don.storage.database import Database
@@ -22,7 +23,7 @@ from don.storage.lake.lake import Lake
 from don.storage.market.coverage import CoverageLedger
 from don.storage.market.maintain import Maintenance
 from don.storage.market.opened import blocks_of, keep_blocks, open_store
-from don.storage.market.repair import GapRepair, Outcome, repairable
+from don.storage.market.repair import REPAIRABLE, GapRepair, Outcome
 
 FIRST_S = 2.0  # after the start
 LAST_REPAIR_S = 45.0  # a collection that is told to stop should stop
@@ -106,18 +107,27 @@ class Upkeep:
             gaps = await asyncio.to_thread(self._due, name)
             if not gaps:
                 continue
-            connection = CcxtHistory(
-                feed.exchange,
-                HistoryConfig(rest_url=feed.rest_url or ""),
-                self._clock,
-                make_gate=partial(self._gate, feed.exchange),
-            )
             try:
-                work = GapRepair(History(connection), self._db, self._store, exchange=name)
-                outcomes = await work.run(gaps)
-            finally:
-                await connection.close()
-            self._note(outcomes)
+                self._note(await self._ask(name, feed, gaps))
+            except DatabaseError:
+                raise
+            except DonError as error:  # one exchange that cannot be asked does not hold up others
+                self._log.warning("gaps not repaired", exchange=name, error=str(error))
+                for gap in gaps:
+                    self._later(gap)
+
+    async def _ask(self, name: str, feed: FeedConfig, gaps: list[Range]) -> list[Outcome]:
+        connection = CcxtHistory(
+            feed.exchange,
+            HistoryConfig(rest_url=feed.rest_url or ""),
+            self._clock,
+            make_gate=partial(self._gate, feed.exchange),
+        )
+        try:
+            work = GapRepair(History(connection), self._db, self._store, exchange=name)
+            return await work.run(gaps)
+        finally:
+            await connection.close()
 
     def _gate(self, exchange: str, limits: ExchangeLimits) -> RateGate | None:
         return budget_gate(
@@ -125,24 +135,32 @@ class Upkeep:
         )
 
     def _due(self, exchange: str) -> list[Range]:
+        """Gaps that an exchange can fill and that were not tried just now, newest first."""
         now = self._clock.now_ns()
-        found = self._ledger.read(exchange, states=[State.GAP], limit=MOST_GAPS)
-        return [
-            gap for gap in found if repairable(gap) and self._tries.get(_key(gap), (0, 0))[1] <= now
+        found = [
+            gap
+            for channel in REPAIRABLE
+            for gap in self._ledger.read(exchange, channel, states=[State.GAP])
+            if self._tries.get(_key(gap), (0, 0))[1] <= now
         ]
+        found.sort(key=lambda gap: -gap.end)
+        return found[:MOST_GAPS]
 
     def _note(self, outcomes: list[Outcome]) -> None:
         counts: dict[str, int] = defaultdict(int)
         for outcome in outcomes:
             counts[str(outcome.state)] += 1
-            key = _key(outcome.gap)
-            if outcome.state is not State.GAP:
-                self._tries.pop(key, None)
-                continue
-            tries = self._tries.get(key, (0, 0))[0] + 1
-            pause_s = min(self._spec.config.repair_every_s * 2.0**tries, LONGEST_PAUSE_S)
-            self._tries[key] = (tries, self._clock.now_ns() + int(pause_s * NS_PER_S))
+            if outcome.state is State.GAP:
+                self._later(outcome.gap)
+            else:
+                self._tries.pop(_key(outcome.gap), None)
         self._log.info("gaps repaired", outcomes=dict(counts))
+
+    def _later(self, gap: Range) -> None:
+        """Try it again after a pause that grows."""
+        tries = self._tries.get(_key(gap), (0, 0))[0] + 1
+        pause_s = min(self._spec.config.repair_every_s * 2.0 ** min(tries, 30), LONGEST_PAUSE_S)
+        self._tries[_key(gap)] = (tries, self._clock.now_ns() + int(pause_s * NS_PER_S))
 
 
 def _key(gap: Range) -> _Key:
