@@ -2,14 +2,15 @@
 once.
 
 Pure: a fold over fills and payments. The wallet balance is never stored, it is always
-`deposits + realized - fees + funding + adjustments`, so the books cannot drift from their own
-entries.
+`deposits + realized - fees + funding + liquidation + adjustments`, so the books cannot drift from
+their own entries.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from don.model.messages import PaymentKind
 from don.model.order import Fill
 from don.model.portfolio import ZERO, Position, apply_fill
 
@@ -33,6 +34,7 @@ class LedgerState:
     realized: Decimal = ZERO  # before fees
     fees: Decimal = ZERO  # paid; negative after rebates
     funding: Decimal = ZERO  # received; negative when paid
+    liquidation: Decimal = ZERO  # its fees, negative, and what the insurance fund made up
     adjustments: Decimal = ZERO  # what a person made us adopt later
     positions: tuple[Position, ...] = ()
     keys: tuple[str, ...] = ()  # oldest first
@@ -52,6 +54,7 @@ class Ledger:
         self.realized = state.realized
         self.fees = state.fees
         self.funding = state.funding
+        self.liquidation = state.liquidation
         self.adjustments = state.adjustments
         self.positions: dict[str, Position] = {p.symbol: p for p in state.positions}
         self.fill_count = state.fill_count
@@ -68,7 +71,8 @@ class Ledger:
     @property
     def balance(self) -> Decimal:
         """Wallet balance in quote: what the exchange calls so, without unrealised profit."""
-        return self.deposits + self.realized - self.fees + self.funding + self.adjustments
+        earned = self.realized - self.fees + self.funding + self.liquidation
+        return self.deposits + earned + self.adjustments
 
     def position(self, symbol: str) -> Position:
         """The position in a symbol; flat if there is none."""
@@ -129,12 +133,17 @@ class Ledger:
         self.activity_ts = max(self.activity_ts, fill.ts_event)
         return realized
 
-    def pay(self, key: str, amount: Decimal, ts_event: int) -> bool:
-        """Count a funding payment, positive is received. False if it was counted before."""
+    def pay(
+        self, key: str, amount: Decimal, ts_event: int, kind: PaymentKind = PaymentKind.FUNDING
+    ) -> bool:
+        """Count a payment, positive is received. False if it was counted before."""
         if key in self._keys:
             return False
         self._remember(key)
-        self.funding += amount
+        if kind is PaymentKind.LIQUIDATION:
+            self.liquidation += amount
+        else:
+            self.funding += amount
         self._funding_ts = max(self._funding_ts, ts_event)
         self.activity_ts = max(self.activity_ts, ts_event)
         return True
@@ -154,6 +163,7 @@ class Ledger:
             realized=self.realized,
             fees=self.fees,
             funding=self.funding,
+            liquidation=self.liquidation,
             adjustments=self.adjustments,
             positions=tuple(self.positions[s] for s in sorted(self.positions)),
             keys=tuple(self._keys),

@@ -54,6 +54,7 @@ class Books:
     unrealized: Decimal
     fees: Decimal
     funding: Decimal
+    liquidation: Decimal = Decimal(0)  # fees of liquidations, negative, less what the fund made up
 
     @property
     def pnl(self) -> Decimal:

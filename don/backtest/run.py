@@ -254,6 +254,7 @@ def result_of(
             unrealized=equity - ledger.balance,
             fees=ledger.fees,
             funding=ledger.funding,
+            liquidation=ledger.liquidation,
         ),
         assumptions=assumptions(config),
     )

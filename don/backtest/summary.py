@@ -8,6 +8,8 @@ from numba import njit
 
 from don.backtest.result import BacktestResult
 from don.clock import iso
+from don.execution.forced import forced_by
+from don.model.messages import PaymentKind
 from don.performance import Performance, measure, resample
 
 VOLATILITY_BARS = 96  # returns that the inverse-volatility column looks back on
@@ -133,13 +135,15 @@ def summary(result: BacktestResult) -> dict[str, Any]:
         "orders_by_status": ended,
         "fills": len(result.fills),
         "denials": denied,
-        "funding_payments": len(result.funding),
+        "funding_payments": sum(p.kind is PaymentKind.FUNDING for p in result.funding),
+        "forced_fills": sum(bool(forced_by(f.client_order_id)) for f in result.fills),
         "equity": str(books.equity),
         "pnl": str(books.pnl),
         "realized": str(books.realized),
         "unrealized": str(books.unrealized),
         "fees": str(books.fees),
         "funding": str(books.funding),
+        "liquidation": str(books.liquidation),
         "turnover": float(traded) / mean if mean else float("nan"),
         "hit_rate": won / len(closing) if closing else float("nan"),
         "books_equal": not result.differences,

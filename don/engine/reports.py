@@ -3,6 +3,7 @@ core.
 """
 
 from don.engine.core import Core
+from don.execution.forced import forced_by
 from don.execution.reconcile import compare, judge
 from don.model.messages import (
     AccountReport,
@@ -74,7 +75,17 @@ class Reporter:
         )
         core.counts.fills += 1
         settled = False
-        if record is None:
+        by = forced_by(fill.client_order_id) if record is None else ""
+        if by:
+            core.record(
+                core.next_decision(),
+                "forced",
+                [
+                    f"{by} by the exchange: {fill.side} {fill.size} {fill.symbol} at {fill.price}, "
+                    f"fee {fill.fee}, realized {realized}"
+                ],
+            )
+        elif record is None:
             core.difference(
                 f"fill {fill.symbol} {fill.trade_id}",
                 "no such order",
@@ -98,7 +109,7 @@ class Reporter:
         core = self._core
         if not core.ledger.adopted or report.ts_event <= core.ledger.adopted_ts:
             return
-        if core.ledger.pay(report.key, report.amount, report.ts_event):
+        if core.ledger.pay(report.key, report.amount, report.ts_event, report.kind):
             core.activity += 1
             core.equity_point(report.ts_event)
 

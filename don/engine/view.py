@@ -37,6 +37,7 @@ def view(core: Core, risk: dict[str, Any]) -> dict[str, Any]:
             "realized": str(ledger.realized),
             "fees": str(ledger.fees),
             "funding": str(ledger.funding),
+            "liquidation": str(ledger.liquidation),
             "adjustments": str(ledger.adjustments),
             "pnl": str(core.pnl()),
         },

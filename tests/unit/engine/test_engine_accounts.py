@@ -16,7 +16,9 @@ from don.model.messages import (
     Decision,
     Difference,
     FillReport,
+    FundingReport,
     OrderReport,
+    PaymentKind,
     SubmitOrder,
 )
 from don.model.order import Fill, OrderStatus, Side
@@ -199,10 +201,46 @@ def test_books_are_compared_while_orders_rest() -> None:
 def test_fill_of_a_stranger_is_counted_and_told() -> None:
     desk = ready()
     balance = desk.engine.ledger.balance
-    desk.step(FillReport(key="fill:BTC-USDT-PERP:x1", fill=fill(desk), ts_recv=desk.tick()))
+    made = fill(desk, client_order_id="web-1")
+    desk.step(FillReport(key="fill:BTC-USDT-PERP:x1", fill=made, ts_recv=desk.tick()))
     (found,) = desk.of(Difference)
-    assert found.what == "fill BTC-USDT-PERP x1" and "autoclose" in found.exchange
+    assert found.what == "fill BTC-USDT-PERP x1" and "web-1" in found.exchange
     assert desk.engine.ledger.balance != balance
+
+
+@pytest.mark.parametrize(
+    ("client_id", "says"),
+    [
+        ("autoclose-1", "liquidation"),
+        ("adl_autoclose", "auto-deleveraging"),
+        ("settlement_autoclose-77", "settlement"),
+    ],
+)
+def test_what_the_exchange_forces_is_booked_and_explained(client_id: str, says: str) -> None:
+    desk = ready()
+    balance = desk.engine.ledger.balance
+    made = fill(desk, client_order_id=client_id)
+    desk.step(FillReport(key="fill:BTC-USDT-PERP:x1", fill=made, ts_recv=desk.tick()))
+    assert desk.of(Difference) == [] and desk.engine.ledger.balance != balance
+    told = desk.of(Decision)[-1]
+    assert told.status == "forced" and told.reasons[0].startswith(f"{says} by the exchange")
+
+
+def test_a_liquidations_fee_is_no_funding() -> None:
+    desk = ready()
+    before = desk.engine.ledger.dump()
+    for n, (kind, amount) in enumerate(((PaymentKind.FUNDING, 3), (PaymentKind.LIQUIDATION, -7))):
+        desk.step(
+            FundingReport(
+                key=f"funding:x{n}", symbol="", amount=Decimal(amount), kind=kind,
+                ts_event=desk.engine.ledger.activity_ts + 1, ts_recv=desk.tick(),
+            )
+        )  # fmt: skip
+    after = desk.engine.ledger
+    assert after.funding - before.funding == 3
+    assert after.liquidation - before.liquidation == -7
+    books = desk.engine.view()["books"]
+    assert books["liquidation"] == str(after.liquidation)
 
 
 def test_realized_profit_that_differs_is_told() -> None:
