@@ -27,6 +27,7 @@ from don.portfolio.optimizer import PortfolioOptimizer
 
 BLOCK = 4_096  # bars looked at together, at most
 TELL_EVERY = 64  # steps
+LAST_ROUNDS = 8
 
 
 def run_bars(config: BacktestConfig, progress: Callable[[float], None]) -> BacktestResult:
@@ -101,7 +102,9 @@ class _Run:
             slot, steps = slot + 1, steps + 1
             if steps % TELL_EVERY == 0:
                 progress((slot - begin) / (stop - begin))
-        if desk.waiting:
+        for _ in range(LAST_ROUNDS):  # what the last fills lead to: protection moves with them
+            if not desk.waiting:
+                break
             self._arrive(stop)
         self._now = max(self._now, market.panel.open_ns(stop))
         desk.check_account(final=True)

@@ -111,17 +111,24 @@ class CostAnalysis:
             case FeatureSnapshot():
                 self._snapshot(message)
             case SubmitOrder(order=order):
-                name = order.client_order_id
-                if order.parent and order.parent != PROTECT:
-                    name = order.parent
-                self._groups.setdefault(name, _Group()).orders.append(order)
-                self._of[order.client_order_id] = name
+                self.order(order)
             case FillReport(fill=fill):
-                group = self._groups.get(self._of.get(fill.client_order_id, ""))
-                if group is not None:
-                    group.fills.append(fill)
+                self.fill(fill)
             case Command(kind=CommandKind.ORDER):
                 self._command(message)
+
+    def order(self, order: Order) -> None:
+        """Take in an order that was sent."""
+        lone = not order.parent or order.parent == PROTECT
+        name = order.client_order_id if lone else order.parent
+        self._groups.setdefault(name, _Group()).orders.append(order)
+        self._of[order.client_order_id] = name
+
+    def fill(self, fill: Fill) -> None:
+        """Take in a fill; those of orders that were not sent here are passed over."""
+        group = self._groups.get(self._of.get(fill.client_order_id, ""))
+        if group is not None:
+            group.fills.append(fill)
 
     def _command(self, command: Command) -> None:
         try:
