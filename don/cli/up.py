@@ -222,6 +222,11 @@ def _print_summary(summary: dict[str, Any]) -> None:
     }  # fmt: skip
     for name in ("decision_ms", "tick_to_order_ms"):
         shown[name] = f"p50 {summary[name]['p50']}  p99 {summary[name]['p99']}"
+    if bare := summary.get("unprotected"):
+        shown["unprotected"] = (
+            f"{float(bare['now']):.0f} without a stop now, "
+            f"{float(bare['notional_s']):.0f} notional-seconds while Don was off"
+        )
     out.print()
     print_pairs(shown)
     for difference in summary["ledger_differences"]:
