@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from don.envs.config import ObservationConfig, Scaling
+from don.envs.config import ObservationConfig
 from don.envs.layout import STATE, UNLISTED, Bools, Floats, Ints
 from don.envs.market import EnvMarket, Segment
 from don.envs.normalize import Normalizer, NormalizerState
@@ -144,10 +144,9 @@ def _features(
     return out
 
 
-def never_known(market: EnvMarket, config: ObservationConfig, block: Block) -> list[str]:
+def never_known(market: EnvMarket, config: ObservationConfig) -> list[str]:
     """Names of features that have no value for some symbol, however long one waits."""
-    bare = config.model_copy(update={"scaling": Scaling.NONE})
-    features = FeatureSet(bare.features)
+    features = FeatureSet(config.features)
     columns = market.columns()
     rows = [slice(t, t + 1) for s in market.segments for t in range(s.start, s.stop)]
     raw = _features(features, columns, rows, market.listed)

@@ -108,19 +108,19 @@ class Observer:
         """
         if self.ready.any():
             return
-        dead = never_known(self._market, self.config, self.blocks[0])
-        if dead:
+        from don.features.sets import FeatureSet
+
+        warm = FeatureSet(self.config.features).warm_up
+        longest = max(s.stop - s.start for s in self._market.segments)
+        dead = never_known(self._market, self.config)
+        if dead and longest > warm:
             raise DataError(
                 f"features {', '.join(dead)} have no value in these data (NaN): they need columns "
                 "that bars do not have; choose others"
             )
-        from don.features.sets import FeatureSet
-
-        warm = FeatureSet(self.config.features).warm_up
         needed = warm + self.config.window + 1
         for length in self.config.frames:
             needed = max(needed, (warm + self.config.frame_window + 1) * length)
-        longest = max(s.stop - s.start for s in self._market.segments)
         raise DataError(
             f"too little history: no bar can be observed; features, windows and frames need about "
             f"{needed} bars in a row of all symbols, the longest stretch has {longest}"

@@ -8,7 +8,9 @@ HOUR = 3_600 * 10**9
 SYMBOLS = ("AAA-USDT-PERP", "BBB-USDT-PERP", "CCC-USDT-PERP")
 
 
-def columns(bars: int = 400, symbols: int = 3, seed: int = 0, vol: float = 0.01) -> dict:
+def columns(
+    bars: int = 400, symbols: int = 3, seed: int = 0, vol: float = 0.01, depth: float = 1.0
+) -> dict:
     rng = np.random.default_rng(seed)
     close = 100 * np.exp(np.cumsum(rng.normal(0, vol, (bars, symbols)), axis=0))
     opened = np.vstack([close[:1], close[:-1]])
@@ -20,13 +22,13 @@ def columns(bars: int = 400, symbols: int = 3, seed: int = 0, vol: float = 0.01)
         "high": np.maximum(opened, close) * wide[0],
         "low": np.minimum(opened, close) / wide[1],
         "close": close,
-        "volume": rng.uniform(2_000, 20_000, (bars, symbols)),
+        "volume": rng.uniform(2_000, 20_000, (bars, symbols)) * depth,
         "rate": rate,
     }
 
 
 def market(bars: int = 400, symbols: int = 3, seed: int = 0, **how: float) -> EnvMarket:
-    vol = how.pop("vol", 0.01)
+    vol, depth = how.pop("vol", 0.01), how.pop("depth", 1.0)
     return from_arrays(
-        columns(bars, symbols, seed, vol), SYMBOLS[:symbols], interval_ns=HOUR, **how
+        columns(bars, symbols, seed, vol, depth), SYMBOLS[:symbols], interval_ns=HOUR, **how
     )
