@@ -57,6 +57,10 @@ class Feature(ABC):
         """
         return np.array([self.update(bar) for bar in rows(columns)])
 
+    def reopen(self, columns: Mapping[str, Floats]) -> None:
+        """Take in many closed bars for the state alone; never dearer than `advance`."""
+        self.advance(columns)
+
 
 class CrossFeature(ABC):
     """A number for each symbol from the values of one feature over all symbols at the same bar."""

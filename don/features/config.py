@@ -52,6 +52,7 @@ class FeatureConfig(Section):
     """Which features, and how sets of bars are closed."""
 
     names: tuple[str, ...] = DEFAULT_FEATURES
+    modules: tuple[str, ...] = ()  # Python modules that register features of one's own
     interval: str = "1m"  # of bars; the composition fills it in
     bars: BarSource = BarSource.EXCHANGE
     # A set that lacks bars closes when exchange time is this part of a bar past its close.
@@ -67,10 +68,12 @@ class FeatureConfig(Section):
     @model_validator(mode="after")
     def _known(self) -> Self:
         # Imported here: whoever only carries a configuration must not load TA-Lib and the kernels.
+        from don.features.plugins import load_modules
         from don.features.sets import FeatureSet
 
         try:
-            FeatureSet(self.names)
+            load_modules(self.modules)
+            FeatureSet(self.names, self.interval_ns)
         except ConfigError as error:
             raise ValueError(str(error)) from error
         return self

@@ -43,7 +43,7 @@ def make(name: str) -> Feature | CrossFeature:
         return build(name, entry, params)
     try:
         larger = interval_ns(timeframe)
-    except ConfigError as error:
+    except ValueError as error:
         raise ConfigError(f"timeframe of feature {name!r}: {error}") from None
     inner = build(name, entry, params)
     if not isinstance(inner, Feature):

@@ -13,6 +13,7 @@ from don.features.base import CrossFeature, Feature
 from don.features.columns import COLUMNS, FIRST, PRICE, Floats
 from don.features.registry import make
 from don.features.standard import TalibFeature
+from don.features.timeframe import Larger
 
 _FORMAT = 1  # rises when columns or conventions change
 
@@ -20,11 +21,15 @@ _FORMAT = 1  # rises when columns or conventions change
 class FeatureSet:
     """Named features in a fixed order.
 
+    Args:
+        names: of the features.
+        interval_ns: of the bars, if known: larger timeframes must be multiples of it.
+
     `hash` covers names, parameters and versions (of the features, of the columns, of TA-Lib): what
     was computed or learned with one set is refused by another.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], interval_ns: int | None = None) -> None:
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"features must be one or more different names, were {list(names)}")
         self.names = tuple(names)
@@ -32,13 +37,25 @@ class FeatureSet:
         self.cross: list[tuple[int, int, CrossFeature]] = []  # place, place of what it compares
         for place, name in enumerate(self.names):
             built = make(name)
+            if isinstance(built, Larger) and interval_ns is not None:
+                if built.interval_ns % interval_ns or built.interval_ns == interval_ns:
+                    raise ConfigError(
+                        f"timeframe of feature {name!r} must be a larger multiple of the bars' "
+                        f"interval, which is {interval_ns / 1e9:g} s"
+                    )
+                built.warm_up = built.warm_up_at(interval_ns)
             if isinstance(built, Feature):
                 self.features.append((place, built))
             elif built.of in self.names:
                 self.cross.append((place, self.names.index(built.of), built))
             else:
                 raise ConfigError(f"feature {name!r} compares {built.of!r}: add it to the set")
-        self.warm_up = max((feature.warm_up for _, feature in self.features), default=0)
+        warm_ups = {name: 0 for name in self.names}
+        warm_ups |= {one.name: one.warm_up for _, one in self.features}
+        for _, of, one in self.cross:
+            warm_ups[one.name] = warm_ups[self.names[of]] + one.warm_up
+        self.warm_ups = warm_ups  # by name: bars without a value before the first one
+        self.warm_up = max(warm_ups.values())
         self.hash = self._hash()
 
     def _hash(self) -> str:

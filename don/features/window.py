@@ -99,6 +99,10 @@ class WindowFeature(Feature):
         self._room[:, : self._end] = kept
         return values
 
+    def reopen(self, columns: Mapping[str, Floats]) -> None:
+        """Take in many closed bars for the state alone: the last of them are all it needs."""
+        self.advance({name: columns[name][-self._window :] for name in columns if name in PLACE})
+
     def update(self, bar: Floats) -> float:
         """Take in a closed bar; its value."""
         room, n = self._room, self._window
