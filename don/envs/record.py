@@ -219,7 +219,9 @@ def load(path: Path) -> Episode:
     source = meta["source"]
     return Episode(
         config=EnvConfig.model_validate(meta["config"]),
-        source=None if source is None else Source(**{**source, "symbols": tuple(source["symbols"])}),
+        source=None
+        if source is None
+        else Source(**{**source, "symbols": tuple(source["symbols"])}),
         market_hash=meta["market"],
         seed=meta["seed"],
         number=meta["number"],

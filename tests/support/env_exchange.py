@@ -81,9 +81,7 @@ class Twin:
                 kind=OrderKind.LIMIT if limited else OrderKind.MARKET,
                 size=Decimal(int(abs(size))) * Decimal("0.001"),
                 price=Decimal(int(price)) * Decimal("0.01") if limited else None,
-                time_in_force=(TimeInForce.GTX if kind == 3 else TimeInForce.GTC)
-                if limited
-                else None,
+                time_in_force=force if limited else None,
                 reduce_only=target and n in reduces,
             )
             try:
