@@ -9,7 +9,20 @@ import sys
 import typer
 
 from don import __version__
-from don.cli import backtest, bench, control, data, doctor, logs, order, paper, risk, sessions, up
+from don.cli import (
+    backtest,
+    bench,
+    control,
+    data,
+    doctor,
+    logs,
+    order,
+    paper,
+    replay,
+    risk,
+    sessions,
+    up,
+)
 from don.errors import DonError
 
 app = typer.Typer(
@@ -20,7 +33,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (up, control, order, risk, backtest, sessions, data, logs, paper, doctor, bench):
+for module in (
+    up,
+    control,
+    order,
+    risk,
+    backtest,
+    sessions,
+    data,
+    logs,
+    paper,
+    doctor,
+    bench,
+    replay,
+):
     module.register(app)
 
 
