@@ -26,7 +26,6 @@ from don.collect import source_names
 from don.config import DonConfig
 from don.errors import DatabaseError
 from don.feeds.config import FeedConfig
-from don.home import TRADE_LOCK
 from don.log import get_logger
 from don.observe.measures import Measures
 from don.observe.metrics import serve_metrics
@@ -65,7 +64,7 @@ class Collection:
         self._log = get_logger("don.collection")
         self._steps = Steps(progress, stop, self._clock)
         self._undo = contextlib.ExitStack()
-        self._database = DatabaseProcess(home, external, other=TRADE_LOCK)
+        self._database = DatabaseProcess(home, external)
         self._collectors: dict[str, ActorHandle] = {}
         self._writer: ActorHandle | None = None
         self._views: dict[str, tuple[int, dict[str, Any]]] = {}  # when, what
@@ -181,8 +180,16 @@ class Collection:
         end = None if duration_s is None else self._started + duration_s * NS_PER_S
         while not self._stop_asked.wait(VIEW_S if end is None else min(VIEW_S, self._left_s(end))):
             tell(self.views())
+            if self._refusals().keys() == self._collectors.keys():
+                return  # nothing is left to be collected
             if end is not None and self._clock.monotonic_ns() >= end:
                 return
+
+    def _refusals(self) -> dict[str, str]:
+        """Sources that cannot be collected at all, and why."""
+        views = self.views()
+        parts = {name: views.get(f"collector:{name}", {}) for name in self._collectors}
+        return {n: str(v["detail"]) for n, v in parts.items() if v.get("state") == "failed"}
 
     def _left_s(self, end: float) -> float:
         return max(0.01, (end - self._clock.monotonic_ns()) / NS_PER_S)
@@ -211,6 +218,7 @@ class Collection:
             writer = self._writer
             assert writer is not None
             views = self.views()
+            problems += [f"{name}: {why}" for name, why in sorted(self._refusals().items())]
             streams = {name: views.get(f"collector:{name}", {}) for name in self._collectors}
             for name, handle in self._collectors.items():
                 ask(f"stop collecting {name}", handle.close.remote)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -13,9 +14,9 @@ from actors.runtime import Probe, find
 from actors.spec import CollectSpec
 from don.clock import NS_PER_S, SystemClock
 from don.collect import interval_of
-from don.errors import ExchangeUnavailable
+from don.errors import ConfigError, DataError, ExchangeRefused, ExchangeUnavailable, UsageError
 from don.feeds.health import FeedState
-from don.log import configure_actor
+from don.log import configure_actor, get_logger
 from don.market.coverage import COUNTED_IDS, Range
 from don.market.coverage_tracker import CoverageTracker
 from don.model.channels import from_batch
@@ -62,12 +63,14 @@ class Collector:
         self._sends: set[asyncio.Task[None]] = set()
         self._tracker: CoverageTracker | None = None
         self._closing = False
+        self._refused = ""  # why this source cannot be collected at all
         self._task = run_or_die(self._run(), "collector")
         self._claimer = run_or_die(self._claim(), "coverage claims")
 
     async def ping(self) -> Probe:
         """Who answers, and how each stream is."""
-        return probe_of(self._feed.health(), self._watch, waiting=len(self._open))
+        probe = probe_of(self._feed.health(), self._watch, waiting=len(self._open))
+        return replace(probe, state="failed", detail=self._refused) if self._refused else probe
 
     async def close(self) -> None:
         """Stop collecting, hand on what is left, and claim what it completes."""
@@ -93,13 +96,18 @@ class Collector:
             silence_s=self._config.silence_s,
             known=await deliver(known, "ask the writer what is known"),
         )
-        if self._closing:
+        if self._told_to_stop():
             return  # told to stop before it began
         try:
             await self._feed.start()
         except ExchangeUnavailable:
-            if not self._closing:
-                raise
+            if self._told_to_stop():
+                return
+            raise
+        except (UsageError, ConfigError, DataError, ExchangeRefused) as error:
+            # Asking again would not help: an unknown symbol, a channel that it does not have.
+            self._refused = str(error)
+            get_logger("don.collector").error("cannot be collected", error=str(error))
             return
         async for batch in self._feed.batches():
             await self._room.acquire()
@@ -111,6 +119,9 @@ class Collector:
                 self._send(tables, batch)
             else:
                 self._room.release()
+
+    def _told_to_stop(self) -> bool:
+        return self._closing
 
     def _send(self, tables: dict[str, pa.Table], batch: MarketBatch) -> None:
         self._sent += 1

@@ -5,7 +5,7 @@ from pathlib import Path
 from actors.runtime import Probe
 from actors.supervisor import Part
 from don.errors import DependencyError
-from don.home import held
+from don.home import DATABASE_USE, SharedUse
 from don.security.secrets import Secret
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
@@ -17,13 +17,12 @@ class DatabaseProcess:
     Args:
         home: the state folder.
         external: URL of a server of the user's own; None: the embedded one.
-        other: lock of the driver that may share the embedded server.
     """
 
-    def __init__(self, home: Path, external: Secret | None, *, other: str) -> None:
+    def __init__(self, home: Path, external: Secret | None) -> None:
         self._home = home
-        self._other = other
         self._external = external
+        self._use: SharedUse | None = None
         self._postgres = EmbeddedPostgres(home)
 
     def start(self) -> Secret:
@@ -32,6 +31,8 @@ class DatabaseProcess:
         Raises:
             DonError: if it does not start or answer.
         """
+        if self._external is None:
+            self._use = SharedUse(self._home, DATABASE_USE)
         url = self._external if self._external is not None else Secret(self._postgres.start())
         with Database(url) as db:
             db.wait(10.0)
@@ -39,9 +40,12 @@ class DatabaseProcess:
         return url
 
     def stop(self) -> None:
-        """Stop the embedded server, unless the other driver uses it; never an external one."""
-        if self._external is None and not held(self._home, self._other):
-            self._postgres.stop()
+        """Stop the embedded server if nobody else uses it; never an external one."""
+        if self._use is not None:
+            if self._use.last():
+                self._postgres.stop()
+            self._use.close()
+            self._use = None
 
     def part(self) -> Part | None:
         """What the supervisor looks after; None for an external server."""

@@ -33,7 +33,6 @@ from actors.spec import SessionSpec
 from actors.supervisor import Part, Supervisor
 from don.clock import NS_PER_S, Clock, SystemClock
 from don.config import DonConfig
-from don.home import COLLECT_LOCK
 from don.log import get_logger, set_session
 from don.model.messages import SessionStart
 from don.paper.server.config import Ready
@@ -78,7 +77,7 @@ class Launch:
         self._log = get_logger("don.launch")
         self._steps = Steps(progress, stop, self._clock)
         self._undo = contextlib.ExitStack()
-        self._database = DatabaseProcess(home, external, other=COLLECT_LOCK)
+        self._database = DatabaseProcess(home, external)
         self._actors: dict[str, ActorHandle] = {}
         self.session = compose.session_id(self._clock.now_ns())
         self.spec: SessionSpec | None = None

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from actors.delivery import RESTART
 from actors.runtime import Probe
 from actors.spec import CollectSpec
 from don.clock import SystemClock
@@ -40,6 +41,7 @@ class MarketWriter:
         self._ledger = CoverageLedger(self._db)
         self._ingest = MarketIngest(self._db, spec.home / "spool", spec.config.ingest, self._clock)
         self._ingest.start()
+        self._closing = False
         self._bad = 0  # rows that broke a rule of their channel
         self._rows: dict[str, int] = {}  # channel -> rows taken
         from actors.upkeep import Upkeep  # ccxt comes with it
@@ -49,6 +51,9 @@ class MarketWriter:
     async def ping(self) -> Probe:
         """Who answers, and how the ingest is."""
         health = self._ingest.health()
+        if health.state == "closed" and not self._closing:
+            get_logger("don.writer").error("the ingest ended", error=health.last_error)
+            os._exit(RESTART)
         state = "live" if health.state == "ok" else "stale"
         detail = (
             f"{health.inserted} rows stored, {health.queue_rows} wait, "
@@ -99,6 +104,7 @@ class MarketWriter:
 
     async def close(self) -> None:
         """Make everything durable; then repair what is missing of the last minutes."""
+        self._closing = True
         await asyncio.to_thread(self._ingest.flush, FLUSH_S)
         await self._upkeep.close()
         await self._upkeep.last_repair()

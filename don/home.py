@@ -10,6 +10,7 @@ from don.errors import DonError, UsageError
 
 ENV_HOME = "DON_HOME"
 TRADE_LOCK = "run.lock"  # held by the Don that trades on a state folder
+DATABASE_USE = "database.lock"  # shared by all that use the embedded database
 COLLECT_LOCK = "collect.lock"  # held by the one that collects: both may run, one of each
 
 
@@ -53,3 +54,27 @@ def held(home: Path, lock: str) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+class SharedUse:
+    """One of several users of something in the state folder; the last one puts it away.
+
+    The lock goes with its process, so that a user that was killed does not count.
+    """
+
+    def __init__(self, home: Path, name: str) -> None:
+        """Wait for whoever is putting it away just now, then count as a user."""
+        self._file = (home / name).open("a")
+        fcntl.flock(self._file, fcntl.LOCK_SH)
+
+    def last(self) -> bool:
+        """Whether nobody else uses it; then nobody can begin to until `close`."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Use it no longer."""
+        self._file.close()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from don.errors import DataError
 from don.storage.market.paging import page, parse_resume, resume_text
 from don.storage.market.reads import MarketStore
 from serve.ports import DataAsked, DataTold
@@ -24,6 +25,12 @@ def told(store: MarketStore, asked: DataAsked) -> DataTold:
         "interval": asked.interval_ns,
     }
     if asked.last is not None:
+        series = len(store.chosen(asked.symbols, asked.exchange))
+        if asked.last * series > asked.most:
+            raise DataError(
+                f"last must be at most {asked.most // max(series, 1)} for {series} series, was "
+                f"{asked.last}: name fewer symbols, or ask for pages with limit"
+            )
         return DataTold(table=store.read(**common, last=asked.last), next=None)
     resume = None if asked.next is None else parse_resume(asked.next)
     table, after = page(store, **common, limit=asked.limit, resume=resume)

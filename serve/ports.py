@@ -67,6 +67,7 @@ class DataAsked:
     last: int | None  # the newest so many of each series, instead of pages
     limit: int  # rows of a page
     next: str | None  # what the page before said
+    most: int  # rows of an answer, over all series
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,7 @@ def build(reader: Reader) -> APIRouter:
             DataAsked(
                 channel=channel, symbols=symbol, exchange=exchange, start=start, end=end,
                 interval_ns=_interval(interval), columns=column, last=last, limit=limit, next=next,
+                most=MAX_ARROW if as_arrow else MAX_JSON,
             )
         )  # fmt: skip
         return await run_in_threadpool(_arrow if as_arrow else _json, told)

@@ -4,14 +4,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from don.home import home_dir
+from don.home import DATABASE_USE, SharedUse, home_dir
 from don.storage.database import Database, external_url
 from don.storage.embedded import EmbeddedPostgres
 
 
 @contextmanager
 def market_database(*, pool_size: int = 8, statement_timeout_s: float = 0.0) -> Iterator[Database]:
-    """The database; an embedded one is made and started if need be, and stopped again afterwards.
+    """The database; an embedded one is made and started if need be, and stopped by its last user.
 
     Args:
         pool_size: most connections.
@@ -21,12 +21,12 @@ def market_database(*, pool_size: int = 8, statement_timeout_s: float = 0.0) -> 
         DependencyError: if it cannot be reached.
     """
     url = external_url(os.environ)
-    server, ran = None, True
+    server = use = None
     if url is None:
         home = home_dir()
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        use = SharedUse(home, DATABASE_USE)
         server = EmbeddedPostgres(home)
-        ran = server.alive()
     try:
         text = url if url is not None else server.start()  # type: ignore[union-attr]
         with Database(text, pool_size=pool_size, statement_timeout_s=statement_timeout_s) as db:
@@ -34,8 +34,10 @@ def market_database(*, pool_size: int = 8, statement_timeout_s: float = 0.0) -> 
             db.migrate()
             yield db
     finally:
-        if server is not None and not ran:
-            server.stop()
+        if server is not None and use is not None:
+            if use.last():
+                server.stop()
+            use.close()
 
 
 def time_ns(text: str, what: str) -> int:

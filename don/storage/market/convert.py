@@ -164,6 +164,20 @@ class Converter:
             row = pc.index(pc.is_null(values), True).as_py()
             raise self._error(row, column, "is empty")
 
+    def _whole(self, column: str, values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+        """Times in another type; the first one that does not fit is named."""
+        try:
+            return values.cast(kind)
+        except pa.ArrowInvalid:
+            for row, value in enumerate(values):
+                try:
+                    value.cast(kind)
+                except pa.ArrowInvalid:
+                    raise self._error(
+                        row, column, f"is no time from 1677 to 2262: {value}"
+                    ) from None
+            raise
+
     def _times(self, values: pa.ChunkedArray) -> Times:
         column = self._mapping.time_column
         self._check_null(column, values)
@@ -171,11 +185,11 @@ class Converter:
             trimmed = pc.utf8_trim_whitespace(values)
             if not pc.all(pc.match_substring_regex(trimmed, r"^\d+(\.0+)?$")).as_py():
                 return self._iso_times(column, trimmed)
-            values = pc.replace_substring_regex(trimmed, r"\.0+$", "").cast(pa.int64())
+            digits = pc.replace_substring_regex(trimmed, r"\.0+$", "")
+            values = self._whole(column, digits, pa.int64())
         if pa.types.is_timestamp(values.type):
-            return np.asarray(
-                values.cast(pa.timestamp("ns", values.type.tz)).cast(pa.int64()).to_numpy()
-            )
+            ns = self._whole(column, values, pa.timestamp("ns", values.type.tz))
+            return np.asarray(ns.cast(pa.int64()).to_numpy())
         if pa.types.is_date(values.type):
             return np.asarray(values.cast(pa.timestamp("ns")).cast(pa.int64()).to_numpy())
         if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):

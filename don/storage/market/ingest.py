@@ -108,6 +108,7 @@ class MarketIngest:
             since_ns=self._clock.monotonic_ns(),
             done=Future(),
         )
+        item.done.set_running_or_notify_cancel()  # whoever waits may go, the rows stay
         if not made:
             item.done.set_result(None)
             return item.done

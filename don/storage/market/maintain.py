@@ -9,17 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
+import structlog
 from psycopg import sql
 from pydantic import Field
 
 from don.clock import NS_PER_S, Clock
-from don.errors import DatabaseError, DependencyError
+from don.errors import DependencyError, DonError
 from don.model.section import Section
 from don.storage.database import Connection, Database
 from don.storage.lake.archive import Archived, Archiver
 from don.storage.market.partitions import Partition, Partitions, spans_ahead
 from don.storage.market.tables import LAYOUTS, WIDTH, Layout
 
+log = structlog.get_logger(__name__)
 _LOCK = 0x6D61696E  # "main"
 _LIVE_NS = 7 * 86_400 * NS_PER_S  # a channel with a partition this young is being collected
 _REINDEX_BYTES = 2**20  # smaller indexes are left alone
@@ -88,7 +90,8 @@ class Maintenance:
                 for part in self._archiver.due(channel, now) if self._archiver else ():
                     try:
                         archived.append(self._archiver.archive(part))  # type: ignore[union-attr]
-                    except DatabaseError:  # readers or writers were always in the way
+                    except DonError as error:  # in use, a damaged file of the lake, a full disk
+                        log.warning("not archived", partition=part.table, error=str(error))
                         held_up.append(part.table)
                 gone = {(part.channel, part.start) for part in archived}
                 for part in parts:

@@ -4,6 +4,7 @@ A page ends between two times of a series, and says where the next one begins; s
 whatever was loaded or archived since the one before.
 """
 
+import re
 from collections.abc import Sequence
 from contextlib import closing
 
@@ -17,6 +18,7 @@ from don.storage.market.reads import MarketStore
 
 Resume = tuple[str, str, int]  # exchange, symbol, time (ns)
 _SEPARATOR = "|"
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
 def parse_resume(text: str) -> Resume:
@@ -26,7 +28,7 @@ def parse_resume(text: str) -> Resume:
         DataError: if it is not that.
     """
     parts = text.split(_SEPARATOR)
-    if len(parts) != 3 or not parts[2].lstrip("-").isdigit():
+    if len(parts) != 3 or not _NUMBER.fullmatch(parts[2]):
         raise DataError(f"next must be what the page before said, was {text[:80]!r}")
     return parts[0], parts[1], int(parts[2])
 

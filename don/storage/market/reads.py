@@ -207,6 +207,9 @@ class MarketStore:
         if interval is not None and "interval_ns" not in names:
             raise DataError(f"interval is for bars, channel was {name!r}")
         low, high = FIRST if start is None else start, LAST if end is None else end
+        for name_, ns in (("start", low), ("end", high)):
+            if not FIRST <= ns <= LAST:
+                raise DataError(f"{name_} must be a time from 1677 to 2262, was {ns} ns")
         if low >= high:
             raise DataError(f"end must be after start, was {end}, start {start}")
         chosen = tuple(n for n in names if columns is None or n in columns)

@@ -160,6 +160,7 @@ class Spool:
         active = self._active
         if active is None or self._sizes[active] >= self._segment_bytes:
             active = self._folder / f"{self._next:012d}{_SUFFIX}"
+            self._next += 1  # also if what follows fails half-way: the file may be there then
             try:
                 active.touch(mode=0o600, exist_ok=False)
                 _sync_folder(self._folder)
@@ -167,7 +168,6 @@ class Spool:
                 raise SpoolFull(
                     f"the spool {self._folder} cannot be written: {error.strerror}; free disk space"
                 ) from error
-            self._next += 1
             self._sizes[active] = 0
             self._active = active
         return active
