@@ -129,6 +129,9 @@ class OpenOrderView(View):
     size: Money
     filled: Money = "0"
     price: Money | None = None
+    trigger: Money | None = None  # of conditional orders
+    reason: str = ""
+    parent: str = ""
     status: str = ""
     cancelling: bool = False
     decision: int = 0

@@ -114,7 +114,7 @@ def list_orders(as_json: bool = JSON) -> None:
         [*(p.get(c.rstrip("#")) for c in columns[:-1]), p.get("actor") or "policy"] for p in parents
     ]
     out.print(table(columns, rows, "orders"))
-    named = ("client_order_id", "symbol", "side", "type", "size#", "price#", "filled#", "status")
+    named = ("parent", "reason", "symbol", "side", "size#", "price#", "trigger#", "status")
     live = [[row.get(c.rstrip("#")) for c in named] for row in desk.get("open_orders") or []]
     out.print(table(named, live, "open at the exchange"))
 

@@ -109,6 +109,7 @@ def replay(
 
 def tca(
     session: str = typer.Argument(..., help="Its id, see `don sessions`."),
+    every: bool = typer.Option(False, "--all", help="Also orders that did not fill."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """What each order cost against arrival, VWAP and close, in basis points; positive is a cost."""
@@ -126,7 +127,7 @@ def tca(
         "close_bps#", "fee_bps#", "by",
     )  # fmt: skip
     lines = []
-    for row in rows:
+    for row in rows if every else [row for row in rows if row.fills]:
         told = asdict(row)
         cells = [told[name.rstrip("#")] for name in columns[:-1]]
         rounded = [f"{c:.2f}" if isinstance(c, float) else c for c in cells]

@@ -3,9 +3,10 @@
 Slippage is in basis points of the benchmark, positive when it cost money: (average - benchmark) /
 benchmark * side * 10^4. The benchmarks, all from what the desk itself saw:
 
-- arrival: the mark when the order was decided (implementation shortfall, Perold 1988);
-- vwap: the market's volume-weighted average of closes over the bars from the decision to the last
-  fill; without volumes the plain average;
+- arrival: the mark when the order was decided (implementation shortfall, Perold 1988); of a
+  conditional order its trigger, or the mark before its first fill if it trailed;
+- vwap: the market's volume-weighted average of closes over the bars from the decision (of a
+  conditional order, from its first fill) to the last fill; without volumes the plain average;
 - close: the last close of the UTC day of the last fill, or the last one that was seen.
 
 Children of one parent count as one order. Fees are apart, in basis points of what was traded.
@@ -165,8 +166,12 @@ class CostAnalysis:
         fees = sum((f.fee for f in fills), ZERO)
         done = max((f.ts_event for f in own), default=0)
         average = quote / filled if filled else None
-        arrival = prices.at(first.ts_event)
-        vwap = prices.vwap(first.ts_event, done) if done else None
+        arrival, start = prices.at(first.ts_event), first.ts_event
+        if first.type.conditional:
+            # it waited: what counts is what it cost from the moment at which the price set it off
+            start = min((f.ts_event for f in own), default=start + 1) - 1
+            arrival = float(first.trigger) if first.trigger is not None else prices.at(start)
+        vwap = prices.vwap(start, done) if done else None
         close = prices.day_close(done or first.ts_event)
         size = size or max(sum((o.size for o in _same(group.orders)), ZERO), filled)
         rest = float(size - filled)

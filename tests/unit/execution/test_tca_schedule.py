@@ -1,6 +1,7 @@
 """Costs against benchmarks by hand-made numbers; curves against their formulas."""
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -98,6 +99,19 @@ def test_a_seller_gains_by_higher_prices_and_an_unfilled_rest_is_counted() -> No
     (row,) = analyse([*messages, snapshot(2, 90.0, 1.0)])
     assert row.arrival_bps == pytest.approx(-100.0)
     assert row.missed == pytest.approx(10.0)  # the second one is sold 10 lower, if at all
+
+
+def test_a_stop_is_held_against_its_trigger() -> None:
+    stop = replace(
+        order(1, "1", side=Side.SELL).order,
+        type=OrderType.STOP_MARKET,
+        trigger=Decimal(95),
+        reduce_only=True,
+    )
+    messages = [snapshot(1, 100.0, 1.0), SubmitOrder(order=stop), snapshot(2, 99.0, 5.0)]
+    (row,) = analyse([*messages, fill(1, "94.05", "1", 2.5, Side.SELL), snapshot(3, 94.0, 2.0)])
+    assert (row.arrival, row.vwap) == (95.0, 94.0)
+    assert row.arrival_bps == pytest.approx(100.0)
 
 
 def test_children_count_as_their_parent_and_who_asked_is_told() -> None:
