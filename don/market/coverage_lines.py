@@ -273,7 +273,7 @@ class BarLine(Line):
     def doubt(self, start: int, reason: str) -> None:
         """Only why bars do not come; but what was not collected counts from `start` on."""
         if self._last is None and start % self._interval == 0:
-            self._last = start
+            self._last, self._done = start, ceil_minute(start)  # nothing is claimed of before
         self._open = (start, reason)
 
     def lost(self, start: int, end: int, reason: str) -> None:

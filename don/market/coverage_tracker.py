@@ -40,7 +40,8 @@ class CoverageTracker:
         silence_s: a connection that is silent for so long is ended by the feed: none that is lost
             has been dead for twice as long.
         known: end of what the ledger knows of a stream, ns: what lies between it and the
-            beginning of this feed was not collected.
+            beginning of this feed was not collected. What was claimed of its last `2 * silence_s`
+            rests on the word of other connections and is in doubt, but for bars.
     """
 
     def __init__(
@@ -154,7 +155,10 @@ class CoverageTracker:
                 line = PlainLine(self._exchange, name, symbol)
             until = self._known.get(key)
             if until is not None:
-                line.doubt(until, "not collected")
+                # Its connection may have been dead already when others proved the last minutes:
+                # all but bars, which prove themselves, are in doubt from then on.
+                self_proven = isinstance(line, BarLine)
+                line.doubt(until if self_proven else until - 2 * self._silence_ns, "not collected")
             self._lines[key] = line
         return line
 

@@ -225,13 +225,33 @@ def test_a_refused_message_is_a_gap_of_its_minute_alone() -> None:
 
 
 def test_marks_of_others_and_the_time_between_two_runs() -> None:
-    told = Told(known={("quotes", BTC): ns(0), ("bars:1m", BTC): ns(0), ("trades", BTC): ns(0)})
+    known = {("quotes", BTC): ns(60), ("bars:1m", BTC): ns(0), ("trades", BTC): ns(60)}
+    told = Told(known=known)
     told.batch(quotes=[quote(130), quote(250)], bars=[bar(240)], trades=[trade(125, 7)])
     told.tracker.mark("quotes", BTC, ns(60), ns(90), State.DOWN, "maintenance")
     assert told.states("quotes") == "gdgc"
     assert told.states("bars:1m") == "gggc"
     assert told.states("trades") == "gggc"
     assert "not collected" in told.reasons("trades")
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_what_others_proved_of_a_dead_connection_is_in_doubt_after_a_kill(counted: bool) -> None:
+    told = Told(counted_ids=counted)
+    told.batch(trades=[trade(-61, 1)], quotes=[quote(-61)])
+    told.batch(trades=[trade(50, 3)], quotes=[quote(50)])
+    told.batch(quotes=[quote(65)])  # the trades' own connection died silently at 0:51
+    assert told.states("trades").endswith("c"), "claimed on the word of the quotes"
+    told.tracker = CoverageTracker(
+        "X", interval="1m", interval_ns=MINUTE_NS, counted_ids=counted,
+        known={("trades", BTC): ns(60), ("bars:1m", BTC): ns(60)},
+    )  # fmt: skip
+    told.batch(trades=[trade(150, 41)], bars=[bar(120)])
+    told.batch(trades=[trade(250, 42)])
+    assert told.states("trades") == "gggc", "ids 4 to 40 were never received"
+    (bars,) = [r for stream, r in told.known.items() if stream.channel == "bars:1m"]
+    found = [(r.start, r.end, r.state) for r in bars]
+    assert found[0] == (ns(60), ns(120), State.COMPLETE), "bars prove themselves, and no more"
 
 
 # ---- bars ----------------------------------------------------------------------------------------
