@@ -67,6 +67,11 @@ def listed(
     return [_file(row) for row in rows]
 
 
+def either(before: list[LakeFile], after: list[LakeFile]) -> list[LakeFile]:
+    """The files of two answers; one that was replaced in between stays for the grace."""
+    return list({file.path: file for file in (*before, *after)}.values())
+
+
 def add(connection: Connection, files: Iterable[LakeFile], now_ns: int) -> None:
     """List files; one that was retired lives again, its content being the same."""
     with connection.cursor() as cursor:

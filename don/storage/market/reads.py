@@ -1,9 +1,8 @@
 """Market data of any age: one read over the database and the lake. Does I/O; changes nothing.
 
-A read first takes what the database has and then asks the manifest what the lake has. A partition
-is dropped in the transaction that lists its files: whoever finds it gone finds them afterwards.
-Where both hold rows of one time (late rows, a partition brought back, one archived in between),
-each natural key counts once.
+A read asks the manifest what the lake has before it takes what the database has, and again after:
+rows that moved meanwhile, to the lake or back, are in a file that one of the answers names. Where
+both hold rows of one time (late rows, rows that moved), each natural key counts once.
 """
 
 import difflib
@@ -105,8 +104,9 @@ class MarketStore:
             raise DataError(f"last must be at least 1, was {last}")
         with self._db.statements() as connection:
             series = self._series(connection, symbols, exchange)
+            before = self._files(connection, ask, series)
             hot = self._hot(connection, _with_key(ask), series, last)
-            files = self._files(connection, ask, series)
+            files = manifest.either(before, self._files(connection, ask, series))
         cold = self._cold(ask, files, last, hot) if files else []
         return _finish(ask, cold, hot, last)
 
@@ -176,9 +176,10 @@ class MarketStore:
         """The bar intervals (ns) stored for each series, smallest first."""
         found: dict[Pair, set[int]] = {pair: set() for pair in pairs}
         with self._db.statements() as connection:
+            before = manifest.listed(connection, "bars", series=pairs)
             for pair, interval in intervals_of(connection, pairs):
                 found[pair].add(interval)
-            for file in manifest.listed(connection, "bars", series=pairs):
+            for file in (*before, *manifest.listed(connection, "bars", series=pairs)):
                 found[file.exchange, file.symbol].update(file.intervals)
         return {pair: tuple(sorted(intervals)) for pair, intervals in found.items()}
 
@@ -285,18 +286,15 @@ class MarketStore:
             held = self._blocks.held(connection, "bars", start, end, hours=True)
             if not held or self._files(connection, ask, series):
                 return None
-            return from_blocks(connection, ask, series, held, hours=True)
+            bars = from_blocks(connection, ask, series, held, hours=True)
+            return None if self._files(connection, ask, series) else bars
 
     def _cold(
         self, ask: Ask, files: list[LakeFile], last: int | None, hot: list[pa.Table]
     ) -> list[pa.Table]:
         lake = self._required()
-        limits: dict[str, Any] = {
-            "columns": _with_key(ask).columns,
-            "start": ask.start,
-            "end": ask.end,
-            "interval_ns": ask.interval_ns,
-        }
+        limits: dict[str, Any] = {"columns": _with_key(ask).columns, "start": ask.start,
+                                  "end": ask.end, "interval_ns": ask.interval_ns}  # fmt: skip
         if last is not None:
             return _newest(lake, files, last, limits, hot)
         with ThreadPoolExecutor(self._threads) as pool:

@@ -115,3 +115,33 @@ def test_no_row_is_missed_while_loads_go_on(database: Database, tmp_path: Path) 
     both.agree("trades")
     assert both.fast.read("trades").num_rows == rows.num_rows
     assert pc.count_distinct(both.fast.read("trades")["id"]).as_py() == rows.num_rows
+
+
+def test_hours_whose_bars_move_to_the_lake_meanwhile_are_all_there(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = Both(database, tmp_path)
+    MarketTables(database).load("bars", market_rows("bars", 900, step=MINUTE))
+    both.blocks.build("bars", T0, T0 + DAY)
+    wanted = both.plain.bars(None, HOUR, T0 + 1, T0 + 4 * DAY)
+    plain, waiting = MarketStore._files, ["once"]
+
+    def files(self: MarketStore, *given: Any) -> Any:
+        found = plain(self, *given)
+        if waiting and self is both.fast:
+            waiting.clear()
+            for part in both.archiver.due("bars", T0 + 400 * DAY, 0):
+                both.archiver.archive(part)
+        return found
+
+    plain_hours = MarketStore.hours
+
+    def hours(self: MarketStore, *given: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(MarketStore, "_files", files)
+            return plain_hours(self, *given)
+
+    monkeypatch.setattr(MarketStore, "hours", hours)
+    found = both.fast.bars(None, HOUR, T0 + 1, T0 + 4 * DAY)
+    assert not waiting
+    assert found.drop(["volume"]).equals(wanted.drop(["volume"]))

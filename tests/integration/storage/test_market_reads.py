@@ -160,3 +160,47 @@ def test_bars_of_any_interval_come_from_what_is_stored(database: Database, tmp_p
             assert same(store.bars(None, hour, start, end), inside), (tier, start)
         five = store.bars(["SOL-USD-PERP"], 5 * MINUTE, T0, T0 + DAY, exchange="KRAKEN")
         assert five.num_rows and (five["ts_event"].to_numpy() <= newest).all()
+
+
+@pytest.mark.parametrize("moves", ["to the lake", "back"])
+def test_rows_that_move_while_they_are_read_are_read_once(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: str
+) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    table = market_rows("bars", 300, end=T0 + 20 * DAY, step=DAY // 8)
+    MarketTables(database).load("bars", table)
+    if moves == "back":
+        archived(database, lake, "bars")
+    store, plain = MarketStore(database, lake), MarketStore._hot
+    wanted = plain_read("bars", table)
+    known = store.intervals(store.series())
+    waiting = ["before", "after"]
+
+    def move(when: str) -> None:
+        if when not in waiting:
+            return
+        waiting.remove(when)
+        if moves == "back":
+            Archiver(database, lake, ReplayClock(NOW)).restore("bars", T0, T0 + 20 * DAY)
+        else:
+            archived(database, lake, "bars")
+
+    def hot(self: MarketStore, *given: Any) -> list[pa.Table]:
+        move("before")
+        found = plain(self, *given)
+        move("after")
+        return found
+
+    monkeypatch.setattr(MarketStore, "_hot", hot)
+    assert same(store.read("bars"), wanted)
+    assert not waiting
+    monkeypatch.undo()
+    assert same(store.read("bars"), wanted) and store.intervals(store.series()) == known
+    for when in ("before", "after"):  # alone: the manifest is asked on both sides
+        waiting.append(when)
+        archived(database, lake, "bars")
+        if moves == "to the lake":
+            Archiver(database, lake, ReplayClock(NOW)).restore("bars", T0, T0 + 20 * DAY)
+        monkeypatch.setattr(MarketStore, "_hot", hot)
+        assert same(store.read("bars"), wanted)
+        monkeypatch.undo()
