@@ -29,7 +29,11 @@ class ParallelTrading(ParallelEnv[str, Any, Any]):
     metadata = {"name": "don_trading_v0", "render_modes": []}  # noqa: RUF012 - PettingZoo's form
 
     def __init__(self, market: EnvMarket, config: EnvConfig, **options: Any) -> None:
-        self.batch = BatchEnv(market, config, 1, **options)
+        self._adopt(BatchEnv(market, config, 1, **options))
+
+    def _adopt(self, batch: Any) -> None:
+        """Show a batch of one."""
+        self.batch = batch
         self._place = {
             agent: (group.name, i)
             for group in self.batch.groups.values()
@@ -92,16 +96,20 @@ class ParallelTrading(ParallelEnv[str, Any, Any]):
         over = bool(step.truncated[0])
         told = self._split(step.observations)
         rewards, terminated, truncated, infos = {}, {}, {}, {}
-        flow, owner = self.batch.dynamics.flow, self.batch.roles.owner
         for agent in present:
             name, i = self._place[agent]
             rewards[agent] = float(step.rewards[name][0, i])
             terminated[agent] = bool(step.terminated[name][0, i])
             truncated[agent] = over
-            row = flow[owner[i]] if name == AGENTS else flow.sum(axis=0)
-            infos[agent] = {key: float(row[place]) for key, place in FIGURES.items()}
+            infos[agent] = self._figures(name, i)
         self.agents = [a for a in present if not (terminated[a] or over)]
         return {a: told[a] for a in present}, rewards, terminated, truncated, infos
+
+    def _figures(self, group: str, place: int) -> dict[str, Any]:
+        """What the last step did to an agent's account; to all of them, for an allocator."""
+        flow = self.batch.dynamics.flow
+        row = flow[self.batch.roles.owner[place]] if group == AGENTS else flow.sum(axis=0)
+        return {name: float(row[at]) for name, at in FIGURES.items()}
 
     def render(self) -> None:
         """Nothing to draw: see the episode record."""
