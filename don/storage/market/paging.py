@@ -18,7 +18,7 @@ from don.storage.market.reads import MarketStore
 
 Resume = tuple[str, str, int]  # exchange, symbol, time (ns)
 _SEPARATOR = "|"
-_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 
 def parse_resume(text: str) -> Resume:
