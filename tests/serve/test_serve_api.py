@@ -14,7 +14,6 @@ from support.world import World
 from support.world_views import SESSION
 
 from don.clock import parse_iso
-from don.execution.requests import manual_id, read_command
 from don.policies import POLICIES, PoliciesConfig, PolicyInput, make_policy
 from don.security.secrets import Secret
 from serve.api import build_api
@@ -267,28 +266,6 @@ def test_what_depends_on_something_away_says_so(client: httpx.Client, world: Wor
     assert health.status_code == 503 and health.json()["database"] != "ok"
 
 
-def test_limits_and_states_change_by_command(client: httpx.Client, world: World) -> None:
-    told = client.post(
-        "/v1/commands/limits",
-        headers=bearer(),
-        json={"limits": {"max_gross_leverage": "2", "max_var": None}, "reason": "calmer"},
-    )
-    assert told.status_code == 202
-    assert json.loads(world.payloads[-1]) == {"max_gross_leverage": "2", "max_var": None}
-    assert world.commands[-1][:3] == ("limits", "api", "calmer")
-    unknown = client.post("/v1/commands/limits", headers=bearer(), json={"limits": {"gross": 2}})
-    assert unknown.status_code == 422 and "max_gross_leverage" in unknown.json()["detail"]
-    told = client.post(
-        "/v1/commands/state", headers=bearer(), json={"scope": "policy", "state": "reducing"}
-    )
-    assert told.status_code == 202
-    assert json.loads(world.payloads[-1]) == {"scope": "policy", "state": "reducing"}
-    for wrong in ({"state": "asleep"}, {"scope": "world", "state": "active"}):
-        assert client.post("/v1/commands/state", headers=bearer(), json=wrong).status_code == 422
-    shown = client.get("/v1/risk").json()
-    assert shown["state"] in ("active", "halted") and shown["figures"]["var"] is None
-
-
 def test_the_description_is_complete(client: httpx.Client) -> None:
     spec = client.get("/openapi.json").json()
     posts = {path for path, item in spec["paths"].items() if "post" in item}
@@ -403,39 +380,3 @@ def test_the_token_is_made_once_and_kept_private(tmp_path: Any) -> None:
     assert made and not remade and again == token
     assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
     assert token.reveal() not in repr(token)
-
-
-def test_orders_by_hand_are_commands_with_an_id_that_can_be_known(
-    client: httpx.Client, world: World
-) -> None:
-    body = {
-        "kind": "oco", "symbol": "BTC-USDT-PERP", "side": "sell", "size": "0.5",
-        "stop": "90", "take": "110", "reduce_only": True, "reason": "guard",
-    }  # fmt: skip
-    told = client.post(
-        "/v1/commands/order", headers=bearer() | {"Idempotency-Key": "order-key-1"}, json=body
-    )
-    assert told.status_code == 202, told.text
-    key = f"command:order:{told.json()['key']}"
-    assert told.json()["order"] == manual_id(key) and world.commands[-1][3] == key
-    placed = read_command(world.payloads[-1]).request
-    assert placed is not None and str(placed.take) == "110" and placed.reduce_only
-    gone = client.post(
-        "/v1/commands/order", headers=bearer(), json={"action": "cancel", "order": "m1"}
-    )
-    assert gone.status_code == 202 and read_command(world.payloads[-1]).parent == "m1"
-    for change, why in (
-        ({"take": "80"}, "take must be above stop"),
-        ({"kind": "limit", "stop": None, "take": None}, "a limit order needs price"),
-        ({"size": "-1"}, "size must be a positive number, was -1"),
-        ({"kind": "hidden"}, "kind"),
-        ({"callback": "0.01"}, "callback belongs to trailing_stop orders"),
-    ):
-        wrong = client.post("/v1/commands/order", headers=bearer(), json={**body, **change})
-        assert wrong.status_code == 422 and why in str(wrong.json()), wrong.text
-
-
-def test_costs_of_orders_are_told(client: httpx.Client) -> None:
-    told = client.get("/v1/tca").json()
-    assert told["orders"][0]["arrival_bps"] == 100.0 and told["orders"][0]["filled"] == "2"
-    assert told["total"]["traded"] == "202" and told["total"]["arrival_bps"] == 100.0

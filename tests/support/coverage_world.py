@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from random import Random
 
+from support.world_views import costs
+
 from don.clock import parse_iso
 from don.errors import DependencyError
+from don.execution.tca import OrderCost
 from don.market.coverage import MINUTE_NS, Range, State, by_stream, overlay
 from don.observe.sample import Sample, sample
 from don.storage.market.coverage import StreamSpan
@@ -76,6 +79,10 @@ class StoredReads:
     async def metrics(self) -> Sequence[Sample]:
         self._need()
         return [sample("storage_rows", 7, channel="bars")]
+
+    async def costs(self, session: str) -> list[OrderCost]:
+        self._need()
+        return costs()
 
     async def data(self, asked: DataAsked) -> DataTold:
         raise DependencyError("this world stores no market data")

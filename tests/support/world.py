@@ -19,7 +19,6 @@ from support.world_views import (
     INTERVAL_NS,
     SESSION,
     TICKS,
-    costs,
     forming,
     health_views,
     load_bars,
@@ -28,7 +27,6 @@ from support.world_views import (
 
 from actors.board import Board, Change, Stamped
 from don.errors import DependencyError
-from don.execution.tca import OrderCost
 from don.model.messages import CommandKind
 from don.model.order import Side
 from don.model.portfolio import Position, apply_fill, money
@@ -345,10 +343,6 @@ class World(StoredReads):
             and (page.before is None or seq < page.before)
         ]
         return found[: page.limit]
-
-    async def costs(self, session: str) -> Sequence[OrderCost]:
-        self._need()
-        return costs()
 
     async def equity(self, session: str, start: int | None, end: int | None) -> Sequence[Row]:
         self._need()
