@@ -12,7 +12,7 @@ from don.errors import ConfigError
 from don.features.base import CrossFeature, Feature
 from don.features.columns import COLUMNS, FIRST, PRICE, Floats
 from don.features.registry import make
-from don.features.standard import TalibFeature
+from don.features.standard import Live, TalibFeature
 from don.features.timeframe import Larger
 
 _FORMAT = 1  # rises when columns or conventions change
@@ -100,12 +100,14 @@ class FeatureEngine:
             for _ in range(symbols)
         ]
         # By symbol: those that take plain prices, which are made of the row once for all of them.
-        self._priced = [[(p, f) for p, f in streams if isinstance(f, TalibFeature)]
-                        for streams in self._streams]  # fmt: skip
-        self._others = [[(p, f) for p, f in streams if not isinstance(f, TalibFeature)]
-                        for streams in self._streams]  # fmt: skip
+        self._lives: list[list[tuple[int, Live]]] = [[] for _ in range(symbols)]
+        self._open = [False] * symbols
+        self._updates = [[(p, f.update) for p, f in streams if not isinstance(f, TalibFeature)]
+                         for streams in self._streams]  # fmt: skip
+        for n in range(symbols):
+            self._reconnect(n)
+        self._nothing = [float("nan")] * len(features.names)
         self._cross = [(place, of, cross.fresh()) for place, of, cross in features.cross]
-        self.values = np.full((symbols, len(features.names)), np.nan)
 
     def update(self, bars: Floats, present: Sequence[bool] | None = None) -> Floats:
         """Take in the bars that closed together.
@@ -117,19 +119,28 @@ class FeatureEngine:
         Returns:
             [symbol, feature], a new array.
         """
-        values = np.full_like(self.values, np.nan)
-        for n, priced in enumerate(self._priced):
+        values = np.empty((len(self._lives), len(self._nothing)))
+        for n, lives in enumerate(self._lives):
+            own = self._nothing.copy()
             if present is None or present[n]:
-                bar, own = bars[n], values[n]
-                prices = bar[: len(PRICE)].tolist()
-                for place, feature in priced:
-                    own[place] = feature.live(*prices)
-                for place, other in self._others[n]:
-                    own[place] = other.update(bar)
+                bar = bars[n]
+                o, h, l, c, v = bar[: len(PRICE)].tolist()  # noqa: E741
+                for place, live in lives:
+                    own[place] = live(o, h, l, c, v)
+                for place, update in self._updates[n]:
+                    own[place] = update(bar)
+                if not self._open[n]:
+                    self._reconnect(n)
+            values[n] = own
         for place, of, cross in self._cross:
             values[:, place] = cross.update(values[:, of])
-        self.values = values
-        return values.copy()
+        return values
+
+    def _reconnect(self, n: int) -> None:
+        """Go straight to the streams of TA-Lib that have opened; in the end all have."""
+        priced = [(p, f) for p, f in self._streams[n] if isinstance(f, TalibFeature)]
+        self._lives[n] = [(place, feature.live) for place, feature in priced]
+        self._open[n] = all(feature.open for _, feature in priced)
 
     def advance(self, bars: Floats, present: NDArray[np.bool_] | None = None) -> Floats:
         """Take in many sets of bars at once, as `update` would one after the other.
@@ -154,5 +165,6 @@ class FeatureEngine:
                 out[first:, n, place] = feature.advance(own)
         for place, of, cross in self._cross:
             out[:, :, place] = np.stack([cross.update(values) for values in out[:, :, of]])
-        self.values = out[-1].copy()
+        for n in range(len(self._streams)):
+            self._reconnect(n)
         return out

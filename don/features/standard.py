@@ -170,6 +170,11 @@ class TalibFeature(Feature):
         """Take in a closed bar; its value, NaN during warm-up."""
         return self.live(*bar[: len(PRICE)].tolist())
 
+    @property
+    def open(self) -> bool:
+        """Whether TA-Lib's stream has opened; from then on `live` stays the same."""
+        return not self._history
+
     def _arrays(self, columns: Mapping[str, Floats]) -> list[Floats]:
         return [np.ascontiguousarray(columns[name], np.float64) for name in self._columns]
 
@@ -198,6 +203,8 @@ class TalibFeature(Feature):
     def _connect(self, update: Callable[..., Any]) -> Live:
         """The shortest way from a bar through an open stream to the value."""
         finish, places, outputs = self._scalar, self._places, self._outputs
+        if self._single and self._finish is plain and self._columns == ("close", "volume"):
+            return lambda o, h, l, c, v: update(c, v)  # noqa: E741
         if self._single and self._columns == ("close",):
             return lambda o, h, l, c, v: finish(update(c), c)  # noqa: E741
         if self._single and self._columns == ("high", "low", "close"):
@@ -206,6 +213,10 @@ class TalibFeature(Feature):
             return lambda *p: finish(update(*[p[i] for i in places]), p[_CLOSE])
         if len(outputs) == 1:
             (output,) = outputs
+            if self._columns == ("close",):
+                return lambda o, h, l, c, v: finish(update(c)[output], c)  # noqa: E741
+            if self._columns == ("high", "low", "close"):
+                return lambda o, h, l, c, v: finish(update(h, l, c)[output], c)  # noqa: E741
             return lambda *p: finish(update(*[p[i] for i in places])[output], p[_CLOSE])
         if outputs == (0, 1, 2) and self._columns == ("close",):
             return lambda o, h, l, c, v: finish(*update(c), c)  # noqa: E741

@@ -1,5 +1,6 @@
 """Our own kernels agree with definitions written out in plain Python."""
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable
@@ -16,7 +17,7 @@ Window = dict[str, list[float]]
 
 
 def logs(x: list[float]) -> list[float]:
-    return [math.log(b / a) for a, b in zip(x, x[1:], strict=False)]
+    return [math.log(b / a) for a, b in itertools.pairwise(x)]
 
 
 def known(x: list[float]) -> list[float]:
@@ -92,8 +93,10 @@ def variance_ratio(w: Window) -> float:
 
 
 def choppiness(w: Window) -> float:
-    ranges = [(max(h, c), min(low, c))
-              for h, low, c in zip(w["high"][1:], w["low"][1:], w["close"], strict=False)]  # fmt: skip
+    ranges = [
+        (max(h, c), min(low, c))
+        for h, low, c in zip(w["high"][1:], w["low"][1:], w["close"], strict=False)
+    ]
     top, bottom = max(h for h, _ in ranges), min(low for _, low in ranges)
     return math.log(sum(h - low for h, low in ranges) / (top - bottom)) / math.log(len(ranges))
 
@@ -105,8 +108,10 @@ def entropy(w: Window) -> float:
 
 
 def typical(w: Window) -> float:
-    worth = sum((h + low + c) / 3 * v
-                for h, low, c, v in zip(w["high"], w["low"], w["close"], w["volume"], strict=True))  # fmt: skip
+    worth = sum(
+        (h + low + c) / 3 * v
+        for h, low, c, v in zip(w["high"], w["low"], w["close"], w["volume"], strict=True)
+    )
     return worth / sum(w["volume"])
 
 
@@ -195,7 +200,7 @@ def basis(w: Window) -> list[float]:
 
 def jumps(w: Window) -> float:
     r = logs(w["close"])
-    n, bipower = len(r), sum(abs(a) * abs(b) for a, b in zip(r, r[1:], strict=False))
+    n, bipower = len(r), sum(abs(a) * abs(b) for a, b in itertools.pairwise(r))
     return max(1 - math.pi / 2 * n / (n - 1) * bipower / sum(x * x for x in r), 0.0)
 
 
@@ -209,13 +214,16 @@ def shares_up(w: Window) -> float:
 
 # name -> (bars in the window, definition)
 DEFINED: dict[str, tuple[int, Callable[[Window], float]]] = {
-    "acceleration_24": (49, lambda w: math.log(w["close"][48] * w["close"][0] / w["close"][24] ** 2)),
-    "return_quality_48": (49, lambda w: mean(logs(w["close"])) / statistics.pstdev(logs(w["close"]))),
+    "acceleration_24": (49, lambda w: math.log(
+        w["close"][48] * w["close"][0] / w["close"][24] ** 2)),
+    "return_quality_48": (49, lambda w: mean(
+        logs(w["close"])) / statistics.pstdev(logs(w["close"]))),
     "up_share_24": (25, shares_up),
     "drawdown_96": (96, lambda w: w["close"][-1] / max(w["close"]) - 1),
     "run_up_96": (96, lambda w: w["close"][-1] / min(w["close"]) - 1),
     "trend_t_48": (48, trend_t),
-    "trend_fit_48": (48, lambda w: pearson(list(range(48)), [math.log(c) for c in w["close"]]) ** 2),
+    "trend_fit_48": (48, lambda w: pearson(
+        list(range(48)), [math.log(c) for c in w["close"]]) ** 2),
     "rogers_satchell_24": (24, lambda w: math.sqrt(max(rs(w), 0.0))),
     "yang_zhang_24": (25, yang_zhang),
     "downside_48": (49, lambda w: rms([min(r, 0.0) for r in logs(w["close"])])),
@@ -268,7 +276,8 @@ DEFINED: dict[str, tuple[int, Callable[[Window], float]]] = {
         math.log(h / low) ** 2 / 2 - (2 * math.log(2) - 1) * math.log(c / o) ** 2
         for o, h, low, c in ohlc(w)]), 0.0))),
     "spread_12": (12, lambda w: mean(known(w["spread"]))),
-    "trade_imbalance_12": (12, lambda w: sum(b - s for b, s in pairs(w, "buy_volume", "sell_volume"))
+    "trade_imbalance_12": (12, lambda w: sum(
+        b - s for b, s in pairs(w, "buy_volume", "sell_volume"))
                            / sum(b + s for b, s in pairs(w, "buy_volume", "sell_volume"))),
     "kyle_lambda_12": (12, lambda w: summed(w, "impact_xy", "impact_xx")),
     "log_return_3": (4, lambda w: math.log(w["close"][-1] / w["close"][0])),
