@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from don.backtest import BacktestConfig, run
+from don.bench import depth
 
 _RUNS = 3
 _SYMBOLS = 24
@@ -24,7 +25,9 @@ _ORIGIN_NS = 1_735_689_600 * 10**9  # 2025-01-01
 
 
 def rows(full: bool) -> list[dict[str, Any]]:
-    """The row `backtest.bars_engine`: bars, over all symbols, per second of one core's own time."""
+    """The rows `backtest.bars_engine` (bars, over all symbols, per second of one core's own time)
+    and `backtest.depth_events`, see `don.bench.depth`.
+    """
     bars = 43_200 if full else 14_400
     with tempfile.TemporaryDirectory(prefix="don-bench-") as folder:
         tape = Path(folder) / "bars.parquet"
@@ -52,7 +55,8 @@ def rows(full: bool) -> list[dict[str, Any]]:
             "peer": None,
             "peer_value": None,
             "ratio": None,
-        }
+        },
+        *depth.rows(full),
     ]
 
 
