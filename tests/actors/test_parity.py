@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 DATA = Path(__file__).resolve().parents[3] / "shared/data"
 MINUTES = DATA / "binance_usdm_ohlcv_1m_2025spring.parquet"
 SYMBOLS = "BTC-USDT-PERP,ETH-USDT-PERP,XRP-USDT-PERP,ADA-USDT-PERP,SOL-USDT-PERP"
-BARS = 200
+BARS = 90  # of each of five symbols: 450 forecasts, weights and plans in 90 decisions
 LATENCY = 0.5
 CONFIG = f"""
 policy = "mean_reversion"
@@ -41,7 +41,7 @@ def home(don_home: Path) -> Iterator[Path]:
 
 def test_session_and_backtest_are_equal_to_the_last_digit(home: Path) -> None:
     """Over a funding payment: minute bars of five symbols from 07:00 UTC, or the sample."""
-    market = ["--tape", str(MINUTES), "--symbols", SYMBOLS, "--start", "2025-05-12T06:00:00Z"]
+    market = ["--tape", str(MINUTES), "--symbols", SYMBOLS, "--start", "2025-05-12T07:00:00Z"]
     run = DeskRun(home, "--no-console", "--speed", "max", *(market if MINUTES.exists() else []))
     try:
         stepped = SteppedMarket(run)
@@ -57,7 +57,7 @@ def test_session_and_backtest_are_equal_to_the_last_digit(home: Path) -> None:
     finally:
         run.kill()
     assert summary["exit_code"] == 0
-    assert summary["fills"] > 100
+    assert summary["fills"] > 50
 
     compared = don(home, "session", "parity", summary["session"], "--json")
     assert compared.returncode == 0, compared.stdout[-4000:] + compared.stderr[-2000:]
