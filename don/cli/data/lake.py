@@ -141,14 +141,18 @@ def compact(
     as_json: bool = Json,
 ) -> None:
     """Join small files of the lake, and delete those that were replaced."""
-    told = {}
+    told: dict[str, dict[str, int]] = {}
+    unlisted: dict[str, tuple[str, ...]] = {}
     with _archiver(lake) as (_, archiver):
         for channel in _channels(channels):
             done = archiver.compact(channel)
             told[channel] = {"joined": done.joined, "made": done.made, "deleted": done.deleted}
+            unlisted[channel] = done.unlisted
     if as_json:
-        print_json(told)
+        print_json({name: {**row, "unlisted": unlisted[name]} for name, row in told.items()})
         return
+    for path in (path for paths in unlisted.values() for path in paths):
+        err.print(f"not in the manifest, left alone: {path}", style="yellow", soft_wrap=True)
     heads = ("channel", "joined#", "made#", "deleted#")
     out.print(table(heads, [[name, *row.values()] for name, row in told.items()]))
 

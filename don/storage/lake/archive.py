@@ -3,7 +3,9 @@
 Archiving copies a partition into the lake, reads every file back and compares count and hash, and
 only then, in one transaction that holds writers off, checks that no row has come in since, lists
 the files in the manifest and drops the partition. A crash before that commit leaves files that
-nobody sees, after it nothing is left to do; either way the next run goes on.
+nobody sees, noted before they were written; after it nothing is left to do; either way the next
+run goes on. A file that the manifest says nothing of is nobody's to delete: with a manifest older
+than the lake (a restored backup) it may be the only copy of its rows.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +23,15 @@ from don.model.channels import CHANNELS
 from don.storage.database import Database
 from don.storage.lake import manifest
 from don.storage.lake.config import LakeConfig
-from don.storage.lake.files import NS_PER_DAY, WIDER, Fault, LakeFile, period
+from don.storage.lake.files import (
+    NS_PER_DAY,
+    WIDER,
+    Fault,
+    LakeFile,
+    describe,
+    period,
+    unfinished,
+)
 from don.storage.lake.lake import Lake
 from don.storage.market.hot import MarketTables, series_names
 from don.storage.market.hotreads import Ask, pages
@@ -54,6 +64,7 @@ class Compacted:
     joined: int  # files that are gone
     made: int
     deleted: int  # files removed for good: replaced earlier, or left by a crash
+    unlisted: tuple[str, ...] = ()  # files that the manifest says nothing of; they stay
 
 
 class Archiver:
@@ -156,7 +167,9 @@ class Archiver:
         return made, replaced, total
 
     def _store(self, channel: str, rows: pa.Table, start: int, end: int) -> LakeFile:
-        """Write a file and read it back."""
+        """Write a file and read it back; noted before, so that it is known after a crash."""
+        with self._db.connection() as connection:
+            manifest.note(connection, describe(channel, rows, start, end), self._clock.now_ns())
         self._step(f"write {channel} {rows['symbol'][0]}")
         file = self._lake.write(channel, rows, start, end)
         self._step(f"verify {file.path}")
@@ -242,7 +255,7 @@ class Archiver:
 
     def compact(self, channel: str) -> Compacted:
         """Join small neighbouring files of a series into those of a wider period, and delete what
-        was replaced longer ago than the grace.
+        was replaced longer ago than the grace. Files that the manifest does not know are told of.
         """
         limit = self._config.compact_below_mb * 2**20
         joined = made = 0
@@ -270,23 +283,28 @@ class Archiver:
                     manifest.retire(connection, [f for f in group if f.path != made_file.path], now)
                     manifest.add(connection, [made_file], now)
                 joined, made = joined + len(group), made + 1
-            deleted = self._sweep(channel)
-        return Compacted(joined=joined, made=made, deleted=deleted)
+            deleted, unlisted = self._sweep(channel)
+        return Compacted(joined=joined, made=made, deleted=deleted, unlisted=unlisted)
 
-    def _sweep(self, channel: str) -> int:
-        """Delete replaced files, and those that a crash left unlisted, once they are old enough."""
+    def _sweep(self, channel: str) -> tuple[int, tuple[str, ...]]:
+        """Delete replaced files, and what crashes left, once they are old enough.
+
+        Returns:
+            How many, and the files that only the lake knows.
+        """
         before = self._clock.now_ns() - self._config.grace_s * 1_000_000_000
         with self._db.connection() as connection:
             old = [p for p in manifest.retired(connection, before) if p.startswith(f"{channel}/")]
             listed = manifest.known(connection)
-        lost = [p for p, written in self._lake.paths(channel) if p not in listed
-                and written < before]  # fmt: skip
+        foreign = [each for each in self._lake.paths(channel) if each[0] not in listed]
+        lost = [p for p, written in foreign if unfinished(p) and written < before]
         for path in (*old, *lost):
             self._step(f"delete {path}")
             self._lake.delete(path)
         with self._db.connection() as connection:
             manifest.forget(connection, old)
-        return len(old) + len(lost)
+        unlisted = tuple(sorted(p for p, _ in foreign if not unfinished(p)))
+        return len(old) + len(lost), unlisted
 
     def verify(self, channel: str | None = None) -> tuple[int, list[Fault]]:
         """Read every listed file and compare size, count and hash; (files, what is wrong)."""

@@ -88,6 +88,12 @@ def named(path: str) -> dict[str, str]:
     return {"channel": parts[0], **{name: unquote(value) for name, value in found.items()}}
 
 
+def unfinished(path: str) -> bool:
+    """Whether this is what a crash leaves of a file on a disk before it has its name."""
+    name = path.rsplit("/", 1)[-1]
+    return name.startswith(".part-") and name.endswith(".tmp")
+
+
 def describe(channel: str, table: pa.Table, start: int, end: int, size: int = 0) -> LakeFile:
     """The file that a series' rows of a period make.
 

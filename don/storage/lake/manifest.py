@@ -1,7 +1,8 @@
 """The manifest: which files make up the lake, and what each must hold. Reads and writes PostgreSQL.
 
 A file that is not listed does not exist for readers, so a crash leaves at most files nobody sees.
-A file that others have replaced is retired, and deleted only when no reader can still need it.
+A file that others have replaced is retired, and deleted only when no reader can still need it; so
+is one that is noted, but was not listed before a crash.
 """
 
 from collections.abc import Iterable, Sequence
@@ -80,12 +81,19 @@ def add(connection: Connection, files: Iterable[LakeFile], now_ns: int) -> None:
             "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (path) DO UPDATE SET ts_retired = NULL, start_ns = excluded.start_ns, "
             "end_ns = excluded.end_ns, size = excluded.size",
-            [
-                (f.path, f.channel, f.exchange, f.symbol, f.start, f.end, f.rows, f.size, f.hash,
-                 list(f.intervals), now_ns)
-                for f in files
-            ],
-        )  # fmt: skip
+            [(*_values(file), now_ns) for file in files],
+        )
+
+
+def note(connection: Connection, file: LakeFile, now_ns: int) -> None:
+    """Know of a file that is about to be written: until it is listed it counts as replaced."""
+    connection.execute(
+        f"INSERT INTO lake_file ({_COLUMNS}, ts_written, ts_retired) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
+        "ON CONFLICT (path) DO UPDATE SET ts_retired = excluded.ts_retired "
+        "WHERE lake_file.ts_retired IS NOT NULL",
+        (*_values(file), now_ns, now_ns),
+    )
 
 
 def retire(connection: Connection, files: Iterable[LakeFile], now_ns: int) -> None:
@@ -114,6 +122,13 @@ def forget(connection: Connection, paths: Sequence[str]) -> None:
     connection.execute(
         "DELETE FROM lake_file WHERE path = ANY(%s) AND ts_retired IS NOT NULL", (list(paths),)
     )
+
+
+def _values(file: LakeFile) -> tuple[object, ...]:
+    return (
+        file.path, file.channel, file.exchange, file.symbol, file.start, file.end, file.rows,
+        file.size, file.hash, list(file.intervals),
+    )  # fmt: skip
 
 
 def _file(row: tuple[object, ...]) -> LakeFile:

@@ -172,6 +172,32 @@ def test_what_was_archived_can_be_brought_back(database: Database, lake: Lake) -
     assert lake.paths() == []
 
 
+def test_files_that_an_older_manifest_does_not_know_stay(
+    database: Database, lake: Lake, tmp_path: Path
+) -> None:
+    table = loaded(database)
+    for part in archiver(database, lake).due("trades", NOW, 0):
+        archiver(database, lake).archive(part)
+    with database.connection() as connection:  # as a backup made before has it
+        columns = "path, channel, exchange, symbol, start_ns, end_ns, rows, size, hash, intervals"
+        kept = connection.execute(f"SELECT {columns}, ts_written FROM lake_file").fetchall()
+        connection.execute("DELETE FROM lake_file")
+    paths = sorted(path for path, _ in lake.paths())
+    (tmp_path / "lake" / paths[0]).with_name(".part-0a.parquet.77.tmp").write_text("torn")
+    done = archiver(database, lake).compact("trades")
+    assert list(done.unlisted) == paths and done.deleted == 1
+    assert sorted(path for path, _ in lake.paths()) == paths
+    with database.connection() as connection:  # and the newer manifest again
+        for row in kept:
+            connection.execute(
+                f"INSERT INTO lake_file ({columns}, ts_written) VALUES "
+                "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                row,
+            )
+    assert archiver(database, lake).verify() == (len(paths), [])
+    assert everything(database, lake) == plain_read("trades", table)
+
+
 def test_only_what_is_older_than_the_retention_is_due(database: Database, lake: Lake) -> None:
     loaded(database, days=4)
     due = archiver(database, lake).due
