@@ -214,6 +214,8 @@ def costs(found: Metrics) -> Figure:
         ("realised", float(own.realized)), ("unrealised", float(own.unrealized)),
         ("fees", -float(own.fees)), ("funding", float(own.funding)),
     ]  # fmt: skip
+    if own.liquidation:
+        parts.append(("liquidation", float(own.liquidation)))
     return {
         "data": [
             {

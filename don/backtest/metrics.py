@@ -57,12 +57,15 @@ class TripFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """Where the profit went, quote; `pnl` = realized + unrealized - fees + funding."""
+    """Where the profit went, quote; `pnl` = realized + unrealized - fees + funding +
+    liquidation.
+    """
 
     realized: Decimal
     unrealized: Decimal
     fees: Decimal
     funding: Decimal
+    liquidation: Decimal  # what the exchange charged or made up beside fills
     pnl: Decimal
     fee_drag: float  # a year, fraction of mean equity
     funding_drag: float  # likewise; negative was paid
@@ -120,6 +123,7 @@ def metrics(result: BacktestResult, *, draws: int = 1_000, seed: int = 0) -> Met
             unrealized=books.unrealized,
             fees=books.fees,
             funding=books.funding,
+            liquidation=books.liquidation,
             pnl=books.pnl,
             fee_drag=_over(float(books.fees), mean) / years,
             funding_drag=_over(float(books.funding), mean) / years,
