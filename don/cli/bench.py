@@ -11,6 +11,7 @@ from don.errors import UsageError
 # area -> module with `rows(full) -> list[dict]`; imported when asked for: each pulls its peer in
 AREAS = {
     "features": "don.bench.features",
+    "env": "don.bench.env",
     "matching": "don.bench.matching",
     "paper": "don.bench.paper",
     "feed": "don.bench.feed",

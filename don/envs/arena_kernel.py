@@ -106,9 +106,9 @@ def _noise(s, b, owners, rng, ring, state, accounts, fees, fills, noise):  # typ
 
 
 @njit(cache=True, error_model="numpy")
-def begin(
+def begin(  # type: ignore[no-untyped-def]
     orders, levels, ladder, table, meta, chosen, rng, ring, state, accounts, fees, fills, noise
-):  # type: ignore[no-untyped-def]
+):
     """Fill fresh books with noise limit orders until the ring has gone round once."""
     _, most, reach, lean = noise
     owners = accounts.shape[1]
@@ -121,7 +121,7 @@ def begin(
 
 
 @njit(cache=True, error_model="numpy")
-def step_arena(
+def step_arena(  # type: ignore[no-untyped-def]
     orders,
     levels,
     ladder,
@@ -141,7 +141,7 @@ def step_arena(
     noise,
     sigma,
     count,
-):  # type: ignore[no-untyped-def]
+):
     """One step of all books.
 
     The value moves; half of the noise comes; agents act in an order drawn anew; the other half.

@@ -31,8 +31,17 @@ class StepView:
     costs: Floats  # [R] fees and slippage
     funding: Floats  # [R] paid
     turnover: Floats  # [R]
-    exposure: Floats  # [R] sum of |notional| over equity at the close
-    inventory: Floats  # [R] sum of squared weights
+    weights: Callable[[], Floats]  # [R, n] signed notional over equity at the close; when asked for
+
+    @property
+    def exposure(self) -> Floats:
+        """[R] sum of |weights|."""
+        return np.asarray(np.abs(self.weights()).sum(axis=1))
+
+    @property
+    def inventory(self) -> Floats:
+        """[R] sum of squared weights."""
+        return np.asarray((self.weights() ** 2).sum(axis=1))
 
     @property
     def simple_return(self) -> Floats:

@@ -41,7 +41,6 @@ def weights(dynamics: Dynamics, bar_of: Ints) -> Floats:
 def agents_view(dynamics: Dynamics, bar_of: Ints, each: bool) -> StepView:
     """Of accounts (R = M), or of each symbol of shared accounts (R = M * n)."""
     d, flow = dynamics, dynamics.flow
-    held = weights(d, bar_of)
     if not each:
         return StepView(
             before=flow[:, BEFORE],
@@ -50,11 +49,10 @@ def agents_view(dynamics: Dynamics, bar_of: Ints, each: bool) -> StepView:
             costs=flow[:, FEES] + flow[:, SLIPPAGE],
             funding=flow[:, FUNDING],
             turnover=flow[:, TURNOVER],
-            exposure=np.abs(held).sum(axis=1),
-            inventory=(held**2).sum(axis=1),
+            weights=lambda: weights(d, bar_of),
         )
-    n = held.shape[1]
-    before, own = np.repeat(flow[:, BEFORE], n), held.reshape(-1)
+    n = d.columns.shape[1]
+    before = np.repeat(flow[:, BEFORE], n)
     return StepView(
         before=before,
         after=before + d.share[:, :, GAIN].reshape(-1),
@@ -62,8 +60,7 @@ def agents_view(dynamics: Dynamics, bar_of: Ints, each: bool) -> StepView:
         costs=d.share[:, :, SPENT].reshape(-1),
         funding=np.repeat(flow[:, FUNDING] / n, n),
         turnover=np.repeat(flow[:, TURNOVER] / n, n),
-        exposure=np.abs(own),
-        inventory=own**2,
+        weights=lambda: weights(d, bar_of).reshape(-1, 1),
     )
 
 
@@ -75,9 +72,11 @@ def total_view(dynamics: Dynamics, bar_of: Ints) -> StepView:
     def add(values: Floats) -> Floats:
         return np.asarray(values.reshape(B, K).sum(axis=1))
 
-    total = np.maximum(add(flow[:, AFTER_EQUITY]), _LEAST)
-    worth = weights(d, bar_of) * d.money[:, EQUITY, None]
-    net = worth.reshape(B, K, -1).sum(axis=1) / total[:, None]
+    def net() -> Floats:
+        total = np.maximum(add(flow[:, AFTER_EQUITY]), _LEAST)
+        worth = weights(d, bar_of) * d.money[:, EQUITY, None]
+        return np.asarray(worth.reshape(B, K, -1).sum(axis=1) / total[:, None])
+
     return StepView(
         before=add(flow[:, BEFORE] - flow[:, DEPOSIT]),
         after=add(flow[:, AFTER_EQUITY]),
@@ -85,6 +84,5 @@ def total_view(dynamics: Dynamics, bar_of: Ints) -> StepView:
         costs=add(flow[:, FEES] + flow[:, SLIPPAGE]),
         funding=add(flow[:, FUNDING]),
         turnover=add(flow[:, TURNOVER]),
-        exposure=np.abs(net).sum(axis=1),
-        inventory=(net**2).sum(axis=1),
+        weights=net,
     )
