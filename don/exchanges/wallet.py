@@ -3,6 +3,8 @@
 A request is paid from leases at hand, without any remote call. Only when they run out, and once a
 second while anything is spent, one message settles with the budget. What should always be at hand
 (for cancels and orders) is topped up in the background, so that the hot path never waits for it.
+One message is under way at a time. Requests of a priority queue among themselves for it, so that
+many of a low one hold up a higher one by one at most; a cancel waits no longer than its patience.
 """
 
 import asyncio
@@ -56,7 +58,7 @@ class WalletConfig(Section):
     keep_cancels: int = Field(default=0, ge=0)  # weight always at hand for cancels
     keep_orders: int = Field(default=0, ge=0)  # new orders (and their weight) always at hand
     beat_s: float = Field(default=1.0, gt=0)  # between reports while something is spent
-    patience_s: float = Field(default=1.0, gt=0)  # without a budget; then cancels leave unasked
+    patience_s: float = Field(default=1.0, gt=0)  # without an answer; then cancels leave unasked
 
 
 class Wallet:
@@ -96,6 +98,8 @@ class Wallet:
         }
         self._seq = 0
         self._lock = asyncio.Lock()
+        self._queues = {priority: asyncio.Lock() for priority in Priority}
+        self._refills: set[asyncio.Task[dict[str, int] | None]] = set()  # that cancels began
         self._beat: asyncio.Task[None] | None = None
         self._away_since_ns: int | None = None
         self._closed = False
@@ -123,26 +127,13 @@ class Wallet:
         paused_ms = self._purse.paused(weight, orders, self.now_ms())
         if paused_ms > 0:
             return paused_ms
-        async with self._lock:
-            if self._purse.spend(weight, orders, priority, self.now_ms()):
-                return 0  # another's refill was enough
-            missing = self._purse.missing(weight, orders, priority, self.now_ms())
-            waits = await self._settle(
-                tuple(
-                    Ask(
-                        pool=pool,
-                        priority=priority,
-                        minimum=amount,
-                        wanted=max(amount, self._batch(pool)),
-                    )
-                    for pool, amount in missing.items()
-                )
-            )
+        if priority is Priority.CANCEL:
+            return await self._take_cancel(weight, orders)
+        async with self._queues[priority], self._lock:
+            waits = await self._refill(weight, orders, priority)
             if self._purse.spend(weight, orders, priority, self.now_ms()):
                 return 0
-        if waits is None:
-            return self._without_budget(weight, orders, priority)
-        return max(1, *waits.values(), self._purse.paused(weight, orders, self.now_ms()), 1)
+        return self._wait_ms(waits, weight, orders)
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Take in what an answer says about the counts."""
@@ -167,13 +158,72 @@ class Wallet:
         self._closed = True
         if self._beat is None:
             return
-        self._beat.cancel()
-        await asyncio.gather(self._beat, return_exceptions=True)
+        for task in (self._beat, *self._refills):
+            task.cancel()
+        await asyncio.gather(self._beat, *self._refills, return_exceptions=True)
         async with self._lock:
             self._purse.release(self.now_ms())
             await self._settle(())
 
+    # ---- cancels --------------------------------------------------------------------------------
+
+    async def _take_cancel(self, weight: int, orders: int) -> int:
+        """As `take`, waiting for the budget no longer than the patience; after that a cancel
+        leaves all the same, and is reported when the budget is back.
+        """
+        if not self._away():
+            refill = asyncio.create_task(self._refill_first(weight, orders), name="rate-refill")
+            self._refills.add(refill)
+            refill.add_done_callback(self._refilled)
+            await asyncio.wait({refill}, timeout=self._config.patience_s)
+            if self._purse.spend(weight, orders, Priority.CANCEL, self.now_ms()):
+                return 0
+            if refill.done() and not self._away():
+                return self._wait_ms(refill.result(), weight, orders)
+        if self._purse.overdraw(weight, orders, self.now_ms()):
+            return 0
+        return 250  # the exchange has us pause
+
+    async def _refill_first(self, weight: int, orders: int) -> dict[str, int] | None:
+        async with self._lock:
+            if self._away():  # found out meanwhile: the beat asks on
+                return None
+            return await self._refill(weight, orders, Priority.CANCEL)
+
+    def _refilled(self, task: "asyncio.Task[dict[str, int] | None]") -> None:
+        self._refills.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.warning("rate budget was not asked for a cancel", error=repr(task.exception()))
+
+    def _away(self) -> bool:
+        """Whether there was no budget for longer than the patience."""
+        since, patience_ns = self._away_since_ns, self._config.patience_s * NS_PER_S
+        return since is not None and self._clock.monotonic_ns() - since >= patience_ns
+
     # ---- settling -------------------------------------------------------------------------------
+
+    async def _refill(self, weight: int, orders: int, priority: Priority) -> dict[str, int] | None:
+        """Ask for what a request lacks, if it still does; under the lock. Answers as `_settle`."""
+        missing = self._purse.missing(weight, orders, priority, self.now_ms())
+        if not missing:
+            return {}  # another's refill was enough
+        return await self._settle(
+            tuple(
+                Ask(
+                    pool=pool,
+                    priority=priority,
+                    minimum=amount,
+                    wanted=max(amount, self._batch(pool)),
+                )
+                for pool, amount in missing.items()
+            )
+        )
+
+    def _wait_ms(self, waits: dict[str, int] | None, weight: int, orders: int) -> int:
+        """Until it is worth to try again; `waits` as from `_settle`."""
+        if waits is None:
+            return 250
+        return max(1, *waits.values(), self._purse.paused(weight, orders, self.now_ms()), 1)
 
     def _batch(self, pool: str) -> int:
         return self._config.order_batch if "/orders" in pool else self._config.batch
@@ -209,11 +259,12 @@ class Wallet:
             reports=self._purse.reports(self.now_ms()),
             asks=asks,
         )
+        asked_ns = self._clock.monotonic_ns()
         try:
             answer = await self._port.settle(message)
         except DependencyError as error:
             if self._away_since_ns is None:
-                self._away_since_ns = self._clock.monotonic_ns()
+                self._away_since_ns = asked_ns
                 _log.warning("rate budget is away", error=str(error))
             return None
         if self._away_since_ns is not None:
@@ -221,16 +272,3 @@ class Wallet:
             self._away_since_ns = None
         self._purse.take_in(answer, self.now_ms())
         return dict(answer.wait_ms)
-
-    def _without_budget(self, weight: int, orders: int, priority: Priority) -> int:
-        """Cancels leave all the same after a while; they are reported when the budget is back."""
-        since = self._away_since_ns
-        patience_ns = self._config.patience_s * NS_PER_S
-        if (
-            priority is Priority.CANCEL
-            and since is not None
-            and self._clock.monotonic_ns() - since >= patience_ns
-            and self._purse.overdraw(weight, orders, self.now_ms())
-        ):
-            return 0
-        return 250
