@@ -32,7 +32,13 @@ LAST_ROUNDS = 8
 
 def run_bars(config: BacktestConfig, progress: Callable[[float], None]) -> BacktestResult:
     """Run over closed bars; see `don.backtest.run.run`."""
-    market = open_market(config)
+    return run_market(config, open_market(config), progress)
+
+
+def run_market(
+    config: BacktestConfig, market: Market, progress: Callable[[float], None] = lambda done: None
+) -> BacktestResult:
+    """Run over a market that is loaded already, so that many runs can share it."""
     begin, stop = span(config, market, moment(config.start, "start"), moment(config.end, "end"))
     panel = market.panel
     end_of(config, panel.open_ns(stop), panel.open_ns(begin))
@@ -102,8 +108,8 @@ class _Run:
             slot, steps = slot + 1, steps + 1
             if steps % TELL_EVERY == 0:
                 progress((slot - begin) / (stop - begin))
-        for _ in range(LAST_ROUNDS):  # what the last fills lead to: protection moves with them
-            if not desk.waiting:
+        for n in range(LAST_ROUNDS):  # what the last fills lead to: protection moves with them
+            if not desk.waiting or (n and self._engine.halted):
                 break
             self._arrive(stop)
         self._now = max(self._now, market.panel.open_ns(stop))
