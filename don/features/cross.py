@@ -91,20 +91,15 @@ class RollingCross(CrossFeature):
         return out
 
 
-@njit(cache=True)
 def each_bar(function: Any, values: Floats) -> Floats:
     """A function of one bar over a history."""
-    out = np.empty_like(values)
-    for t in range(len(values)):
-        out[t] = function(values[t])
-    return out
+    return np.array([function(row) for row in values]).reshape(values.shape)
 
 
-@njit(cache=True)
 def each_window(function: Any, values: Floats, n: int) -> Floats:
     """A function of n bars over a history; NaN before there are n."""
     out = np.full(values.shape, np.nan)
-    for t in range(n - 1, len(values)):
+    for t in range(n - 1, len(values)):  # a call costs little beside n x symbols
         out[t] = function(values[t - n + 1 : t + 1])
     return out
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from numba import njit
-from numba.core.errors import NumbaError
+from numba.core.errors import NumbaError, UnsupportedBytecodeError
 
 from don.errors import ConfigError
 from don.features.base import Feature, Spec
@@ -98,7 +98,7 @@ def _kernel(function: Function, inputs: int, params: int) -> Any:
     exec(f"def kernel(w, p):\n    return float(function({', '.join(arguments)}))", names)
     try:
         return compiled(njit(names["kernel"]))
-    except NumbaError:
+    except (NumbaError, UnsupportedBytecodeError):
         return plain
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from don.features.base import Feature, Spec
 from don.features.columns import PLACE, Floats, Ints, rows
-from don.features.kernels import HEAD, scan
+from don.features.kernels import HEAD, ready, scan
 
 Step = Callable[[Floats, Floats, Ints], float]
 
@@ -35,7 +35,7 @@ class KernelFeature(Feature):
         warm_up: int = 0,
     ) -> None:
         self.spec, self.inputs, self.warm_up = spec, inputs, warm_up
-        self._step, self._window, self._rings = step, window, rings
+        self._step, self._window, self._rings = ready(step), window, rings
         self._at = np.array([PLACE[name] for name in inputs], np.int64)
         self._state = self._empty()
 

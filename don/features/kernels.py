@@ -10,20 +10,43 @@ up, and a value does not depend on how long the stream has run.
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import float64, int64, njit, types
 
 from don.features.columns import Floats, Ints
 
 HEAD = 4  # count, window, two values of the step's own
 
 
-@njit(cache=True)
-def scan(step: Any, state: Floats, rows: Floats, at: Ints) -> Floats:
+def _scan(step: Any, state: Floats, rows: Floats, at: Ints) -> Floats:
     """A step over all rows [time, column]: values [time]."""
     out = np.empty(len(rows))
     for t in range(len(rows)):
         out[t] = step(state, rows[t], at)
     return out
+
+
+# One signature for all steps, so that the loop over them is compiled once, and so that no cache of
+# compiled code refers to the steps of users.
+_LINE, _PLACES = types.Array(float64, 1, "A"), types.Array(int64, 1, "C")
+STEP = float64(types.Array(float64, 1, "C"), _LINE, _PLACES)
+_SCAN = types.Array(float64, 1, "C")(
+    types.FunctionType(STEP),
+    types.Array(float64, 1, "C"),
+    types.Array(float64, 2, "C"),
+    _PLACES,
+)
+scan: Any = njit(cache=True)(_scan)
+
+
+def ready(step: Any) -> Any:
+    """A step, compiled for the one signature, and the loop over steps with it."""
+    if STEP.args not in step.signatures:
+        step.compile(STEP)
+        step.disable_compile()
+    if not scan.signatures:
+        scan.compile(_SCAN)
+        scan.disable_compile()
+    return step
 
 
 @njit(cache=True)

@@ -77,7 +77,11 @@ def prove(made: Feature | CrossFeature, seed: int = 1) -> None:
     if isinstance(made, Feature):
         columns, other = made_up_bars(seed, length), made_up_bars(seed + 1, length)
         _check(made.name, length, lambda end, changed: made.batch(_spliced(
-            columns, other, end, changed)), columns)  # fmt: skip
+            columns, other, end, changed)))  # fmt: skip
+        kept = {key: values.copy() for key, values in columns.items()}
+        made.batch(columns)
+        if any(not same(values, columns[key]) for key, values in kept.items()):
+            raise ConfigError(f"feature {made.name!r} changes the bars that it is given")
         live = made.fresh()
         _equal(made.name, np.array([live.update(bar) for bar in rows(columns)]),
                made.batch(columns))  # fmt: skip
@@ -86,7 +90,7 @@ def prove(made: Feature | CrossFeature, seed: int = 1) -> None:
     panel = {"values": _panel(rng, length)}
     others = {"values": _panel(rng, length)}
     _check(made.name, length, lambda end, changed: made.across(_spliced(
-        panel, others, end, changed)["values"]), panel)  # fmt: skip
+        panel, others, end, changed)["values"]))  # fmt: skip
     stream = made.fresh()
     _equal(made.name, np.stack([stream.update(row) for row in panel["values"]]),
            made.across(panel["values"]))  # fmt: skip
@@ -114,9 +118,7 @@ def _check(
     name: str,
     length: int,
     values_of: Callable[[int, bool], Floats],
-    columns: Mapping[str, Floats],
 ) -> None:
-    kept = {key: values.copy() for key, values in columns.items()}
     whole = values_of(length, True)
     if len(whole) != length:
         raise ConfigError(
@@ -131,8 +133,6 @@ def _check(
                     f"feature {name!r} looks ahead: bars after bar {end} change its value at "
                     f"bar {first}"
                 )
-    if any(not same(values, columns[key]) for key, values in kept.items()):
-        raise ConfigError(f"feature {name!r} changes the bars that it is given")
 
 
 def _like(a: Floats, b: Floats) -> np.ndarray:

@@ -1,0 +1,126 @@
+"""Builds on disk: equal to one batch, extended, rebuilt where data changed, bounded in memory."""
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from don.errors import DataError
+from don.features.columns import PRICE, TIME
+from don.features.proof import made_up_bars, same
+from don.features.sets import FeatureSet
+from don.storage.features.build import Plan, compute_symbol, feed, finish
+from don.storage.features.files import FeatureFiles
+
+STEP = 60 * 10**9
+BEGIN = 1_600_000_020 * 10**9 // STEP * STEP
+NAMES = (
+    "log_return_1", "return_48", "rank_48", "beta_96", "rsi_14", "obv", "vwap_ratio", "zscore_24",
+    "rsi_14@5m", "hour_sin", "hurst_128",
+)  # fmt: skip
+
+
+class Bars:
+    """Two symbols of made-up minutes; the second begins later and has holes."""
+
+    symbols = ("A", "B")
+    interval_ns = STEP
+
+    def __init__(self, length: int, changed_at: int | None = None) -> None:
+        self.length = length
+        self._columns = {s: made_up_bars(n, 6_000) for n, s in enumerate(self.symbols)}
+        if changed_at is not None:
+            self._columns["A"]["volume"][changed_at] += 1.0
+
+    def span(self) -> tuple[int, int]:
+        return BEGIN, BEGIN + (self.length - 1) * STEP
+
+    def bars(self, symbol: str, start: int, end: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        low, high = max((start - BEGIN) // STEP, 0), min((end - BEGIN) // STEP, self.length)
+        at = np.arange(low, max(high, low))
+        if symbol == "B":
+            at = at[(at >= 70) & (at % 13 != 5)]
+        return BEGIN + at * STEP, {name: self._columns[symbol][name][at] for name in PRICE}
+
+
+def build(root: Path, bars: Bars, chunk: int, names: tuple[str, ...] = NAMES) -> Plan:
+    files = FeatureFiles(root)
+    plan = feed(bars, FeatureSet(names), files, chunk_bars=chunk)
+    for symbol in bars.symbols:
+        compute_symbol(root, plan, symbol)
+    finish(files, plan)
+    return plan
+
+
+def values(root: Path, plan: Plan) -> np.ndarray:
+    return FeatureFiles(root).open(plan.about.key).values()
+
+
+def test_a_build_in_parts_is_one_batch(tmp_path: Path) -> None:
+    bars = Bars(900)
+    plan = build(tmp_path, bars, 128)
+    assert len(plan.about.parts) > 6
+    found = values(tmp_path, plan)
+    matrix = FeatureFiles(tmp_path).open(plan.about.key)
+    own = {name: matrix.column("A", name) for name in (*PRICE, TIME)}
+    for place, feature in FeatureSet(NAMES).features:
+        assert same(found[:, 0, place], feature.batch(own))
+        late = {name: matrix.column("B", name)[71:] for name in (*PRICE, TIME)}
+        assert same(found[71:, 1, place], feature.batch(late))
+        assert np.isnan(found[:71, 1, place]).all()
+    for place, of, cross in FeatureSet(NAMES).cross:
+        assert same(found[:, :, place], cross.across(found[:, :, of]))
+    assert (matrix.times() == BEGIN + np.arange(900) * STEP).all()
+
+
+def test_new_bars_extend_a_build_and_changed_ones_renew_it(tmp_path: Path) -> None:
+    build(tmp_path / "a", Bars(700), 256)
+    plan = build(tmp_path / "a", Bars(900), 256)
+    assert plan.new_sets == 200
+    whole = values(tmp_path / "b", build(tmp_path / "b", Bars(900), 256))
+    assert same(values(tmp_path / "a", plan), whole)
+    assert build(tmp_path / "a", Bars(900), 256).new_sets == 0
+    changed = build(tmp_path / "a", Bars(900, changed_at=300), 256)
+    assert 600 <= changed.new_sets < 900  # what came before the change is kept
+    fresh = values(tmp_path / "c", build(tmp_path / "c", Bars(900, changed_at=300), 256))
+    assert same(values(tmp_path / "a", changed), fresh)
+    assert not same(fresh, whole)
+
+
+def test_a_build_that_was_cut_off_goes_on(tmp_path: Path) -> None:
+    files, bars = FeatureFiles(tmp_path), Bars(700)
+    plan = feed(bars, FeatureSet(NAMES), files, chunk_bars=256)
+    compute_symbol(tmp_path, plan, "A")  # and then it died
+    again = feed(bars, FeatureSet(NAMES), files, chunk_bars=256)
+    assert compute_symbol(tmp_path, again, "A") == 0  # finished parts are not computed again
+    compute_symbol(tmp_path, again, "B")
+    finish(files, again)
+    assert same(values(tmp_path, again), values(tmp_path / "x", build(tmp_path / "x", bars, 256)))
+
+
+def test_memory_does_not_grow_with_the_history(tmp_path: Path) -> None:
+    names = ("log_return_1", "beta_96", "rsi_14", "zscore_24", "hurst_128")
+    build(tmp_path / "warm", Bars(600), 256, names)
+    peaks = []
+    for length in (1_000, 5_000):
+        bars = Bars(length)
+        tracemalloc.start()
+        build(tmp_path / str(length), bars, 256, names)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0] + 200_000
+
+
+def test_bad_prices_and_damaged_files_are_named(tmp_path: Path) -> None:
+    bars = Bars(300)
+    bars._columns["A"]["close"][40] = np.nan
+    with pytest.raises(DataError, match=r"bar of A that closes at .* finite positive prices"):
+        build(tmp_path, bars, 256)
+    with pytest.raises(DataError, match="no build 'nothing'"):
+        FeatureFiles(tmp_path).open("nothing")
+    plan = build(tmp_path / "b", Bars(300), 256)
+    file = next((tmp_path / "b" / plan.about.key).glob("*.A.arrow"))
+    file.write_bytes(b"damaged")
+    with pytest.raises(DataError, match="cannot be read"):
+        values(tmp_path / "b", plan)

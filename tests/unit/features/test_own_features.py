@@ -1,0 +1,160 @@
+"""Features of one's own, larger timeframes, certificates, and state of older versions."""
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from don.errors import ConfigError
+from don.features.base import Feature, Spec
+from don.features.columns import COLUMNS, FIRST, PRICE, TIME, rows
+from don.features.config import DEFAULT_FEATURES, FeatureConfig
+from don.features.custom import feature
+from don.features.proof import made_up_bars, same
+from don.features.registry import forget, kinds, make, register
+from don.features.sets import FeatureEngine, FeatureSet
+from don.features.verify import batch_of, certify
+from don.market.bars import BarSums
+from don.market.resample import resample_bars
+from don.model.channels import complete
+
+
+def test_the_default_set_is_what_sessions_were_recorded_with() -> None:
+    assert FeatureSet(DEFAULT_FEATURES).hash == "cdcc7ac84d0290e3"
+    assert COLUMNS[: len(FIRST)] == FIRST and len(FIRST) == 17
+
+
+def test_a_decorated_function_is_a_feature() -> None:
+    @feature("test_up_close", inputs=("close", "open"), defaults=(8,), units="fraction")
+    def up_close(close, opened, n):
+        """Share of n bars that closed above their open."""
+        return (close > opened).sum() / n
+
+    try:
+        bars = made_up_bars(1, 60)
+        found = make("test_up_close_8")
+        up = (bars["close"] > bars["open"]).astype(float)
+        expected = np.convolve(up, np.ones(8), "valid") / 8
+        assert np.allclose(found.batch(bars)[7:], expected) and found.compiled
+        assert kinds()["test_up_close_8"].startswith("Share of n bars")
+    finally:
+        forget("test_up_close")
+
+
+def test_what_numba_cannot_compile_runs_as_python() -> None:
+    @feature("test_python", inputs=("close",), window=3)
+    def text(close):
+        """Length of the price written out."""
+        return float(len(f"{close[-1]:.6g}".strip()))
+
+    try:
+        assert not make("test_python").compiled
+        assert make("test_python").batch(made_up_bars(1, 20))[2] > 0
+    finally:
+        forget("test_python")
+
+
+class Ahead(Feature):
+    """The next close: not to be had."""
+
+    def __init__(self, spec: Spec, how: str) -> None:
+        self.spec, self.inputs, self.warm_up, self._how = spec, ("close",), 0, how
+
+    def fresh(self) -> "Ahead":
+        return Ahead(self.spec, self._how)
+
+    def batch(self, columns):
+        close = columns["close"]
+        if self._how == "next":
+            return np.append(close[1:], close[-1])
+        if self._how == "scaled":
+            return close / close.max()
+        if self._how == "writes":
+            close[:] = 1.0
+        return close.copy()
+
+    def update(self, bar) -> float:
+        return float(bar[COLUMNS.index("close")]) + (self._how == "unlike")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("next", "looks ahead: bars after bar"),
+        ("scaled", "looks ahead"),
+        ("writes", "changes the bars"),
+        ("unlike", "must give bar by bar what it gives in batch"),
+    ],
+)
+def test_what_fails_its_proof_is_not_registered(how: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        register("test_ahead")(lambda spec: Ahead(spec, how))
+    assert "test_ahead" not in kinds()
+
+
+@pytest.mark.parametrize("name", ["rsi_14", "zscore_24", "obv", "parkinson_4"])
+def test_larger_timeframes_are_resampled_bars_once_closed(name: str) -> None:
+    bars = made_up_bars(4, 900)
+    holes = np.random.default_rng(0).random(900) < 0.1
+    bars = {key: values[~holes] for key, values in bars.items()}
+    small = {"symbol": ["A"] * len(bars["close"]), "exchange": ["X"] * len(bars["close"])}
+    stamps = (bars[TIME] * 1e9).astype(np.int64)
+    prices = {key: bars[key] for key in PRICE}
+    table = complete("bars", pa.table({**small, "ts_event": stamps, **prices}),
+                     interval_ns=60 * 10**9)  # fmt: skip
+    large = resample_bars(table, 900 * 10**9)
+    closes = large["ts_event"].to_numpy()
+    inner = make(name).batch({key: large[key].to_numpy() for key in PRICE})
+    found = make(f"{name}@15m").batch(bars)
+    for t, now in enumerate(stamps.tolist()):
+        # over by now: its close has come, and a bar at or after the close was seen
+        over = np.flatnonzero(closes <= now)
+        expected = inner[over[-1]] if len(over) else math.nan
+        assert found[t] == pytest.approx(expected, rel=1e-9, nan_ok=True)
+
+
+def test_timeframes_must_fit_the_bars() -> None:
+    with pytest.raises(ValueError, match="larger multiple of the bars' interval"):
+        FeatureConfig(interval="1h", names=("rsi_14@90m",))
+    with pytest.raises(ConfigError, match="timeframe of feature 'rsi_14@x'"):
+        make("rsi_14@x")
+    with pytest.raises(ConfigError, match="compares symbols"):
+        make("rank_48@1h")
+    assert FeatureSet(("rsi_14@1h",), 30 * 60 * 10**9).warm_up == 29
+
+
+def test_many_bars_at_once_leave_the_same_state() -> None:
+    names = ("rsi_14", "obv", "zscore_24", "hurst_128", "rsi_14@5m", "beta_32", "log_return_1")
+    panel = np.stack([rows(made_up_bars(seed, 400)) for seed in range(3)], axis=1)
+    plain, quick = (FeatureEngine(FeatureSet(names), 3) for _ in range(2))
+    expected = np.stack([plain.update(bars) for bars in panel])
+    cuts = np.split(panel, [7, 150, 151, 390])
+    assert same(np.concatenate([quick.advance(part) for part in cuts]), expected)
+    more = rows(made_up_bars(9, 3))[:, None, :].repeat(3, axis=1)
+    assert same(
+        np.stack([quick.update(b) for b in more]), np.stack([plain.update(b) for b in more])
+    )
+
+
+def test_certificates_count_every_vector() -> None:
+    features = FeatureSet(("rsi_14", "zscore_24"))
+    fed = np.stack([rows(made_up_bars(seed, 80)) for seed in range(2)], axis=1)
+    engine = FeatureEngine(features, 2)
+    live = [engine.update(bars) for bars in fed]
+    batch = batch_of(features, fed[:, :, :17], np.ones((80, 2), bool))  # rows of an older version
+    served = {version: live[29 + version] for version in range(1, 51)}
+    told = certify(features, batch, served, 50)
+    assert told.certified and told.share == 1.0 and told.vectors == 100
+    served[7] = served[7] + [[0.0, 1e-12], [0.0, 0.0]]
+    told = certify(features, batch, served, 50)
+    assert not told.certified and told.equal == 99 and told.differences == {"zscore_24": 1}
+
+
+def test_sums_of_an_older_version_are_read() -> None:
+    sums = BarSums(("A",), 10**9)
+    state = {**vars(sums), "_slots": {5: np.zeros((1, 24))}}
+    old = BarSums.__new__(BarSums)
+    old.__setstate__(state)
+    found = old.finish(6 * 10**9)
+    assert found.shape == (1, 19) and np.isnan(np.delete(found[0], [10, 11])).all()
