@@ -36,9 +36,11 @@ class FeatureCacheActor:
         configure_actor(spec.home, actor="cache", session=spec.session, level=spec.config.log.level)
         # Imported here: whoever holds this actor's handle imports its module, and must not pay.
         from don.features.cache import FeatureCache
+        from don.features.rehearse import rehearse
 
         self._db = Database(spec.database_url)
         self._recorder = MarketRecorder(self._db, spec.session, spec.interval_ns)
+        rehearse(spec.config.features, spec.symbols)  # compiles: the first bar does not wait for it
         self._cache = FeatureCache(spec.config.features, spec.symbols, spec.session)
         self._outbox: deque[History | FeatureSnapshot] = deque()
         self._news = asyncio.Event()
