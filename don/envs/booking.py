@@ -45,7 +45,7 @@ from don.envs.layout import (
 MONEY_UNIT = 1e8  # money is kept to 1e-8
 
 
-@njit(cache=True, _nrt=False, error_model="numpy", inline="always")
+@njit(cache=True, _nrt=False, error_model="numpy")
 def money_up(amount):  # type: ignore[no-untyped-def]
     """Round to 1e-8, half away from zero, as fees and funding are."""
     if amount >= 0:
@@ -53,7 +53,7 @@ def money_up(amount):  # type: ignore[no-untyped-def]
     return -np.floor(-amount * MONEY_UNIT + 0.5) / MONEY_UNIT
 
 
-@njit(cache=True, _nrt=False, error_model="numpy", inline="always")
+@njit(cache=True, _nrt=False, error_model="numpy")
 def book_fill(held, cost, lots, price, value):  # type: ignore[no-untyped-def]
     """A position after a fill; see `don.model.portfolio.apply_fill`.
 
@@ -84,7 +84,7 @@ def book_fill(held, cost, lots, price, value):  # type: ignore[no-untyped-def]
     return held + lots, cost + lots * price * value, realized
 
 
-@njit(cache=True, _nrt=False, error_model="numpy", inline="always")
+@njit(cache=True, _nrt=False, error_model="numpy")
 def arrival(bar, rules):  # type: ignore[no-untyped-def]
     """(price on the bar's path when orders arrive, least and greatest until then), ticks.
 
@@ -113,7 +113,7 @@ def arrival(bar, rules):  # type: ignore[no-untyped-def]
     return price, low, high
 
 
-@njit(cache=True, _nrt=False, error_model="numpy", inline="always")
+@njit(cache=True, _nrt=False, error_model="numpy")
 def drawn_book(bar, rules, high):  # type: ignore[no-untyped-def]
     """(levels, lots a level, first offset, distance of levels) of the book around a price."""
     if bar[STATE] <= ABSENT:
@@ -126,7 +126,7 @@ def drawn_book(bar, rules, high):  # type: ignore[no-untyped-def]
     return count, max(lots, 1.0), half, step
 
 
-@njit(cache=True, _nrt=False, error_model="numpy", inline="always")
+@njit(cache=True, _nrt=False, error_model="numpy")
 def take(m, j, lots, limit, mark, low, high, used, bar, spec, rules, money, book, flow, share):  # type: ignore[no-untyped-def]
     """Let an aggressor take from the drawn book up to a limit; what it could not take, in lots.
 
@@ -171,7 +171,7 @@ def take(m, j, lots, limit, mark, low, high, used, bar, spec, rules, money, book
     return left
 
 
-@njit(cache=True, _nrt=False, error_model="numpy", inline="always")
+@njit(cache=True, _nrt=False, error_model="numpy")
 def settle(m, j, lots, price, mark, rate, value, money, book, flow, share):  # type: ignore[no-untyped-def]
     """Book one fill with its fee."""
     quote = abs(lots) * price * value

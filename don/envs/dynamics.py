@@ -99,7 +99,7 @@ def step_accounts(d, bar_of, active, orders, deposits, scratch, general=False): 
             )  # fmt: skip
 
 
-@njit(cache=True, _nrt=False, error_model="numpy", inline="always")
+@njit(cache=True, _nrt=False, error_model="numpy")
 def _one(d, m, t, cols, rules, orders, deposit, price, low, high, marks, want, rest):  # type: ignore[no-untyped-def]
     """Step one account."""
     n = len(cols)
@@ -194,7 +194,7 @@ def _move(d, m, u, cols, rules, price, low, high, marks, rest):  # type: ignore[
     return dead
 
 
-@njit(cache=True, _nrt=False, error_model="numpy", inline="always")
+@njit(cache=True, _nrt=False, error_model="numpy")
 def _orders(d, m, t, cols, rules, orders, equity, price, low, high, want, rest):  # type: ignore[no-untyped-def]
     """Turn targets into lots, then carry orders out: first what reduces, then the others."""
     book, spec, bars = d.book, d.spec, d.bars
@@ -239,7 +239,7 @@ def _orders(d, m, t, cols, rules, orders, equity, price, low, high, want, rest):
                     return
 
 
-@njit(cache=True, _nrt=False, error_model="numpy", inline="always")
+@njit(cache=True, _nrt=False, error_model="numpy")
 def _order(d, m, j, u, cols, rules, orders, reduces, price, low, high, want, rest):  # type: ignore[no-untyped-def]
     """Check one order as the exchange does, match it, and note what rests."""
     s = cols[j]
