@@ -78,6 +78,8 @@ CATALOGUE: dict[str, Metric] = {
     "spool_used_ratio": _g("Of what the spool may hold"),
     "spool_rows_total": _c("Rows that went through the spool"),
     "spool_drained_rows_total": _c("Rows drained from it"),
+    "spool_torn_bytes_total": _c("Cut off its end at the start"),
+    "spool_damaged_bytes_total": _c("Unreadable, stepped over: acknowledged rows are lost"),
     # storage
     "database_bytes": _g("Size of the database"),
     "database_hit_ratio": _g("Blocks found in memory, of those asked for"),

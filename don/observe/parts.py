@@ -50,6 +50,8 @@ _INGEST = {
     "spool_share": "spool_used_ratio",
     "spooled_rows": "spool_rows_total",
     "drained_rows": "spool_drained_rows_total",
+    "torn_bytes": "spool_torn_bytes_total",
+    "damaged_bytes": "spool_damaged_bytes_total",
 }
 _EXECUTION = {
     "reconnects": "execution_reconnects_total",

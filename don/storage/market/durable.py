@@ -14,6 +14,7 @@ from don.clock import NS_PER_S, Clock
 from don.errors import DatabaseError, DataError
 from don.model.channels import conform
 from don.storage.database import Database
+from don.storage.market.coverage import CoverageLedger
 from don.storage.market.hot import MarketTables
 from don.storage.market.spool import Place, Spool
 
@@ -25,6 +26,7 @@ _UNREADY = (
     psycopg.errors.UndefinedColumn,
     psycopg.errors.InsufficientPrivilege,
 )
+_CLAIMED_NS = 120 * NS_PER_S  # by then a minute whose rows were acknowledged has been claimed
 _RECORD_ROWS = 100_000  # a record of the spool has at most so many rows of a channel
 
 
@@ -48,6 +50,9 @@ class DurableStore:
         self._clock = clock
         self._probe_ns = round(probe_s * NS_PER_S)
         self.spool = spool
+        self._ledger = CoverageLedger(self._db)
+        self._tell_ns = 0
+        self._told = False  # the ledger, of what is lost; once more after a while
         self.next_probe_ns = 0
         self.away = False  # the database, when last tried
         self.batches = self.inserted = self.duplicates = 0
@@ -58,7 +63,17 @@ class DurableStore:
     @property
     def drain_due(self) -> bool:
         """True if something is spooled and it is time to try the database."""
-        return not self.spool.empty and self._clock.monotonic_ns() >= self.next_probe_ns
+        return self._clock.monotonic_ns() >= self.due_ns if self.pending else False
+
+    @property
+    def pending(self) -> bool:
+        """True if the database is to be told anything of the spool."""
+        return not self.spool.empty or bool(self.spool.losses)
+
+    @property
+    def due_ns(self) -> int:
+        """When to try, monotonic, if anything is pending."""
+        return max(self.next_probe_ns, self._tell_ns if self.spool.empty else 0)
 
     def put(self, tables: Tables) -> None:
         """Return when the tables are committed, or synced into the spool.
@@ -82,6 +97,10 @@ class DurableStore:
                 self._drop([place for place, _ in records])
         except (psycopg.Error, DataError):
             self._drain_singly(records)
+        if self.spool.losses and self._clock.monotonic_ns() >= max(
+            self._tell_ns, self.next_probe_ns
+        ):
+            self._tell()
 
     def close(self) -> None:
         """Let connections and spool go."""
@@ -89,6 +108,26 @@ class DurableStore:
         self.spool.close()
 
     # ---- inside ---------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        """Have the ledger know what is lost: at once, and once more after what was acknowledged
+        meanwhile has been claimed as complete.
+        """
+        try:
+            self._ledger.add(self.spool.losses.ranges())
+        except (DatabaseError, *_UNREADY) as error:
+            self._gone(error)
+            return
+        if self._told:
+            self.spool.losses.forgive()
+        self._told = not self._told
+        self._tell_ns = self._clock.monotonic_ns() + _CLAIMED_NS if self._told else 0
+
+    def _gone(self, error: Exception) -> None:
+        self.away = True
+        self.last_error = " ".join(str(error).split())
+        self._db.close()
+        self.next_probe_ns = self._clock.monotonic_ns() + self._probe_ns
 
     def _load(self, tables: Tables) -> bool:
         """False if the database is away; some channels may be in then, which is harmless."""
@@ -101,10 +140,7 @@ class DurableStore:
                 self.inserted += loaded.inserted
                 self.duplicates += loaded.duplicates
         except (DatabaseError, *_UNREADY) as error:
-            self.away = True
-            self.last_error = " ".join(str(error).split())
-            self._db.close()
-            self.next_probe_ns = self._clock.monotonic_ns() + self._probe_ns
+            self._gone(error)
             return False
         self.away = False
         self.batches += 1

@@ -30,7 +30,9 @@ from don.storage.market.spool import Spool, SpoolFull
 class IngestHealth:
     """How the ingest is doing; totals since it was started."""
 
-    state: str  # "ok" | "spooling" (database away or spool not drained) | "full" | "closed"
+    # "ok" | "spooling" (database away or spool not drained) | "full" | "closed" | "damaged"
+    # (some of the spool was unreadable: rows are lost, the ledger says which)
+    state: str
     rows: int  # taken in
     batches: int  # committed
     inserted: int  # new rows committed
@@ -222,7 +224,9 @@ class MarketIngest:
             return "closed"
         if self._full:
             return "full"
-        return "ok" if self._store.spool.empty else "spooling"
+        if not self._store.spool.empty:
+            return "spooling"
+        return "damaged" if self._store.spool.damaged_bytes else "ok"
 
     def _give_up(self, error: BaseException) -> None:
         for item in (*self._held, *self._queue):
@@ -268,8 +272,8 @@ class MarketIngest:
         due = []
         if self._queue:
             due.append(self._queue[0].since_ns + round(self._config.batch_age_s * NS_PER_S))
-        if not self._store.spool.empty:
-            due.append(self._store.next_probe_ns)
+        if self._store.pending:
+            due.append(self._store.due_ns)
         return (min(due) - self._clock.monotonic_ns()) / NS_PER_S if due else math.inf
 
     def _place(self) -> bool:

@@ -4,7 +4,8 @@ Records (Arrow IPC, compressed, with a checksum) are appended to numbered segmen
 before `append` returns. They are read in order; a segment goes when all of it was dropped, so a
 crash hands some records out again, never none. What a crash left half-written at the very end was
 never acknowledged and is cut off; damage anywhere else is stepped over, counted, and the segment
-kept under another name.
+kept under another name. Before each record stands what it is of, with a checksum of its own: whose
+rows of which time are lost is known, and kept in a file until it was told (`losses`, `forgive`).
 """
 
 import fcntl
@@ -18,10 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import structlog
 
 from don.errors import DataError, DependencyError, UsageError
 from don.storage.arrow import pack, unpack
+from don.storage.market.losses import HEAD_MAGIC, Losses, about_at, about_of
 
+_log = structlog.get_logger(__name__)
 _MAGIC = b"DON\x01"
 _HEAD = struct.Struct(">4sIQI")  # magic, checksum of all behind it, bytes, rows
 _SUFFIX = ".spool"
@@ -31,7 +35,7 @@ class SpoolFull(DependencyError):
     """The spool has reached its bound, or its disk is full; nothing was taken in."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a record lies."""
 
@@ -39,6 +43,7 @@ class Place:
     offset: int
     end: int  # offset behind it
     rows: int
+    body: int  # offset of the record behind what it is of
 
 
 class Spool:
@@ -73,6 +78,7 @@ class Spool:
         self.torn_bytes = 0  # cut off the end when it was opened
         self.damaged_bytes = 0  # stepped over
         self._next = 1
+        self.losses = Losses(folder)
         self._recover()
 
     @property
@@ -89,7 +95,8 @@ class Spool:
         payload = pack(tables)
         rows = sum(table.num_rows for table in tables.values())
         body = struct.pack(">QI", len(payload), rows) + payload
-        data = _MAGIC + struct.pack(">I", zlib.crc32(body)) + body
+        about = about_of(tables)
+        data = about + _MAGIC + struct.pack(">I", zlib.crc32(body)) + body
         if self.bytes + len(data) > self._max_bytes:
             raise SpoolFull(
                 f"the spool {self._folder} holds {self.bytes} bytes of at most {self._max_bytes}: "
@@ -111,7 +118,7 @@ class Spool:
         end = offset + len(data)
         self._sizes[segment] = end
         self.bytes += len(data)
-        self._places.append(Place(segment=segment, offset=offset, end=end, rows=rows))
+        self._places.append(Place(segment, offset, end, rows, offset + len(about)))
         self.rows += rows
 
     def peek(self, max_rows: int) -> list[tuple[Place, dict[str, pa.Table]]]:
@@ -130,6 +137,8 @@ class Spool:
             except (DataError, OSError):
                 if found:
                     break  # next time, when it is the oldest
+                with suppress(OSError):
+                    self._lost(place.segment, place.segment.read_bytes(), place.offset, place.end)
                 self.damaged_bytes += place.end - place.offset
                 self._damaged.add(place.segment)
                 self._forget(place)
@@ -187,10 +196,22 @@ class Spool:
         if self._active == place.segment:
             self._active = None
 
+    def _lost(self, segment: Path, data: bytes, start: int, end: int) -> None:
+        """Keep what is known of the bytes of a segment that cannot be read."""
+        known = 0
+        while 0 <= (start := data.find(HEAD_MAGIC, start, end)):
+            spans, _ = about_at(data, start)
+            known += self.losses.add(spans, f"{segment.name}-{start}")
+            start += 1
+        _log.error(
+            "acknowledged rows in the spool cannot be read", file=str(segment), streams=known,
+            hint="" if known else "whose rows they were is not known: run `don data audit`",
+        )  # fmt: skip
+
     def _read(self, place: Place) -> dict[str, pa.Table]:
         with place.segment.open("rb") as file:
-            file.seek(place.offset)
-            data = file.read(place.end - place.offset)
+            file.seek(place.body)
+            data = file.read(place.end - place.body)
         if _record_at(data, 0) != len(data):
             raise DataError(f"record at {place.offset} of {place.segment} is damaged")
         return unpack(data[_HEAD.size :])
@@ -203,6 +224,13 @@ class Spool:
             places = list(_scan(segment, data))
             good = sum(place.end - place.offset for place in places)
             tail = len(data) - (places[-1].end if places else 0)
+            at = 0
+            for place in places:
+                if place.offset > at:
+                    self._lost(segment, data, at, place.offset)
+                at = place.end
+            if at < len(data) and (segment != segments[-1] or _complete(data, at)):
+                self._lost(segment, data, at, len(data))
             if tail and segment == segments[-1]:
                 os.truncate(segment, len(data) - tail)
                 self.torn_bytes += tail
@@ -225,13 +253,21 @@ def _scan(segment: Path, data: bytes) -> Iterator[Place]:
     """The good records of a segment."""
     at = 0
     while 0 <= at < len(data):
-        end = _record_at(data, at)
+        _, body = about_at(data, at)
+        end = _record_at(data, body)
         if end:
-            rows = _HEAD.unpack_from(data, at)[3]
-            yield Place(segment=segment, offset=at, end=end, rows=rows)
+            yield Place(segment, at, end, _HEAD.unpack_from(data, body)[3], body)
             at = end
         else:
-            at = data.find(_MAGIC, at + 1)
+            at = data.find(_MAGIC[:3], at + 1)
+
+
+def _complete(data: bytes, at: int) -> bool:
+    """Whether the record at `at` has its length: then it may have been acknowledged once."""
+    _, body = about_at(data, at)
+    if len(data) - body < _HEAD.size:
+        return False
+    return body + _HEAD.size + int(_HEAD.unpack_from(data, body)[2]) <= len(data)
 
 
 def _record_at(data: bytes, at: int) -> int:

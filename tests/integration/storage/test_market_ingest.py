@@ -14,10 +14,13 @@ from support.wire import Wire
 
 from don.clock import SystemClock
 from don.errors import DatabaseError, DataError
+from don.market.coverage import State
 from don.model.channels import complete
+from don.observe.parts import ingest_samples
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
 from don.storage.market.config import IngestConfig
+from don.storage.market.coverage import CoverageLedger
 from don.storage.market.ingest import MarketIngest
 from don.storage.market.spool import SpoolFull
 
@@ -207,4 +210,31 @@ def test_flush_waits_for_what_was_taken(database: Database, tmp_path: Path) -> N
     future = ingest.write(trades(0, 10))
     ingest.flush(30)
     assert future.done() and ids(database) == list(range(10))
+    ingest.close()
+
+
+def test_damage_of_the_spool_is_told_and_is_a_gap_in_the_ledger(
+    killable: Database, mortal: EmbeddedPostgres, tmp_path: Path, until: Until
+) -> None:
+    with killable.connection() as connection:
+        connection.execute("TRUNCATE coverage")
+    kill(mortal)
+    ingest = open_ingest(killable, tmp_path)
+    ingest.write(trades(0, 10)).result(30)
+    (segment,) = tmp_path.glob("*.spool")
+    data = bytearray(segment.read_bytes())
+    data[-40] ^= 1
+    segment.write_bytes(data)
+    mortal.start()
+    until(lambda: ingest.health().state == "damaged")
+    ledger = CoverageLedger(killable)
+
+    def told() -> bool:
+        return bool(ledger.read("BYBIT", "trades", states=[State.GAP]))
+
+    until(told)
+    (gap,) = ledger.read()
+    assert gap.symbol == "BTC-USDT-PERP" and gap.start <= START_NS < gap.end
+    values = {each.name: each.value for each in ingest_samples(ingest.health())}
+    assert values["spool_damaged_bytes_total"] == ingest.health().damaged_bytes > 0
     ingest.close()

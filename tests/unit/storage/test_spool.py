@@ -102,13 +102,22 @@ def test_damage_costs_one_record_and_is_kept_to_look_at(tmp_path: Path, running:
     if not running:
         spool.close()
     data = bytearray(segment.read_bytes())
-    data[place.offset + 40] ^= 0xFF
+    data[place.end - 40] ^= 0xFF
     segment.write_bytes(data)
     if not running:
         spool = Spool(tmp_path, max_bytes=2**24)
     assert drained(spool) == [record(0), record(2)]
     assert spool.damaged_bytes == place.end - place.offset
-    assert [path.suffix for path in tmp_path.glob("0*")] == [".damaged"]
+    assert sorted(path.suffix for path in tmp_path.glob("0*")) == [".damaged", ".lost"]
+    (gap, *_) = spool.losses.ranges()
+    times = record(1)["trades"]["ts_event"].to_pylist()
+    assert (gap.channel, gap.state) == ("trades", "gap")
+    assert gap.start <= min(times) and gap.end > max(times)
+    spool.close()
+    spool = Spool(tmp_path, max_bytes=2**24)
+    assert gap in spool.losses.ranges(), "known until it was told"
+    spool.losses.forgive()
+    assert not spool.losses and not list(tmp_path.glob("*.lost"))
     spool.close()
 
 

@@ -1,0 +1,95 @@
+"""Whose rows a record of the spool holds, and what is lost with a record that is damaged. Does I/O.
+
+What a record is of stands before it, with a checksum of its own. What is lost is kept in a file
+beside the segments until the completeness ledger was told.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from don.market.coverage import Range, State, bar_channel, ceil_minute, floor_minute
+from don.storage.market.audit import interval_text
+
+HEAD_MAGIC = b"DON\x02"
+_HEAD = struct.Struct(">4sII")  # magic, checksum, bytes
+_SUFFIX = ".lost"
+_REASON = "rows were lost to damage of the spool's file"
+
+Span = tuple[str, str, str, int, int]  # exchange, channel, symbol, first and last time, ns
+
+
+def about_of(tables: Mapping[str, pa.Table]) -> bytes:
+    """What stands before a record of these tables."""
+    spans: list[Span] = []
+    for name, table in tables.items():
+        by = ["exchange", "symbol", *(["interval_ns"] if name == "bars" else [])]
+        found = table.group_by(by).aggregate([("ts_event", "min"), ("ts_event", "max")])
+        for row in found.to_pylist():
+            first, last = row["ts_event_min"], row["ts_event_max"]
+            channel = name
+            if name == "bars":  # a bar is of the time before its close
+                channel, first = (
+                    bar_channel(interval_text(row["interval_ns"])),
+                    first - row["interval_ns"],
+                )
+            spans.append((row["exchange"], channel, row["symbol"], first, last))
+    body = msgspec.msgpack.encode(spans)
+    return _HEAD.pack(HEAD_MAGIC, zlib.crc32(body), len(body)) + body
+
+
+def about_at(data: bytes, at: int) -> tuple[Sequence[Span], int]:
+    """What stands at an offset, and the offset behind it; nothing and `at` if there is none."""
+    if len(data) - at < _HEAD.size:
+        return (), at
+    magic, checksum, size = _HEAD.unpack_from(data, at)
+    body = data[at + _HEAD.size : at + _HEAD.size + size] if magic == HEAD_MAGIC else b""
+    if len(body) != size or zlib.crc32(body) != checksum or not body:
+        return (), at
+    return msgspec.msgpack.decode(body, type=list[Span]), at + _HEAD.size + size
+
+
+class Losses:
+    """What is lost of one spool and not told yet; those of earlier runs too."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._spans: list[Span] = []
+        for path in sorted(folder.glob(f"*{_SUFFIX}")):
+            self._spans += msgspec.json.decode(path.read_bytes(), type=list[Span])
+
+    def __bool__(self) -> bool:
+        return bool(self._spans)
+
+    def add(self, spans: Sequence[Span], name: str) -> int:
+        """Keep some, on disk too; returns how many."""
+        if spans:
+            passing = self._folder / f".{name}{_SUFFIX}.tmp"
+            with passing.open("wb") as file:
+                file.write(msgspec.json.encode(spans))
+                file.flush()
+                os.fsync(file.fileno())
+            passing.replace(self._folder / f"{name}{_SUFFIX}")
+            self._spans += spans
+        return len(spans)
+
+    def ranges(self) -> list[Range]:
+        """As gaps for the ledger."""
+        return [
+            Range(
+                exchange=exchange, channel=channel, symbol=symbol, start=floor_minute(first),
+                end=ceil_minute(last + 1), state=State.GAP, reason=_REASON,
+            )
+            for exchange, channel, symbol, first, last in self._spans
+        ]  # fmt: skip
+
+    def forgive(self) -> None:
+        """They were told."""
+        self._spans = []
+        for path in self._folder.glob(f"*{_SUFFIX}"):
+            path.unlink()
