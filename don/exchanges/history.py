@@ -6,19 +6,28 @@ another follows it.
 """
 
 import difflib
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 
 from don.clock import NS_PER_MS, NS_PER_S, iso
-from don.errors import DataError, UsageError
+from don.errors import UsageError
 from don.exchanges.ccxt_history import CcxtHistory
+from don.exchanges.history_page import (
+    NAN,
+    Page,
+    Place,
+    Series,
+    buys,
+    ms_of,
+    number,
+    numbered,
+)
 from don.model.channels import complete, conform
 
-NAN = float("nan")
+__all__ = ["CHANNELS", "TIMED", "History", "Page", "Place", "Series"]
 CHANNELS = ("bars", "trades", "funding", "open_interest", "marks")
 _NEEDS = {
     "bars": "fetchOHLCV",
@@ -32,33 +41,6 @@ _TRADES_SPAN_NS = 3_600 * NS_PER_S  # that one question for trades covers, at le
 _FUNDING_SPAN_NS = 200 * 3_600 * NS_PER_S
 # These answer from the time asked for on, without holes, and page trades by id.
 _FROM_SINCE = frozenset({"binance", "binanceusdm", "binancecoinm", "binanceus"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """What to fetch: a channel of a symbol."""
-
-    channel: str
-    symbol: str  # canonical
-    interval_ns: int = 0  # of bars, marks and open interest; 0 for the others
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """From where to go on."""
-
-    cursor_ns: int  # everything before it is known
-    after_id: int | None = None  # of the last trade, where the exchange pages by id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """An answer."""
-
-    table: pa.Table  # in the channel's schema; may be empty
-    place: Place
-    done: bool  # the end was reached, or there is nothing newer yet
-    notes: tuple[str, ...] = field(default=())  # what may be missing
 
 
 class History:
@@ -132,21 +114,21 @@ class History:
                 "ts_event": [int(r[0]) * NS_PER_MS + series.interval_ns for r in kept],
                 "interval_ns": pa.array([series.interval_ns] * len(kept), pa.int64()),
                 **{
-                    name: [_number(r[i]) for r in kept]
+                    name: [number(r[i]) for r in kept]
                     for i, name in enumerate(("open", "high", "low", "close", "volume"), 1)
                 },
             }
         )
         last_open = int(kept[-1][0]) * NS_PER_MS if kept else None
-        newer = await self._newer(self._at.ccxt.fetch_ohlcv, series, place, last_open)
-        return self._timed_page(series, table, rows, last_open, newer, place, end_ns)
+        newest = await self._newest_open(self._at.ccxt.fetch_ohlcv, series, place, rows, kept)
+        return self._timed_page(series, table, rows, last_open, newest, place, end_ns)
 
     async def _marks(self, series: Series, place: Place, end_ns: int) -> Page:
         rows = await self._candles(self._at.ccxt.fetch_mark_ohlcv, series, place)
         index: dict[int, float] = {}
         if rows and self._at.has("fetchIndexOHLCV"):
             found = await self._candles(self._at.ccxt.fetch_index_ohlcv, series, place)
-            index = {int(r[0]): _number(r[4]) for r in found}
+            index = {int(r[0]): number(r[4]) for r in found}
         kept = [
             r
             for r in rows[:-1]
@@ -155,36 +137,45 @@ class History:
         table = pa.table(
             {
                 "ts_event": [int(r[0]) * NS_PER_MS + series.interval_ns for r in kept],
-                "mark": [_number(r[4]) for r in kept],
+                "mark": [number(r[4]) for r in kept],
                 "index": pa.array([index.get(int(r[0]), NAN) for r in kept], pa.float64()),
             }
         )
         last_open = int(kept[-1][0]) * NS_PER_MS if kept else None
-        newer = await self._newer(self._at.ccxt.fetch_mark_ohlcv, series, place, last_open)
-        return self._timed_page(series, table, rows, last_open, newer, place, end_ns)
+        newest = await self._newest_open(self._at.ccxt.fetch_mark_ohlcv, series, place, rows, kept)
+        return self._timed_page(series, table, rows, last_open, newest, place, end_ns)
 
     async def _candles(self, fetch: Any, series: Series, place: Place) -> list[Sequence[Any]]:
         rows = await self._at.call(
             fetch,
             self._at.listed[series.symbol],
             self._at.timeframe(series.interval_ns),
-            _ms(place.cursor_ns),
+            ms_of(place.cursor_ns),
             self._pages,
         )
         return sorted(rows, key=lambda row: row[0])
 
-    async def _newer(self, fetch: Any, series: Series, place: Place, last_open: int | None) -> bool:
-        """After a page without rows: whether the exchange has closed bars behind the place."""
-        if last_open is not None:
-            return True
-        rows = await self._at.call(
+    async def _newest_open(
+        self,
+        fetch: Any,
+        series: Series,
+        place: Place,
+        rows: Sequence[Any],
+        kept: Sequence[Any],
+    ) -> int | None:
+        """Open of the exchange's newest closed bar, ns, where a page does not begin at its place;
+        None if it was not asked or there is none.
+        """
+        if kept and (self._honest or rows[0][0] * NS_PER_MS <= place.cursor_ns):
+            return None
+        found = await self._at.call(
             fetch,
             self._at.listed[series.symbol],
             self._at.timeframe(series.interval_ns),
             None,
             2,
         )
-        return len(rows) > 1 and min(row[0] for row in rows) * NS_PER_MS >= place.cursor_ns
+        return min(int(row[0]) for row in found) * NS_PER_MS if len(found) > 1 else None
 
     def _timed_page(
         self,
@@ -192,28 +183,39 @@ class History:
         table: pa.Table,
         rows: Sequence[Any],
         last_open: int | None,
-        newer: bool,
+        newest: int | None,
         place: Place,
         end_ns: int,
     ) -> Page:
-        """`rows`: all that came; `last_open`: of those kept; `newer`: there is more behind."""
+        """`rows`: all that came; `last_open`: of those kept; `newest`: see `_newest_open`."""
         notes = []
+        newer = newest is not None and newest >= place.cursor_ns
+        proven_from = place.cursor_ns
+        told = min(end_ns, int(rows[-1][0]) * NS_PER_MS) if rows else place.cursor_ns
         if last_open is not None:
             cursor = last_open + series.interval_ns
             first = int(rows[0][0]) * NS_PER_MS
             if first > place.cursor_ns + series.interval_ns:
                 notes.append(f"the exchange has nothing before {iso(first)}")
+            if first > place.cursor_ns and not self._honest:
+                # It may tell its newest bars whatever it is asked, unless this ends before those.
+                if newest is None or int(rows[-1][0]) * NS_PER_MS >= newest:
+                    proven_from = first
             done = cursor + series.interval_ns > end_ns or self._newest(rows)
         else:
             # nothing: before the listing, or after the newest bar
             cursor = place.cursor_ns + self._pages * series.interval_ns
             done = cursor >= end_ns or not newer
             cursor = place.cursor_ns if done else cursor
+            proven_from = place.cursor_ns if self._honest and newer else cursor
         return Page(
             table=self._conform(series, table),
             place=Place(cursor_ns=cursor),
             done=done,
             notes=tuple(notes),
+            proven_from=min(proven_from, cursor),
+            # it has nothing between the rows that came: those behind the end prove as far as that
+            proven_to=max(cursor, told) if last_open is not None else cursor,
         )
 
     async def _trades(self, series: Series, place: Place, end_ns: int) -> Page:
@@ -221,37 +223,44 @@ class History:
         rows = await self._at.call(
             self._at.ccxt.fetch_trades,
             self._at.listed[series.symbol],
-            None if by_id else _ms(place.cursor_ns),
+            None if by_id else ms_of(place.cursor_ns),
             self._pages,
             {"fromId": (place.after_id or 0) + 1} if by_id else {},
         )
-        rows = sorted(rows, key=lambda row: (row["timestamp"], _trade_id(row)))
+        rows = numbered(rows)
         times = [int(row["timestamp"]) * NS_PER_MS for row in rows]
         kept = [r for r, ts in zip(rows, times, strict=True) if place.cursor_ns <= ts < end_ns]
         table = pa.table(
             {
                 "ts_event": pa.array([int(r["timestamp"]) * NS_PER_MS for r in kept], pa.int64()),
-                "id": pa.array([_trade_id(r) for r in kept], pa.int64()),
-                "price": pa.array([_number(r["price"]) for r in kept], pa.float64()),
-                "size": pa.array([_number(r["amount"]) for r in kept], pa.float64()),
-                "buy": pa.array([_buys(r, self._at.exchange) for r in kept], pa.bool_()),
+                "id": pa.array([r["number"] for r in kept], pa.int64()),
+                "price": pa.array([number(r["price"]) for r in kept], pa.float64()),
+                "size": pa.array([number(r["amount"]) for r in kept], pa.float64()),
+                "buy": pa.array([buys(r, self._at.exchange) for r in kept], pa.bool_()),
             }
         )
         notes: tuple[str, ...] = ()
-        pages_by_id = self._at.id in _FROM_SINCE
+        pages_by_id = self._honest
+        proven_from = proven_to = place.cursor_ns
         if not rows:
             cursor = place.cursor_ns if by_id else place.cursor_ns + _TRADES_SPAN_NS
             after, done = place.after_id, by_id or cursor >= end_ns
+            proven_to = cursor if pages_by_id and not by_id else proven_to
         else:
+            proven_from = await self._told_from(series, place, times)
+            proven_to = max(proven_from, times[-1])
+            if proven_from > place.cursor_ns:
+                notes = (f"the exchange told its trades only from {iso(proven_from)} on",)
             cursor, after = max(times[-1], place.cursor_ns), None
             done = times[-1] >= end_ns
             if pages_by_id:
-                after = _trade_id(rows[-1])
+                after = int(rows[-1]["number"])
                 done = done or (by_id and self._newest(rows))
             elif cursor <= place.cursor_ns:
                 # a whole page of one millisecond: this interface cannot tell what else was in it
                 full = len(rows) >= min(self._pages, 100)
-                notes = (f"more trades than a page in the ms {_ms(cursor)}",) if full else ()
+                if full:
+                    notes = (f"more trades than a page in the ms {ms_of(cursor)}",)
                 cursor = place.cursor_ns + (NS_PER_MS if full else _TRADES_SPAN_NS)
                 done = cursor >= end_ns
         if done and rows and times[-1] >= end_ns:
@@ -261,19 +270,37 @@ class History:
             place=Place(cursor_ns=min(cursor, end_ns), after_id=after),
             done=done,
             notes=notes,
+            proven_from=min(proven_from, end_ns),
+            proven_to=min(proven_to, end_ns),
         )
+
+    async def _told_from(self, series: Series, place: Place, times: Sequence[int]) -> int:
+        """Since when an answer has all trades: the place, if the exchange heeded it.
+
+        It did if the first trade is the one that the last page ended with, if the answer ends
+        before the newest trades begin, or if those reach back behind the place.
+        """
+        if self._honest or ms_of(times[0]) <= ms_of(place.cursor_ns):
+            return place.cursor_ns
+        newest = await self._at.call(
+            self._at.ccxt.fetch_trades, self._at.listed[series.symbol], None, self._pages
+        )
+        first = min((int(row["timestamp"]) * NS_PER_MS for row in newest), default=None)
+        if first is not None and (times[-1] < first or first <= place.cursor_ns):
+            return place.cursor_ns
+        return times[0]
 
     async def _funding(self, series: Series, place: Place, end_ns: int) -> Page:
         rows = await self._at.call(
             self._at.ccxt.fetch_funding_rate_history,
             self._at.listed[series.symbol],
-            _ms(place.cursor_ns),
+            ms_of(place.cursor_ns),
             min(self._pages, 1_000),
         )
         return self._plain_page(
             series,
             rows,
-            {"rate": [_number(r["fundingRate"]) for r in rows]},
+            {"rate": [number(r["fundingRate"]) for r in rows]},
             place,
             end_ns,
             _FUNDING_SPAN_NS,
@@ -285,12 +312,12 @@ class History:
             self._at.ccxt.fetch_open_interest_history,
             self._at.listed[series.symbol],
             self._at.timeframe(series.interval_ns),
-            _ms(place.cursor_ns),
+            ms_of(place.cursor_ns),
             limit,
         )
         columns = {
-            "size": [_number(r["openInterestAmount"]) for r in rows],
-            "notional": [_number(r["openInterestValue"]) for r in rows],
+            "size": [number(r["openInterestAmount"]) for r in rows],
+            "notional": [number(r["openInterestValue"]) for r in rows],
         }
         return self._plain_page(series, rows, columns, place, end_ns, limit * series.interval_ns)
 
@@ -317,19 +344,36 @@ class History:
             cursor, done = newest + NS_PER_MS, newest >= end_ns or self._newest(rows)
         else:
             cursor = place.cursor_ns + span_ns
-            done = newest >= end_ns or cursor >= end_ns or self._at.id in _FROM_SINCE
+            done = newest >= end_ns or cursor >= end_ns or self._honest
             cursor = place.cursor_ns if done else cursor
         return Page(
             table=self._conform(series, table.take(pa.array(kept, pa.int64())).sort_by("ts_event")),
             place=Place(cursor_ns=min(cursor, end_ns)),
             done=done or cursor >= end_ns,
+            proven_from=min(self._sampled_from(series, place, times), end_ns),
+            proven_to=min(max(newest + NS_PER_MS, place.cursor_ns), end_ns),
         )
+
+    def _sampled_from(self, series: Series, place: Place, times: Sequence[int]) -> int:
+        """Since when an answer of regular rows is known to be all: one may not be left out."""
+        if not times:
+            return place.cursor_ns  # and to there: nothing
+        every = sorted(times)
+        steps = [b - a for a, b in pairwise(every) if b > a]
+        step = series.interval_ns or min(steps, default=0)
+        heeded = self._honest and series.channel == "funding"
+        return place.cursor_ns if heeded or every[0] <= place.cursor_ns + step else every[0]
 
     # ---- helpers --------------------------------------------------------------------------------
 
     def _newest(self, rows: Sequence[Any]) -> bool:
         """Whether a page that is not full means that there is nothing newer."""
-        return self._at.id in _FROM_SINCE and len(rows) < min(self._pages, 500)
+        return self._honest and len(rows) < min(self._pages, 500)
+
+    @property
+    def _honest(self) -> bool:
+        """Whether the exchange answers from the time asked for on."""
+        return self._at.id in _FROM_SINCE
 
     def _conform(self, series: Series, table: pa.Table) -> pa.Table:
         table = complete(
@@ -342,27 +386,3 @@ class History:
         )
         where = f"{self._at.exchange} {series.symbol} history"
         return conform(series.channel, table, where=where)
-
-
-def _ms(ns: int) -> int:
-    return ns // NS_PER_MS
-
-
-def _number(value: Any) -> float:
-    """A float; NaN for what the exchange leaves out (refused later where it must be known)."""
-    return NAN if value is None else float(value)
-
-
-def _trade_id(row: Mapping[str, Any]) -> int:
-    """The exchange's number, or one made of its name for the trade."""
-    text = str(row["id"] or "")
-    if text.isdigit() and len(text) < 19:
-        return int(text)
-    known = text or f"{row['timestamp']}/{row['price']}/{row['amount']}/{row['side']}"
-    return int.from_bytes(hashlib.sha256(known.encode()).digest()[:8]) >> 1
-
-
-def _buys(row: Mapping[str, Any], exchange: str) -> bool:
-    if row["side"] not in ("buy", "sell"):
-        raise DataError(f"{exchange}: trade {row['id']} does not say who was the aggressor")
-    return bool(row["side"] == "buy")

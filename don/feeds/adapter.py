@@ -7,7 +7,6 @@ that is concerned.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from hashlib import blake2b
 from typing import Any
 
 from cryptofeed.defines import (
@@ -33,6 +32,7 @@ from don.feeds.memory import forget
 from don.feeds.sink import Sink
 from don.feeds.venues import Venue
 from don.market.book import Top
+from don.model.trade_ids import trade_id, unnamed_trade_id
 
 NAN = float("nan")
 FUTURE_NS = 60 * NS_PER_S  # an exchange time further ahead than this is none
@@ -264,18 +264,15 @@ class Adapter:
     ) -> int:
         """The trade's id where it is a number, else one that is the same on each connection."""
         if given is not None:
-            text = str(given)
-            if text.isdigit() and len(text) <= 18:
-                return int(text)
-            return _hash(text)
-        # Without an id, equal trades of one time are told apart by their order.
-        same = (price, size, buy)
+            return trade_id(given)
+        # Without an id, equal trades of one ms are told apart by their order.
+        same, ms = (price, size, buy), ts_event // NS_PER_MS
         at, counts = self._repeats.get(stream.symbol, (0, Counter()))
-        if at != ts_event:
-            at, counts = ts_event, Counter()
+        if at != ms:
+            at, counts = ms, Counter()
             self._repeats[stream.symbol] = (at, counts)
         counts[same] += 1
-        return _hash(f"{ts_event} {price!r} {size!r} {buy} {counts[same]}")
+        return unnamed_trade_id(ts_event, price, size, buy, counts[same])
 
     def _sizes(self, raw: Any) -> tuple[float, float]:
         if self._venue.sizes is None:
@@ -340,10 +337,6 @@ class Adapter:
 
 def _ns(seconds: float) -> int:
     return round(seconds * 1e6) * (NS_PER_MS // 1000)
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def _dig(raw: Any, path: str) -> float:

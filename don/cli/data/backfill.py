@@ -19,7 +19,9 @@ from don.errors import DependencyError, Interrupted
 from don.exchanges.ccxt_history import CcxtHistory, HistoryConfig
 from don.exchanges.ccxt_names import exchange_name
 from don.exchanges.history import TIMED, History, Series
+from don.market.coverage import ceil_minute, floor_minute
 from don.storage.database import Database
+from don.storage.market.audit import PROVEN
 from don.storage.market.backfill import Backfill, BackfillConfig, Progress, State
 from don.storage.market.coverage import CoverageLedger
 from don.storage.market.history_claims import claim_history
@@ -67,15 +69,18 @@ def _claim(db: Database, exchange: str, ended: Sequence[Progress]) -> None:
     """Tell the completeness ledger what the series that ended well now hold."""
     store, ledger = open_store(db), CoverageLedger(db)
     for progress in ended:
-        if progress.state is State.DONE:
+        channel = progress.series.channel
+        for start, end in progress.proven if progress.state is State.DONE else ():
+            if channel not in PROVEN:  # nothing else shows that a minute was asked for in part only
+                start, end = ceil_minute(start), floor_minute(end)
             claim_history(
                 store,
                 ledger,
                 exchange=exchange_name(exchange),
-                channel=progress.series.channel,
+                channel=channel,
                 symbols=[progress.series.symbol],
-                start=progress.start_ns,
-                end=progress.end_ns,
+                start=start,
+                end=end,
                 source="backfill",
             )
 
@@ -114,7 +119,14 @@ async def _run(
             for symbol in dict.fromkeys(chosen)
         ]
         with _shown(wanted, as_json) as report:
-            work = Backfill(history, db, BackfillConfig(parallel=parallel), clock, report)
+            work = Backfill(
+                history,
+                db,
+                BackfillConfig(parallel=parallel),
+                clock,
+                report,
+                store=open_store(db),
+            )
             return await work.run(wanted, *span)
     except asyncio.CancelledError as error:
         raise Interrupted("stopped; what was fetched is stored, run it again to go on") from error
@@ -152,6 +164,7 @@ def _shown(wanted: list[Any], as_json: bool) -> Iterator[Any]:
 def _row(progress: Progress) -> dict[str, Any]:
     row = asdict(progress)
     row |= row.pop("series")
+    row["proven"] = [[iso(low), iso(high)] for low, high in progress.proven]
     return {
         **row,
         "state": progress.state.value,

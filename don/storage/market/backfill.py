@@ -21,6 +21,8 @@ from don.model.section import Section
 from don.storage.database import Database
 from don.storage.market.backfill_table import BackfillRanges, Job, Range, missing
 from don.storage.market.hot import Loaded
+from don.storage.market.reads import MarketStore
+from don.storage.market.same_trades import new_trades
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -61,6 +63,7 @@ class Progress:
     eta_s: float | None = None  # None while it cannot be told
     detail: str = ""
     notes: tuple[str, ...] = ()
+    proven: tuple[tuple[int, int], ...] = ()  # [from, to) of which all is stored, ascending
 
     @property
     def fraction(self) -> float:
@@ -79,6 +82,7 @@ class Backfill:
         clock: wall time and durations.
         report: told of every change of a series.
         rng: spreads retries.
+        store: reads of both tiers, to know trades again; None: of the database alone.
     """
 
     def __init__(
@@ -89,8 +93,11 @@ class Backfill:
         clock: Clock,
         report: Callable[[Progress], None],
         rng: random.Random | None = None,
+        store: MarketStore | None = None,
     ) -> None:
         self._history = history
+        self._db = db
+        self._store_read = store or MarketStore(db)
         self._ranges = BackfillRanges(db)
         self._config = config
         self._clock = clock
@@ -140,18 +147,28 @@ class Backfill:
             )
             gaps = missing(Range(start_ns=start_ns, end_ns=end_ns), known)
             left = sum(gap.end_ns - gap.start_ns for gap in gaps)
-            progress = replace(progress, known_ns=end_ns - start_ns - left)
+            proven = [(max(k.start_ns, start_ns), min(k.end_ns, end_ns)) for k in known]
+            proven = [span for span in proven if span[0] < span[1]]
+            progress = replace(progress, known_ns=end_ns - start_ns - left, proven=united(proven))
             self._report(progress)
             for gap in gaps:
                 # a range that ends where the gap begins grows: ranges stay few
                 first = min(
                     [k.start_ns for k in known if k.end_ns == gap.start_ns] + [gap.start_ns]
                 )
-                place, done = Place(cursor_ns=gap.start_ns), False
+                place, done, reached = Place(cursor_ns=gap.start_ns), False, gap.start_ns
                 while not done:
                     page = await self._page(series, place, gap.end_ns)
-                    part = Range(start_ns=first, end_ns=min(page.place.cursor_ns, gap.end_ns))
+                    part = None
+                    low, high = page.proven_from, min(page.proven_to, gap.end_ns)
+                    if low < high:
+                        first = first if low <= reached else low  # a hole: a range of its own
+                        reached = high
+                        part = Range(start_ns=first, end_ns=high)
                     loaded = await self._store(series, job, part, page)
+                    if part is not None:
+                        proven.append((low, high))
+                        progress = replace(progress, proven=united(proven))
                     done = page.done or page.place.cursor_ns >= gap.end_ns
                     progress = self._advanced(
                         progress, page, place, loaded.inserted, left, began_ns
@@ -171,13 +188,14 @@ class Backfill:
     async def _page(self, series: Series, place: Place, end_ns: int) -> Page:
         return await self._patiently(series, lambda: self._history.page(series, place, end_ns))
 
-    async def _store(self, series: Series, job: Job, part: Range, page: Page) -> Loaded:
-        return await self._patiently(
-            series,
-            lambda: asyncio.to_thread(
-                self._ranges.store, job, part, page.table, now_ns=self._clock.now_ns()
-            ),
-        )
+    async def _store(self, series: Series, job: Job, part: Range | None, page: Page) -> Loaded:
+        def store() -> Loaded:
+            table = page.table
+            if series.channel == "trades":
+                table = new_trades(self._db, self._store_read, table)
+            return self._ranges.store(job, part, table, now_ns=self._clock.now_ns())
+
+        return await self._patiently(series, lambda: asyncio.to_thread(store))
 
     async def _patiently(self, series: Series, work: Callable[[], Awaitable[T]]) -> T:
         """Repeat what exchange or database could not do just now."""
@@ -199,7 +217,7 @@ class Backfill:
     def _advanced(
         self, old: Progress, page: Page, place: Place, inserted: int, left: int, began_ns: int
     ) -> Progress:
-        done = old.done_ns + max(0, page.place.cursor_ns - place.cursor_ns)
+        done = old.done_ns + max(0, page.proven_to - page.proven_from)
         spent_s = (self._clock.monotonic_ns() - began_ns) / NS_PER_S
         return replace(
             old,
@@ -211,3 +229,14 @@ class Backfill:
             eta_s=spent_s * (left - done) / done if done else None,
             notes=tuple(dict.fromkeys((*old.notes, *page.notes)))[:10],
         )
+
+
+def united(spans: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Spans ascending, those that touch made one. Pure."""
+    found: list[tuple[int, int]] = []
+    for low, high in sorted(spans):
+        if found and low <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], high))
+        else:
+            found.append((low, high))
+    return tuple(found)

@@ -74,12 +74,12 @@ class BackfillRanges:
             rows = connection.execute(_KNOWN, _key(job)).fetchall()
         return [Range(start_ns=start, end_ns=cursor) for start, cursor in rows]
 
-    def store(self, job: Job, part: Range, table: pa.Table, *, now_ns: int) -> Loaded:
+    def store(self, job: Job, part: Range | None, table: pa.Table, *, now_ns: int) -> Loaded:
         """Store a page, and that `part` is complete with it: both or neither.
 
         Args:
             job: whose page it is.
-            part: begins where the work began, ends where the page ends.
+            part: what is complete with it; None: the page proves nothing.
             table: conforming; may be empty.
             now_ns: wall time.
 
@@ -88,9 +88,10 @@ class BackfillRanges:
         """
         with self._db.connection() as connection:
             loaded = self._tables.load_within(connection, job.channel, table)
-            connection.execute(
-                _ADVANCE, (*_key(job), part.start_ns, part.end_ns, loaded.inserted, now_ns)
-            )
+            if part is not None:
+                connection.execute(
+                    _ADVANCE, (*_key(job), part.start_ns, part.end_ns, loaded.inserted, now_ns)
+                )
         return loaded
 
 

@@ -10,17 +10,28 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import structlog
 
 from don.clock import interval_ns
 from don.errors import DatabaseError, DonError, RateLimited
 from don.exchanges.history import History, Page, Place, Series
-from don.market.coverage import COUNTED_IDS, MINUTE_NS, WORST, Range, State
+from don.market.coverage import (
+    COUNTED_IDS,
+    MINUTE_NS,
+    WORST,
+    Range,
+    State,
+    ceil_minute,
+    floor_minute,
+)
 from don.storage.database import Database
 from don.storage.market.audit import rebuild
+from don.storage.market.backfill import united
 from don.storage.market.coverage import CoverageLedger
 from don.storage.market.hot import MarketTables
 from don.storage.market.reads import MarketStore
+from don.storage.market.same_trades import new_trades
 
 REPAIRABLE = ("bars", "trades", "marks", "open_interest", "funding")
 NEAR_BARS = 500  # gaps of bars nearer to each other than that are fetched with one question
@@ -66,6 +77,7 @@ class GapRepair:
         counted_ids: bool | None = None,
     ) -> None:
         self._history = history
+        self._db = db
         self._tables = MarketTables(db)
         self._store = store
         self._ledger = CoverageLedger(db)
@@ -103,18 +115,22 @@ class GapRepair:
             ]
         rows = inserted = 0
         notes: list[str] = []
+        spans: list[tuple[int, int]] = []
         try:
             series = _series(first)
             await self._history.check(series)
-            async for page in self._pages(series, first.start, group[-1].end):
+            # From the bar before on: only an answer that overlaps what is there proves its start.
+            start = first.start - (series.interval_ns if series.channel == "bars" else 0)
+            async for page in self._pages(series, start, group[-1].end):
                 table = self._marked(page.table)
+                if start < first.start:
+                    table = table.filter(pc.greater(table["ts_event"], first.start))
                 rows += table.num_rows
-                loaded = await asyncio.to_thread(
-                    self._tables.load, series.channel, table, where="repair"
-                )
-                inserted += loaded.inserted
+                inserted += await asyncio.to_thread(self._load, series.channel, table)
                 notes += page.notes
-            await asyncio.to_thread(self._judge, group, notes)
+                if page.proven_from < page.proven_to:
+                    spans.append((page.proven_from, page.proven_to))
+            await asyncio.to_thread(self._judge, group, united(spans))
         except DatabaseError:
             raise
         except DonError as error:
@@ -151,19 +167,28 @@ class GapRepair:
             table = table.set_column(table.column_names.index(name), name, column)
         return table
 
-    def _judge(self, group: list[Range], notes: list[str]) -> None:
+    def _load(self, channel: str, table: pa.Table) -> int:
+        if channel == "trades":
+            table = new_trades(self._db, self._store, table)
+        return self._tables.load(channel, table, where="repair").inserted
+
+    def _judge(self, group: list[Range], spans: Sequence[tuple[int, int]]) -> None:
         """Have the ledger say what the stored rows prove, or what the exchange answered."""
         name = group[0].channel.partition(":")[0]
         if name == "bars" or (name == "trades" and self._counted):
             for gap in group:
-                self._rebuild(gap, name)
-        elif not notes:
+                self._rebuild(gap, name, spans)
+        else:
             how = "fetched from history"
             if name in _SAMPLED_NS:
                 how += f", one every {_SAMPLED_NS[name] // MINUTE_NS} min"
-            self._ledger.add(replace(gap, state=State.REPAIRED, reason=how) for gap in group)
+            self._ledger.add(
+                replace(part, state=State.REPAIRED, reason=how)
+                for gap in group
+                for part in _within(gap, spans)
+            )
 
-    def _rebuild(self, gap: Range, name: str) -> None:
+    def _rebuild(self, gap: Range, name: str, spans: Sequence[tuple[int, int]]) -> None:
         """Judge the rows of a gap together with their neighbours, which prove its edges."""
         every = interval_ns(gap.channel.partition(":")[2]) if name == "bars" else None
         before = self._neighbour(gap, name, every, before=True)
@@ -184,7 +209,11 @@ class GapRepair:
                 self._exchange, gap.channel, [gap.symbol], gap.start, gap.end, states=[State.GAP]
             )
             why = "the exchange does not have these bars"
-            self._ledger.add(replace(each, state=State.DOWN, reason=why) for each in left)
+            self._ledger.add(
+                replace(part, state=State.DOWN, reason=why)
+                for each in left
+                for part in _within(each, spans)
+            )
 
     def _neighbour(self, gap: Range, name: str, every: int | None, *, before: bool) -> int | None:
         """Time of the last row before the gap, or of the first after it."""
@@ -216,6 +245,16 @@ def _series(gap: Range) -> Series:
     name, _, interval = gap.channel.partition(":")
     length = interval_ns(interval) if interval else _SAMPLED_NS.get(name, 0)
     return Series(channel=name, symbol=gap.symbol, interval_ns=length)
+
+
+def _within(gap: Range, spans: Sequence[tuple[int, int]]) -> list[Range]:
+    """The whole minutes of a gap that the exchange's answers prove."""
+    found = []
+    for low, high in spans:
+        start, end = max(gap.start, ceil_minute(low)), min(gap.end, floor_minute(high))
+        if start < end:
+            found.append(replace(gap, start=start, end=end))
+    return found
 
 
 def _groups(gaps: Sequence[Range]) -> list[list[Range]]:

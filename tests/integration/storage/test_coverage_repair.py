@@ -91,7 +91,10 @@ class Told:
         table = table_of(self._channel, self._times[which], None if self._ids is None
                          else self._ids[which], "history")  # fmt: skip
         cursor = int(self._times[which[-1]]) + 1 if len(which) else end_ns
-        return Page(table=table, place=Place(cursor_ns=cursor), done=len(which) < 50)
+        return Page(
+            table=table, place=Place(cursor_ns=cursor), done=len(which) < 50,
+            proven_from=place.cursor_ns, proven_to=cursor if len(which) == 50 else end_ns,
+        )  # fmt: skip
 
 
 def table_of(
