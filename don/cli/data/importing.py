@@ -67,7 +67,10 @@ def run_import(
                     tasks[file] = bar.add_task(file, total=of)
                 bar.update(tasks[file], completed=rows)
 
-            importer = Importer(db, overlap=Overlap(on_overlap), sorted_=sorted_, progress=progress)
+            importer = Importer(
+                db, lake_of(None)[0], overlap=Overlap(on_overlap), sorted_=sorted_,
+                progress=progress,
+            )  # fmt: skip
             for path, how in chosen:
                 done.append(importer.load(path, how))
                 _claim(db, done[-1])

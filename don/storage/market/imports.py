@@ -2,7 +2,7 @@
 
 A file is read, checked and copied in pieces, whatever its size; its rows become visible together
 when the last one was good. Rows that are stored already are passed over if they are the same, and
-refused, or kept as they are stored, if they are not.
+refused, or kept as they are stored, if they are not; be it in the database or in the lake.
 """
 
 from collections import Counter
@@ -19,6 +19,8 @@ from don.clock import iso
 from don.errors import DatabaseError, DataError
 from don.model.channels import CHANNELS
 from don.storage.database import Connection, Database
+from don.storage.lake.lake import Lake
+from don.storage.market.archived import Archived
 from don.storage.market.convert import Converter
 from don.storage.market.hot import MarketTables
 from don.storage.market.mapping import ImportMapping
@@ -52,6 +54,7 @@ class Importer:
 
     Args:
         db: the database, migrated.
+        lake: where archived rows are; without one, an import into archived time is refused.
         overlap: what becomes of rows that contradict stored ones.
         sorted_: refuse files in which a series' time goes back.
         progress: told (file, rows so far, rows of the file if known).
@@ -60,12 +63,14 @@ class Importer:
     def __init__(
         self,
         db: Database,
+        lake: Lake | None = None,
         *,
         overlap: Overlap = Overlap.REFUSE,
         sorted_: bool = True,
         progress: Callable[[str, int, int | None], None] = lambda file, rows, of: None,
     ) -> None:
         self._db = db
+        self._lake = lake
         self._tables = MarketTables(db)
         self._overlap = overlap
         self._sorted = sorted_
@@ -93,8 +98,12 @@ class Importer:
 
     def _load(self, connection: Connection, path: Path, mapping: ImportMapping) -> Imported:
         tally, of = Tally(), count_rows(path)
+        archived = Archived(connection, self._lake, mapping.channel)
         for table in convert(path, mapping, sorted_=self._sorted):
-            loaded = self._tables.load_within(connection, mapping.channel, table)
+            new = archived.without(
+                table, path.name, tally.rows, refuse=self._overlap is Overlap.REFUSE
+            )
+            loaded = self._tables.load_within(connection, mapping.channel, new)
             if loaded.duplicates and self._overlap is Overlap.REFUSE:
                 check_same(connection, mapping.channel, table, path.name, tally.rows)
             tally.add(table, loaded.inserted)

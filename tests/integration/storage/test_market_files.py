@@ -15,8 +15,11 @@ from typer.testing import CliRunner
 
 from don.cli.data.importing import file_mapping
 from don.cli.main import app
+from don.clock import SystemClock
 from don.errors import DatabaseError, DataError, UsageError
 from don.storage.database import Database
+from don.storage.lake.archive import Archiver
+from don.storage.lake.lake import Lake
 from don.storage.market import readers
 from don.storage.market.exports import write_file
 from don.storage.market.imports import Importer, Overlap, try_out
@@ -326,3 +329,22 @@ def test_the_commands(
     other = write(tmp_path, bars(2), "other.csv")
     with pytest.raises(DataError, match=r"^other.csv: no preset fits its name"):
         don("import", str(other))
+
+
+def test_what_the_lake_holds_counts_as_stored(tmp_path: Path, database: Database) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    Importer(database).load(write(tmp_path, bars(10)), MAPPING)
+    archiver = Archiver(database, lake, SystemClock())
+    for part in archiver.due("bars", SystemClock().now_ns(), 0):
+        archiver.archive(part)
+    again = Importer(database, lake).load(write(tmp_path, bars(12)), MAPPING)
+    assert (again.rows, again.inserted) == (12, 2)
+    other = write(tmp_path, bars(12, close=[105.0, 106.0, 107.5, *range(105, 114)]), "other.csv")
+    with pytest.raises(DataError, match=r"other.csv: row 2, column close: is 107.5, but 107.0 is"):
+        Importer(database, lake).load(other, MAPPING)
+    with pytest.raises(DataError, match=r"archived: name the lake.*unarchive"):
+        Importer(database).load(other, MAPPING)
+    kept = Importer(database, lake, overlap=Overlap.KEEP).load(other, MAPPING)
+    assert (kept.rows, kept.inserted) == (12, 0)
+    closes = MarketStore(database, lake).read("bars")["close"].to_pylist()
+    assert closes == [105.0 + n for n in range(12)]
