@@ -17,7 +17,7 @@ from don.collect import interval_of
 from don.errors import ConfigError, DataError, ExchangeRefused, ExchangeUnavailable, UsageError
 from don.feeds.health import FeedState
 from don.log import configure_actor, get_logger
-from don.market.coverage import COUNTED_IDS, Range
+from don.market.coverage import COUNTED_IDS, Range, State, bar_channel
 from don.market.coverage_tracker import CoverageTracker
 from don.model.channels import from_batch
 from don.model.schema import MarketBatch
@@ -133,7 +133,8 @@ class Collector:
             return await find("writer").take.remote(tables, where)
 
         async def send() -> None:
-            await deliver(call, "market data to writer")
+            for refused in await deliver(call, "market data to writer"):
+                self._spoiled(*refused)
             self._done.add(number)
             while self._open and self._open[0] in self._done:
                 self._done.discard(self._open.popleft())
@@ -142,6 +143,14 @@ class Collector:
         task = run_or_die(send(), "send")
         self._sends.add(task)
         task.add_done_callback(self._sends.discard)
+
+    def _spoiled(self, channel: str, symbol: str, first: int, last: int, why: str) -> None:
+        """Rows that were not stored are missing: nothing that was claimed of them stands."""
+        assert self._tracker is not None
+        name = bar_channel(self._config.interval) if channel == "bars" else channel
+        gaps = self._tracker.mark(name, symbol, first, last + 1, State.GAP, f"refused: {why}")
+        for _, claims in self._claims:  # written together with what they contradict
+            claims += gaps
 
     async def _claim(self) -> None:
         while True:

@@ -14,7 +14,7 @@ from don.clock import SystemClock
 from don.errors import DatabaseError
 from don.log import configure_actor, get_logger
 from don.market.coverage import Range
-from don.model.channels import sift
+from don.model.channels import refused, sift
 from don.observe.parts import ingest_samples
 from don.storage.database import Database
 from don.storage.market.coverage import CoverageLedger
@@ -69,14 +69,22 @@ class MarketWriter:
         streams = await self._patiently(lambda: self._ledger.streams(exchange))
         return {(stream.channel, stream.symbol): stream.end for stream in streams}
 
-    async def take(self, tables: dict[str, pa.Table], where: str) -> None:
-        """Store rows by channel; a repeat changes nothing. Returns when they are durable."""
+    async def take(
+        self, tables: dict[str, pa.Table], where: str
+    ) -> list[tuple[str, str, int, int, str]]:
+        """Store rows by channel; a repeat changes nothing. Returns when they are durable.
+
+        Returns:
+            What was refused: channel, symbol, first and last time, why.
+        """
+        bad: list[tuple[str, str, int, int, str]] = []
         good: dict[str, pa.Table] = {}
         for channel, table in tables.items():
             rows, problems = sift(channel, table, where=where)
             if problems:
                 self._bad += table.num_rows - rows.num_rows
                 self._log.warning("rows refused", where=where, problem=str(problems[0]))
+                bad += [(channel, *span, str(problems[0])) for span in refused(channel, table)]
             good[channel] = rows
             self._rows[channel] = self._rows.get(channel, 0) + rows.num_rows
         while True:
@@ -86,6 +94,7 @@ class MarketWriter:
             except SpoolFull as error:
                 self._log.error("no room for market data, collectors wait", error=str(error))
         await asyncio.wrap_future(future)
+        return bad
 
     async def claim(self, ranges: list[Range]) -> None:
         """Put claims into the completeness ledger; a repeat changes nothing."""

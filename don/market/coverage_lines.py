@@ -77,6 +77,13 @@ class Line:
         self._bad = max(self._bad, ceil_minute(max(end, start + 1)))
         self._done = max(self._done, self._bad)
 
+    def spoil(self, start: int, end: int) -> None:
+        """Somebody else knows that something is missing here: its minutes are not claimed later."""
+        if self._open is None:
+            self._emit(start)
+        self._bad = max(self._bad, ceil_minute(end))
+        self._done = max(self._done, self._bad)
+
     def mended(self, start: int, end: int, reason: str) -> None:
         """What was missing between the two times has been fetched."""
         self._claims += self.spread(start, max(end, start + 1), State.REPAIRED, reason)
@@ -188,6 +195,11 @@ class TradeLine(Line):
             last_id, last_ts = trade, ts
         self._last = (last_id, last_ts)
 
+    def spoil(self, start: int, end: int) -> None:
+        """As for all lines; ids do not prove it away."""
+        super().spoil(start, end)
+        self._unproven = None
+
     def lost(self, start: int, end: int, reason: str) -> None:
         """As for all lines; but what the feed says of ids, the ids tell better."""
         if not reason.startswith("trade"):
@@ -275,6 +287,10 @@ class BarLine(Line):
         if self._last is None and start % self._interval == 0:
             self._last, self._done = start, ceil_minute(start)  # nothing is claimed of before
         self._open = (start, reason)
+
+    def spoil(self, start: int, end: int) -> None:
+        """A minute of which other bars may still come is not claimed by them."""
+        self._done = max(self._done, ceil_minute(end))
 
     def lost(self, start: int, end: int, reason: str) -> None:
         """A bar that was refused shows as missing."""

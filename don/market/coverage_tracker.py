@@ -112,8 +112,10 @@ class CoverageTracker:
         """
         self._now = max(self._now, now_ns)
 
-    def mark(self, channel: str, symbol: str, start: int, end: int, state: State, why: str) -> None:
-        """Claim what somebody else knows: a repair, an outage that the exchange announced.
+    def mark(
+        self, channel: str, symbol: str, start: int, end: int, state: State, why: str
+    ) -> list[Range]:
+        """Claim what somebody else knows: a repair, an outage, rows that were refused.
 
         Args:
             channel: of the ledger (`bars:1m`).
@@ -122,9 +124,16 @@ class CoverageTracker:
             end: ns.
             state: what is claimed.
             why: for people.
+
+        Returns:
+            The claims, which `take` will give too.
         """
         line = self._lines.get((channel, symbol)) or PlainLine(self._exchange, channel, symbol)
-        self._explicit += line.spread(start, max(end, start + 1), state, why)
+        claims = line.spread(start, max(end, start + 1), state, why)
+        self._explicit += claims
+        if state is State.GAP:
+            line.spoil(start, max(end, start + 1))
+        return claims
 
     # ---- what is claimed ------------------------------------------------------------------------
 

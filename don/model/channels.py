@@ -303,6 +303,26 @@ def sift(name: str, table: pa.Table, *, where: str) -> tuple[pa.Table, tuple[Pro
     return shaped, found
 
 
+def refused(name: str, table: pa.Table) -> list[tuple[str, int, int]]:
+    """What `sift` leaves out of a table: symbol, first and last time in ns, a symbol once.
+
+    A row whose exchange time cannot be is told by its time of arrival.
+    """
+    shaped = shape(name, table, where=name)
+    bad = np.zeros(shaped.num_rows, np.bool_)
+    for rule in channel(name).rules:
+        bad |= np.asarray(pc.fill_null(rule.broken(shaped), False))
+    timed = must.time("ts_event")
+    unreal = np.asarray(timed.broken(shaped))
+    times = np.where(unreal, shaped["ts_recv"].to_numpy(), shaped["ts_event"].to_numpy())
+    spans: dict[str, tuple[int, int]] = {}
+    for at in np.flatnonzero(bad).tolist():
+        symbol, ts = shaped["symbol"][at].as_py(), int(times[at])
+        low, high = spans.get(symbol, (ts, ts))
+        spans[symbol] = (min(low, ts), max(high, ts))
+    return [(symbol, *span) for symbol, span in spans.items()]
+
+
 def from_batch(
     exchange: str, batch: MarketBatch, *, interval_ns: int | None = None
 ) -> dict[str, pa.Table]:

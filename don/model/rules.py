@@ -145,16 +145,24 @@ def whole_seconds(column: str) -> Rule:
     return Rule(column=column, says="must be whole seconds, in ns, above 0", broken=broken)
 
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,63}$"
+# Whatever exchanges call things, but for what cannot be seen or parts a path. In a folder's name
+# a byte may become three characters (percent-encoded), and that holds 255.
+_NAME = r"^[^\p{C}\p{Z}/\\.-][^\p{C}\p{Z}/\\]{0,63}$"
+_NAME_BYTES = 80
 
 
 def name(column: str) -> Rule:
     """An exchange, a symbol, a hash: what may also name a folder."""
     return Rule(
         column=column,
-        says="must be 1 to 64 letters, digits and . _ : @ + -",
+        says="must be 1 to 64 letters, digits and other visible characters (80 bytes), without "
+        "spaces, / and \\, and not begin with . or -",
         broken=lambda table: _among(
-            table[column], lambda texts: pc.match_substring_regex(texts, _NAME)
+            table[column],
+            lambda texts: pc.and_(
+                pc.match_substring_regex(texts, _NAME),
+                pc.less_equal(pc.binary_length(texts), _NAME_BYTES),
+            ),
         ),
     )
 

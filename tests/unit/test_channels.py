@@ -9,7 +9,7 @@ from support.channels import as_set, channel_table
 
 from don.clock import NS_PER_S
 from don.errors import DataError
-from don.model.channels import CHANNELS, channel, complete, conform, from_batch, sift
+from don.model.channels import CHANNELS, channel, complete, conform, from_batch, refused, sift
 from don.model.schema import DEPTH, SCHEMAS, MarketBatch
 from don.storage.market.tables import LAYOUTS
 
@@ -134,3 +134,17 @@ def test_completing_sets_constants_and_defaults() -> None:
     whole = conform("trades", complete("trades", table, exchange="OKX"), where="x")
     assert set(whole["exchange"].to_pylist()) == {"OKX"}
     assert whole["ts_recv"].to_pylist() == [0, 0, 0]
+
+
+def test_symbols_in_any_script_are_stored_and_what_is_refused_is_told() -> None:
+    names = ["币安人生-USDT-PERP", "$WIF-USD", "a b", "币" * 27, ".x"]
+    table = complete(
+        "trades",
+        pa.table({"symbol": names, "ts_event": [NOW + n for n in range(5)], "id": range(5),
+                  "price": [1.0] * 5, "size": [1.0] * 5, "buy": [True] * 5}),
+        exchange="X",
+    )  # fmt: skip
+    good, _ = sift("trades", table, where="x")
+    assert good["symbol"].to_pylist() == names[:2]
+    spans = refused("trades", table)
+    assert spans == [(names[n], NOW + n, NOW + n) for n in (2, 3, 4)]

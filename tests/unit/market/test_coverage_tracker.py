@@ -254,6 +254,16 @@ def test_what_others_proved_of_a_dead_connection_is_in_doubt_after_a_kill(counte
     assert found[0] == (ns(60), ns(120), State.COMPLETE), "bars prove themselves, and no more"
 
 
+def test_refused_rows_are_a_gap_that_later_rows_do_not_complete() -> None:
+    told = Told()
+    told.batch(trades=[trade(-1, 1), trade(70, 2)], quotes=[quote(-1), quote(70)])
+    told.tracker.mark("trades", BTC, ns(70), ns(70) + 1, State.GAP, "refused")
+    told.tracker.mark("quotes", BTC, ns(70), ns(70) + 1, State.GAP, "refused")
+    told.batch(trades=[trade(190, 3)], quotes=[quote(190)])
+    assert told.states("trades") == "cgc"
+    assert told.states("quotes") == "cgc"
+
+
 # ---- bars ----------------------------------------------------------------------------------------
 
 
