@@ -8,6 +8,7 @@ lot and tick for tick; money is float64 and agrees to rounding.
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +128,7 @@ def simulate(
     engine, fills, exchange = config.engine, config.fills, config.exchange
     planner, risk = engine.planner, engine.risk
     taker = config.fees.taker
-    fees = data.fees if taker is None else np.full(N, float(taker))
+    fees = data.fees.copy() if taker is None else np.full(N, float(taker))
     slip, den = planner.slippage.as_integer_ratio()
     rules = kernel.Rules(
         band=float(planner.band),
@@ -153,11 +154,11 @@ def simulate(
     )
     scales = data.scale
     symbols = kernel.Symbols(
-        unit=data.unit,
+        unit=data.unit.copy(),
         fee=fees,
         cap=np.array([_units(risk.max_order_notional, scale) for scale in scales], np.int64),
         least=np.array([_units(*pair) for pair in zip(data.least, scales, strict=True)], np.int64),
-        min_lots=data.min_lots,
+        min_lots=data.min_lots.copy(),
         leverage=np.array([float(min(exchange.default_leverage, m)) for m in data.leverage]),
     )
     curve = np.zeros(stop - begin)
@@ -172,7 +173,8 @@ def simulate(
             log=np.zeros((room, 4), np.int64),
         )
         vector_kernel.run(
-            data.bars, data.days, begin, stop, data.payments, data.rates,
+            kernel.Bars(*map(_frozen, data.bars)), _frozen(data.days), begin, stop,
+            _frozen(data.payments), _frozen(data.rates),
             np.asarray(at, np.int64), np.ascontiguousarray(targets, np.float64), rules, symbols,
             own, curve,
         )  # fmt: skip
@@ -216,6 +218,13 @@ def check(config: BacktestConfig) -> None:
                 f"vector mode does not keep the limit engine.risk.{name}: leave it out, or use "
                 "detail bars"
             )
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """A read-only view: shared memory is read-only, and one kind of array is one compilation."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def _units(amount: Decimal, scale: int) -> int:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from don.backtest import BacktestConfig, run
-from don.bench import depth
+from don.bench import depth, vector
 
 _RUNS = 3
 _SYMBOLS = 24
@@ -26,7 +26,8 @@ _ORIGIN_NS = 1_735_689_600 * 10**9  # 2025-01-01
 
 def rows(full: bool) -> list[dict[str, Any]]:
     """The rows `backtest.bars_engine` (bars, over all symbols, per second of one core's own time)
-    and `backtest.depth_events`, see `don.bench.depth`.
+    beside backtesting.py, `backtest.bars_vector`, see `don.bench.vector`, and
+    `backtest.depth_events`, see `don.bench.depth`.
     """
     bars = 43_200 if full else 14_400
     with tempfile.TemporaryDirectory(prefix="don-bench-") as folder:
@@ -41,21 +42,23 @@ def rows(full: bool) -> list[dict[str, Any]]:
             start = time.process_time()
             result = run(config)
             rates.append(result.bars / (time.process_time() - start))
+        peer, why = vector.engine_peer(tape)
+        vectors = vector.rows(tape)
     if not result.fills or result.differences:
         raise AssertionError("the bench must trade, and its books must agree with the exchange")
+    value = statistics.median(rates)
     return [
         {
             "area": "backtest",
             "name": "backtest.bars_engine",
-            "value": statistics.median(rates),
+            "value": value,
             "unit": "bars/s",
             "n": result.bars,
             "min": min(rates),
             "max": max(rates),
-            "peer": None,
-            "peer_value": None,
-            "ratio": None,
+            **vector.peer_columns(value, peer, why),
         },
+        *vectors,
         *depth.rows(full),
     ]
 

@@ -4,14 +4,19 @@ from pathlib import Path
 
 import typer
 
-from don.cli.output import out, print_json
+from actors import environment
+from don.cli.output import err, out, print_json, table
 from don.errors import UsageError
+from don.home import home_dir
+
+SHOWN = ("sharpe", "annual_return", "max_drawdown", "turnover", "fees", "funding", "fills")
 
 
 def register(group: typer.Typer) -> None:
     """Add the commands to `don backtest`."""
     group.command()(report)
     group.command()(compare)
+    group.command()(sweep)
 
 
 def report(
@@ -57,3 +62,40 @@ def _write(path: Path, text: str, *, as_json: bool) -> None:
         print_json({"report": str(path), "bytes": len(text)})
     else:
         out.print(f"report written to {path}", soft_wrap=True)
+
+
+def sweep(
+    config: Path = typer.Argument(..., help="TOML of the sweep: base, grid, windows."),
+    force: bool = typer.Option(False, help="Run although memory may not suffice."),
+    top: int = typer.Option(20, min=1, help="Rows shown, best Sharpe ratio first."),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Run many configurations over many windows; run it again to go on where it stopped."""
+    from don.backtest.sweep import parse
+    from don.config import read_toml
+
+    settings = parse(read_toml(config), str(config))
+    environment.prepare(home_dir())
+    from experiments.sweep import run
+
+    found = run(settings, lambda line: err.print(line, soft_wrap=True), force=force)
+    if as_json:
+        print_json(found)
+    else:
+        rows = sorted(found["rows"], key=lambda row: -_known(row["sharpe"]))[:top]
+        names = [*settings.grid, "start", *SHOWN]
+        cells = [[_short(row[name]) for name in names] for row in rows]
+        out.print(table([n if n in settings.grid else f"{n}#" for n in names], cells))
+        out.print(f"{len(found['rows'])} results in {found['table']}", soft_wrap=True)
+    if found["failed"]:
+        raise typer.Exit(1)
+
+
+def _known(value: float) -> float:
+    return value if value == value else float("-inf")
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.3f}" if abs(value) < 1_000 else f"{value:,.0f}"
+    return str(value).removesuffix("T00:00:00.000Z")

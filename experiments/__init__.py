@@ -1,0 +1,1 @@
+"""Jobs that run on a cluster: backtests and sweeps of them."""

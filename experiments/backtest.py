@@ -1,0 +1,56 @@
+"""One backtest as a Ray job: `python -m experiments.backtest CONFIG OUTPUT`.
+
+The run is a task of the cluster that RAY_ADDRESS names, or of one started for it on this machine;
+OUTPUT then holds the result, its tables and its report. The tape must be readable where it runs.
+"""
+
+import sys
+import tomllib
+from pathlib import Path
+
+import ray
+from pydantic import ValidationError
+
+from don.backtest import BacktestConfig, BacktestResult
+from don.backtest import run as run_backtest
+from don.backtest.files import save
+from don.backtest.report import report
+from don.config import explain
+from don.errors import ConfigError, DonError
+
+
+def _work(config: BacktestConfig) -> BacktestResult | DonError:
+    try:
+        return run_backtest(config)
+    except DonError as error:  # Ray would wrap it and hide its kind
+        return error
+
+
+_run = ray.remote(num_cpus=1, max_retries=2)(_work)
+
+
+def main(path: str, output: str) -> int:
+    """Run, save and report; exit code 3 if books and exchange disagreed."""
+    try:
+        config = BacktestConfig.model_validate(tomllib.loads(Path(path).read_text()))
+    except ValidationError as error:
+        raise ConfigError(explain(error, BacktestConfig, path)) from None
+    ray.init(log_to_driver=False)
+    result = ray.get(_run.remote(config))
+    if isinstance(result, DonError):
+        raise result
+    folder = Path(output)
+    save(result, folder, tables=True)
+    (folder / "report.html").write_text(report(result), encoding="utf-8")
+    print(f"{result.policy}: profit {result.books.pnl}, digest {result.digest}")
+    return 3 if result.differences else 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m experiments.backtest CONFIG OUTPUT")
+    try:
+        sys.exit(main(sys.argv[1], sys.argv[2]))
+    except DonError as error:
+        print(f"backtest: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,187 @@
+"""Run a sweep of backtests as Ray tasks: data in the object store once, bounded in flight.
+
+As a program it is a Ray job: `python -m experiments.sweep CONFIG`. It joins the cluster that
+RAY_ADDRESS names, else starts one of its own on this machine for as long as it runs.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from ray.exceptions import RayError
+
+from don.backtest import sweep as plan
+from don.backtest.panel import Market, open_market
+from don.backtest.vector import Prepared, prepare
+from don.errors import DependencyError, DonError, UsageError
+
+Tell = Callable[[str], None]
+STORE_LEAST = 128 * 2**20
+POLL_S = 5.0
+TELL_EVERY_S = 1.0
+
+
+def run(sweep: plan.SweepConfig, tell: Tell = print, *, force: bool = False) -> dict[str, Any]:
+    """Run what is not done yet and gather everything.
+
+    Args:
+        sweep: what to run.
+        tell: takes lines about progress.
+        force: run although memory may not suffice.
+
+    Returns:
+        `rows` (one a job that is done), `failed` (key and error), `table` (its Parquet file).
+
+    Raises:
+        UsageError: if memory does not suffice.
+        DependencyError: if the cluster does not come up.
+    """
+    market = open_market(plan.base_config(sweep))
+    jobs = plan.jobs(sweep, market)
+    rows = {job.key: row for job in jobs if (row := plan.stored(sweep, job)) is not None}
+    left = [job for job in jobs if job.key not in rows]
+    tell(f"{len(jobs)} jobs, {len(rows)} done already, {len(left)} to run")
+    failed: dict[str, str] = {}
+    if left:
+        _budget(sweep, market, len(left), tell, force=force)
+        with _cluster(sweep, market):
+            for job, outcome in _outcomes(sweep, market, left, tell):
+                if isinstance(outcome, DonError):
+                    failed[job.key] = str(outcome)
+                    tell(f"failed: {job.point} {job.start}: {outcome}")
+                    continue
+                plan.store(sweep, job, outcome)
+                rows[job.key] = outcome
+    table = sweep.output / "results.parquet"
+    done = [rows[job.key] for job in jobs if job.key in rows]
+    if done:
+        texts = [{k: v if _plain(v) else str(v) for k, v in row.items()} for row in done]
+        draft = table.with_suffix(".new")
+        pq.write_table(pa.Table.from_pylist(texts), draft)
+        draft.replace(table)
+    return {"rows": done, "failed": failed, "table": str(table)}
+
+
+def _plain(value: object) -> bool:
+    return isinstance(value, str | int | float | bool)
+
+
+def _budget(
+    sweep: plan.SweepConfig, market: Market, count: int, tell: Tell, *, force: bool
+) -> None:
+    need, free = plan.memory(sweep, market, count), psutil.virtual_memory().available
+    at_once = min(sweep.at_once, count)
+    tell(
+        f"memory: data {_mb(need['data'])} once, {at_once} at a time with {_mb(need['job'])} each, "
+        f"{_mb(need['total'])} in all; {_mb(free)} free"
+    )
+    if need["total"] > free and not force:
+        raise UsageError(
+            f"the sweep needs about {_mb(need['total'])}, {_mb(free)} are free: lower at_once "
+            f"(was {sweep.at_once}), or use --force"
+        )
+
+
+@contextmanager
+def _cluster(sweep: plan.SweepConfig, market: Market) -> Iterator[None]:
+    own = None if "RAY_ADDRESS" in os.environ or ray.is_initialized() else _temporary()
+    try:
+        if own is not None:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_cpus=sweep.at_once,
+                object_store_memory=max(STORE_LEAST, 3 * plan.memory(sweep, market, 1)["data"]),
+                log_to_driver=False,
+                _temp_dir=own,
+                _node_ip_address="127.0.0.1",
+            )
+        elif not ray.is_initialized():
+            ray.init(log_to_driver=False)
+    except Exception as error:  # it raises bare ones
+        raise DependencyError(f"Ray did not start: {str(error).splitlines()[0]}") from error
+    try:
+        yield
+    finally:
+        if own is not None:
+            ray.shutdown()
+            shutil.rmtree(own, ignore_errors=True)
+
+
+def _temporary() -> str:
+    return tempfile.mkdtemp(prefix="dsw")  # short: socket paths are limited
+
+
+def _work(job: plan.Job, market: Market, data: Prepared | None) -> dict[str, Any] | DonError:
+    try:
+        return plan.run_job(job, market, data)
+    except DonError as error:  # input that one job cannot run with: the others go on
+        return error
+
+
+_job = ray.remote(num_cpus=1, max_retries=2)(_work)
+
+
+def _outcomes(
+    sweep: plan.SweepConfig, market: Market, jobs: list[plan.Job], tell: Tell
+) -> Iterator[tuple[plan.Job, dict[str, Any] | DonError]]:
+    """Each job with what came of it, as they end; at most `at_once` are in flight."""
+    shared = ray.put(market)
+    data = ray.put(prepare(market)) if sweep.mode is plan.Mode.VECTOR else None
+    waiting, flying = iter(jobs), {}
+    begin, done, told = time.monotonic(), 0, 0.0
+
+    def launch() -> None:
+        job = next(waiting, None)
+        if job is not None:
+            flying[_job.remote(job, shared, data)] = job
+
+    for _ in range(sweep.at_once):
+        launch()
+    while flying:
+        ended, _ = ray.wait(list(flying), num_returns=1, timeout=POLL_S)
+        for ref in ended:
+            job = flying.pop(ref)
+            try:
+                outcome = ray.get(ref)
+            except RayError as error:
+                raise DependencyError(f"job {job.point} {job.start} died: {error}") from error
+            launch()
+            done += 1
+            passed = time.monotonic() - begin
+            left = passed / done * (len(jobs) - done)
+            if passed - told >= TELL_EVERY_S or done == len(jobs):
+                told = passed
+                tell(f"{done}/{len(jobs)} done, {passed:.0f} s, about {left:.0f} s left")
+            yield job, outcome
+
+
+def _mb(count: int) -> str:
+    return f"{count / 2**20:,.0f} MB"
+
+
+def main(path: str) -> int:
+    """The program: exit code 0 if every job ran."""
+    values = tomllib.loads(Path(path).read_text())
+    found = run(plan.parse(values, path))
+    print(f"{len(found['rows'])} results in {found['table']}, {len(found['failed'])} failed")
+    return 1 if found["failed"] else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(*sys.argv[1:2]))
+    except DonError as error:
+        print(f"sweep: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
