@@ -4,6 +4,7 @@ The run is a task of the cluster that RAY_ADDRESS names, or of one started for i
 OUTPUT then holds the result, its tables and its report. The tape must be readable where it runs.
 """
 
+import logging
 import sys
 import tomllib
 from pathlib import Path
@@ -35,7 +36,7 @@ def main(path: str, output: str) -> int:
         config = BacktestConfig.model_validate(tomllib.loads(Path(path).read_text()))
     except ValidationError as error:
         raise ConfigError(explain(error, BacktestConfig, path)) from None
-    ray.init(log_to_driver=False)
+    ray.init(log_to_driver=False, logging_level=logging.ERROR)
     result = ray.get(_run.remote(config))
     if isinstance(result, DonError):
         raise result

@@ -4,6 +4,7 @@ As a program it is a Ray job: `python -m experiments.sweep CONFIG`. It joins the
 RAY_ADDRESS names, else starts one of its own on this machine for as long as it runs.
 """
 
+import logging
 import os
 import shutil
 import sys
@@ -104,11 +105,12 @@ def _cluster(sweep: plan.SweepConfig, market: Market) -> Iterator[None]:
                 num_cpus=sweep.at_once,
                 object_store_memory=max(STORE_LEAST, 3 * plan.memory(sweep, market, 1)["data"]),
                 log_to_driver=False,
+                logging_level=logging.ERROR,
                 _temp_dir=own,
                 _node_ip_address="127.0.0.1",
             )
         elif not ray.is_initialized():
-            ray.init(log_to_driver=False)
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # it raises bare ones
         raise DependencyError(f"Ray did not start: {str(error).splitlines()[0]}") from error
     try:

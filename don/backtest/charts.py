@@ -225,6 +225,7 @@ def costs(found: Metrics) -> Figure:
                 "measure": ["relative"] * len(parts) + ["total"],
                 "text": [f"{amount:,.0f}" for _, amount in parts] + [f"{float(own.pnl):,.0f}"],
                 "textposition": "auto",
+                "cliponaxis": False,
                 "increasing": {"marker": {"color": BUY}},
                 "decreasing": {"marker": {"color": SELL}},
                 "totals": {"marker": {"color": COLORS[0]}},
