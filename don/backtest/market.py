@@ -125,7 +125,7 @@ class MarketTap:
         self._add("quotes", symbol, event.ts, wall, bid, sizes[0], ask, sizes[1])
 
     def _status(self, symbol: str, ts: int, wall: int, state: str, detail: str) -> None:
-        self._add("status", symbol, ts, wall, "quotes", state, detail)
+        self._add("status", symbol, ts, wall, "quotes", state, detail, ts)
 
     def _book(self, book: DepthSnapshot, wall: int) -> None:
         sides = []

@@ -35,22 +35,23 @@ class Sequencer:
         self._waiting.append((fact, wall))
 
     def take(self, bar_ts: int | None, wall: int, *, deciding: bool) -> Fact | None:
-        """The next report whose turn it is, or None.
+        """The next report whose turn it is, or None; one that waits holds up none stamped before it.
 
         Args:
             bar_ts: close time of the last bar taken in; None before the first.
             wall: now.
             deciding: a decision on that bar waits for its target.
         """
-        if not self._waiting:
-            return None
-        fact, since = self._waiting[0]
+        bound = None
         if bar_ts is not None:
             bound = bar_ts if deciding else bar_ts + self._interval
-            if stamp(fact) >= bound and wall - since < self._hold:
-                return None
-        self._waiting.popleft()
-        return fact
+        for place, (fact, since) in enumerate(self._waiting):
+            # one that waits holds none up that is stamped before it: an answer to a request that
+            # takes effect in the next bar may come before the news of this one, or after it
+            if bound is None or stamp(fact) < bound or wall - since >= self._hold:
+                del self._waiting[place]
+                return fact
+        return None
 
     def pop(self) -> Fact | None:
         """The next report, whether it is its turn or not; None if there is none."""

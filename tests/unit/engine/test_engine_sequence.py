@@ -67,3 +67,18 @@ def test_a_waiting_report_goes_into_the_next_sessions_state() -> None:
     ts = desk.snapshot(WARM).ts_event + 2 * BAR
     desk.step(replace(paid(ts), ts_recv=desk.tick()))
     assert '"funding":"250"' in desk.engine.state()
+
+
+def test_a_report_from_the_next_bar_holds_none_of_this_one_up() -> None:
+    """An answer to a request that takes effect later comes before or after the news of now."""
+
+    def counted(first: str) -> str:
+        desk = start_desk(seed=3)
+        desk.bar(WARM)
+        now = desk.snapshot(WARM).ts_event
+        reports = [paid(now + BAR // 2, "f1"), paid(now + BAR + BAR // 2, "f2")]
+        for report in reports if first == "now" else reports[::-1]:
+            desk.step(replace(report, ts_recv=desk.tick()))
+        return str(desk.engine.ledger.funding)
+
+    assert counted("now") == counted("later") == "250"
