@@ -35,7 +35,7 @@ class Sequencer:
         self._waiting.append((fact, wall))
 
     def take(self, bar_ts: int | None, wall: int, *, deciding: bool) -> Fact | None:
-        """The next report whose turn it is, or None; one that waits holds up none stamped before it.
+        """The next report whose turn it is, or None; none holds up one stamped before it.
 
         Args:
             bar_ts: close time of the last bar taken in; None before the first.
