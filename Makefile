@@ -15,7 +15,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 fault: $(STAMP)
-	$(BIN)/python -m pytest -m fault
+	$(BIN)/python -m pytest -m fault -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -98,7 +98,7 @@ def test_kill_switch_without_http_and_across_sessions(home: Path) -> None:
     assert second["ledger_equal"] is True
 
 
-@pytest.mark.parametrize("seconds", [1.0, 6.0, 10.0])
+@pytest.mark.parametrize("seconds", [1.0, 6.0])
 def test_stopping_while_starting_leaves_nothing_behind(home: Path, seconds: float) -> None:
     run = DeskRun(home, "--no-console")
     try:
