@@ -24,8 +24,10 @@ class DeadMan:
         self._gateway = gateway
         self._tracker = tracker
         self._timeout_s = timeout_s
-        self._armed: set[str] = set()
+        self._armed: set[str] = set()  # symbols whose timer may run
         self._wake = asyncio.Event()
+        self._setting = asyncio.Lock()  # what was sent first arrives first
+        self._ended = False
 
     def wake(self) -> None:
         """Orders are about to leave: arm their symbols without waiting for the next beat."""
@@ -50,7 +52,8 @@ class DeadMan:
                 pass  # time for the next beat
 
     async def disarm(self) -> None:
-        """Stop all timers: we end on purpose, and open orders are meant to stay."""
+        """Stop all timers, for good: we end on purpose, and open orders are meant to stay."""
+        self._ended = True
         for symbol in sorted(self._armed):
             await self._set(symbol, 0.0)
 
@@ -64,13 +67,16 @@ class DeadMan:
                 return
 
     async def _set(self, symbol: str, timeout_s: float) -> None:
-        try:
-            await self._gateway.arm_dead_man(symbol, timeout_s)
-        except DonError as error:
-            # the next beat tries again; without an answer the exchange may cancel, which is safe
-            _log.warning("dead man's timer not set", symbol=symbol, error=str(error))
-            return
-        if timeout_s:
-            self._armed.add(symbol)
-        else:
-            self._armed.discard(symbol)
+        async with self._setting:
+            if self._ended and timeout_s:
+                return
+            if timeout_s:
+                self._armed.add(symbol)  # before we know: without an answer it may run all the same
+            try:
+                await self._gateway.arm_dead_man(symbol, timeout_s)
+            except DonError as error:
+                # the next beat tries again; the exchange may cancel meanwhile, which is safe
+                _log.warning("dead man's timer not set", symbol=symbol, error=str(error))
+                return
+            if not timeout_s:
+                self._armed.discard(symbol)

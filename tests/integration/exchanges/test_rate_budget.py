@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.paper import api_key, raw, served
 
-from don.clock import NS_PER_MS, SystemClock
+from don.clock import NS_PER_MS, NS_PER_S, Clock, SystemClock
 from don.errors import DependencyError, RateLimited
 from don.exchanges.budget import BudgetConfig, ClusterBudget, Settle, Settled
 from don.exchanges.ccxt_client import CcxtClient, Endpoint
@@ -28,10 +28,21 @@ LISTED = [
 ]
 
 
+class WindowClock(SystemClock):
+    """The machine's clock, moved so that a minute began a second ago: no window ends meanwhile."""
+
+    def __init__(self) -> None:
+        self._ahead_ns = NS_PER_S - super().now_ns() % (60 * NS_PER_S)
+
+    def now_ns(self) -> int:
+        return super().now_ns() + self._ahead_ns
+
+
 class Port:
     """The budget behind a call that takes its time, and that can be away."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
         self.budget = ClusterBudget(BudgetConfig())
         self.away = False
 
@@ -39,7 +50,7 @@ class Port:
         await asyncio.sleep(0.001)
         if self.away:
             raise DependencyError("away")
-        return self.budget.settle(message, SystemClock().now_ns() // NS_PER_MS)
+        return self.budget.settle(message, self.clock.now_ns() // NS_PER_MS)
 
 
 def client(ready: Ready, port: Port, number: int, **wallet: int) -> tuple[CcxtClient, Wallet]:
@@ -49,7 +60,7 @@ def client(ready: Ready, port: Port, number: int, **wallet: int) -> tuple[CcxtCl
         LIMITS["BINANCE_FUTURES"],
         key=key.key,
         lessee=f"client-{number}",
-        clock=SystemClock(),
+        clock=port.clock,
         rng=random.Random(number),
         config=WalletConfig(**wallet),
     )
@@ -65,7 +76,7 @@ async def test_twenty_clients_never_see_429_and_cancels_pass_when_all_else_waits
     tmp_path: Path,
 ) -> None:
     async with served(tmp_path, limits=LIMIT) as ready:
-        port = Port()
+        port = Port(WindowClock())
         clients = [client(ready, port, number) for number in range(CLIENTS)]
         sent: Counter[Priority] = Counter()
         refused: Counter[str] = Counter()
@@ -96,7 +107,7 @@ async def test_twenty_clients_never_see_429_and_cancels_pass_when_all_else_waits
             await one.close()
         (pool,) = [
             view
-            for view in port.budget.view(SystemClock().now_ns() // NS_PER_MS)
+            for view in port.budget.view(port.clock.now_ns() // NS_PER_MS)
             if "weight" in view.pool
         ]
         assert pool.held == 0, "closed clients gave back what they had not used"
@@ -104,6 +115,8 @@ async def test_twenty_clients_never_see_429_and_cancels_pass_when_all_else_waits
 
 async def test_a_429_of_the_exchange_pauses_its_pool_for_all_clients(tmp_path: Path) -> None:
     limits = LIMIT.model_copy(update={"weight_per_minute": 40})  # and nobody told us
+    left_s = 60 - SystemClock().now_ns() / NS_PER_S % 60
+    await asyncio.sleep(left_s if left_s < 5 else 0)  # the pause ends with the exchange's minute
     async with served(tmp_path, limits=limits) as ready:
         port = Port()
         (one, _), (other, other_gate) = (client(ready, port, number) for number in range(2))
@@ -115,7 +128,7 @@ async def test_a_429_of_the_exchange_pauses_its_pool_for_all_clients(tmp_path: P
         assert await other_gate.take(1, 0, Priority.CANCEL) > 1_000
         (view,) = [
             view
-            for view in port.budget.view(SystemClock().now_ns() // NS_PER_MS)
+            for view in port.budget.view(port.clock.now_ns() // NS_PER_MS)
             if view.paused_until_ms
         ]
         assert "weight" in view.pool and "-1003" in view.reason
@@ -123,13 +136,13 @@ async def test_a_429_of_the_exchange_pauses_its_pool_for_all_clients(tmp_path: P
 
 
 async def test_orders_and_cancels_at_hand_leave_without_a_call_to_the_budget() -> None:
-    port = Port()
+    port = Port(WindowClock())
     gate = Wallet(
         port,
         LIMITS["BINANCE_FUTURES"],
         key="k",
         lessee="execution",
-        clock=SystemClock(),
+        clock=port.clock,
         rng=random.Random(1),
         config=WalletConfig(keep_cancels=10, keep_orders=5, beat_s=60.0),
     )
@@ -147,13 +160,13 @@ async def test_orders_and_cancels_at_hand_leave_without_a_call_to_the_budget() -
 
 
 async def test_without_the_budget_cancels_still_leave_and_are_reported_later() -> None:
-    port = Port()
+    port = Port(WindowClock())
     gate = Wallet(
         port,
         LIMITS["BINANCE_FUTURES"],
         key="k",
         lessee="execution",
-        clock=SystemClock(),
+        clock=port.clock,
         rng=random.Random(1),
         config=WalletConfig(patience_s=0.05, beat_s=0.05),
     )
@@ -163,5 +176,5 @@ async def test_without_the_budget_cancels_still_leave_and_are_reported_later() -
     assert await gate.take(1, 1, Priority.OPEN) > 0
     port.away = False
     await gate.close()
-    views = port.budget.view(SystemClock().now_ns() // NS_PER_MS)
+    views = port.budget.view(port.clock.now_ns() // NS_PER_MS)
     assert [view.used for view in views if "weight" in view.pool] == [1]
