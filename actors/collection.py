@@ -16,7 +16,7 @@ from actors.budget import Budget
 from actors.collector import Collector
 from actors.database_process import DatabaseProcess
 from actors.exchange_process import ExchangeProcess
-from actors.parts import Steps, actor_part, interrupted
+from actors.parts import Steps, actor_part
 from actors.runtime import Probe, Progress, spawn
 from actors.spec import CollectSpec
 from actors.supervisor import Part, Supervisor
@@ -81,14 +81,8 @@ class Collection:
         Raises:
             DonError: with what is wrong; by then everything started is stopped again.
         """
-        try:
+        with self._steps.whole(self._undo):
             return self._start()
-        except SystemExit as error:  # how Ray, while it starts, passes SIGTERM on
-            self._undo.close()
-            raise interrupted() from error
-        except BaseException:
-            self._undo.close()
-            raise
 
     def _start(self) -> CollectSpec:
         process, sources = self._sources()

@@ -27,7 +27,7 @@ from actors.exchange_process import ExchangeProcess
 from actors.execution import Execution
 from actors.feed import ExchangeFeed
 from actors.optimizer import PortfolioOptimizerActor
-from actors.parts import Steps, actor_part, interrupted
+from actors.parts import Steps, actor_part
 from actors.runtime import Probe, Progress, spawn
 from actors.spec import SessionSpec
 from actors.supervisor import Part, Supervisor
@@ -91,14 +91,8 @@ class Launch:
         Raises:
             DonError: with what is wrong; by then everything started is stopped again.
         """
-        try:
+        with self._steps.whole(self._undo):
             return self._start()
-        except SystemExit as error:  # how Ray, while it starts, passes SIGTERM on
-            self._undo.close()
-            raise interrupted() from error
-        except BaseException:
-            self._undo.close()
-            raise
 
     def _start(self) -> SessionSpec:
         set_session(self.session)

@@ -48,6 +48,22 @@ class Steps:
         if not quiet:
             self._progress(part, "ready", seconds)
 
+    @contextlib.contextmanager
+    def whole(self, undo: contextlib.ExitStack) -> Iterator[None]:
+        """A start that is whole or not there: what fails, or is stopped, is undone.
+
+        Raises:
+            Interrupted: for the SystemExit with which Ray, while it starts, passes SIGTERM on.
+        """
+        try:
+            yield
+        except SystemExit as error:
+            undo.close()
+            raise interrupted() from error
+        except BaseException:
+            undo.close()
+            raise
+
     def check_stop(self) -> None:
         """Raise `Interrupted` if the user wants to stop."""
         if self._stop.is_set():

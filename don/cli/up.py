@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import sys
 import threading
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from don.cli.client import run_file
+from don.cli.driver import stop_on_signals, tell_parts
 from don.cli.output import err, out, print_json, print_pairs
 from don.errors import UsageError
 from don.home import TRADE_LOCK, hold, home_dir
@@ -88,7 +88,7 @@ def _run(home: Path, config: "DonConfig", duration: float | None, *, quiet: bool
     from actors.launch import Launch
 
     stop = threading.Event()
-    _stop_on_signals(stop)
+    stop_on_signals(stop)
     token, fresh = ensure_token(home / "token")
     if fresh:
         err.print(f"token for commands, shown once (kept in {home / 'token'}): {token.reveal()}")
@@ -96,9 +96,9 @@ def _run(home: Path, config: "DonConfig", duration: float | None, *, quiet: bool
         home,
         config,
         external=external_url(os.environ),
-        progress=_progress(quiet),
+        progress=tell_parts(quiet=quiet),
         stop=stop,
-        after_ray=lambda: _take_signals_back(stop),
+        after_ray=lambda: stop_on_signals(stop),
     )
     _write_run_file(home, launch.session, "")
     launch.start()
@@ -117,17 +117,6 @@ def _run(home: Path, config: "DonConfig", duration: float | None, *, quiet: bool
         launch.stop()
         raise
     return launch.stop()
-
-
-def _take_signals_back(stop: threading.Event) -> None:
-    """Ray takes SIGTERM while it starts, and aborts the process three seconds after one."""
-    signal.alarm(0)
-    _stop_on_signals(stop)
-
-
-def _stop_on_signals(stop: threading.Event) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
 
 
 def _serve(launch: "Launch") -> str:
@@ -198,18 +187,6 @@ def _write_run_file(home: Path, session: str, url: str) -> None:
     draft = run_file(home).with_suffix(".new")
     draft.write_text(json.dumps({"pid": os.getpid(), "session": session, "url": url}))
     draft.replace(run_file(home))
-
-
-def _progress(quiet: bool) -> Any:
-    def show(part: str, state: str, seconds: float) -> None:
-        if quiet:
-            return
-        if state in ("ready", "closed", "failed"):
-            took = f"{seconds:5.1f} s" if seconds else "       "
-            colour = "red" if state == "failed" else "green"
-            err.print(f"  [{colour}]{state:<7}[/{colour}] {took}  {part}")
-
-    return show
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

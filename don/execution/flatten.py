@@ -1,6 +1,7 @@
 """Closing everything: the orders that bring positions to zero after a halt. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 
 from don.execution.orders import OrderBookkeeper
 from don.execution.planner import Ticket, split
@@ -37,17 +38,25 @@ def flatten(
             continue
         instrument = instruments.get(symbol)
         cap = instrument.round_size(instrument.max_size) if instrument else open_size
-        tickets += [
-            Ticket(
-                symbol=symbol,
-                side=side,
-                type=OrderType.MARKET,
-                size=size,
-                price=None,
-                time_in_force=TimeInForce.GTC,
-                reduce_only=True,
-                reason="flatten",
-            )
-            for size in split(open_size, cap, MAX_SLICES)
-        ]
+        tickets += close_tickets(symbol, side, split(open_size, cap, MAX_SLICES), "flatten")
     return tickets
+
+
+def close_tickets(
+    symbol: str, side: Side, sizes: Iterable[Decimal], reason: str, *, parent: str = ""
+) -> list[Ticket]:
+    """Reduce-only market orders of these sizes."""
+    return [
+        Ticket(
+            symbol=symbol,
+            side=side,
+            type=OrderType.MARKET,
+            size=size,
+            price=None,
+            time_in_force=TimeInForce.GTC,
+            reduce_only=True,
+            reason=reason,
+            parent=parent,
+        )
+        for size in sizes
+    ]

@@ -13,6 +13,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from don.execution.flatten import close_tickets
 from don.execution.orders import OrderRecord
 from don.execution.parents import WOULD_TRIGGER
 from don.execution.planner import Ticket, split
@@ -158,20 +159,8 @@ def _close(
     if any(r.order.type is OrderType.MARKET for r in records):
         return
     cap = instrument.round_size(instrument.max_size)
-    todo.places += [
-        Ticket(
-            symbol=position.symbol,
-            side=side,
-            type=OrderType.MARKET,
-            size=size,
-            price=None,
-            time_in_force=TimeInForce.GTC,
-            reduce_only=True,
-            reason=CLOSE,
-            parent=PROTECT,
-        )
-        for size in split(abs(position.size), cap, MAX_PIECES)
-    ]
+    sizes = split(abs(position.size), cap, MAX_PIECES)
+    todo.places += close_tickets(position.symbol, side, sizes, CLOSE, parent=PROTECT)
 
 
 def _ticket(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from don.cli.driver import stop_on_signals, tell_parts
 from don.cli.output import err, out, print_json, print_pairs
 from don.errors import DependencyError, UsageError
 from don.home import COLLECT_LOCK, held, hold, home_dir
@@ -96,19 +97,14 @@ def _run(home: Any, config: "DonConfig", duration: float | None, *, quiet: bool)
 
     asked = threading.Event()
 
-    def take_signals() -> None:
-        signal.alarm(0)  # Ray, while it starts, aborts three seconds after a SIGTERM
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: asked.set())
-
-    take_signals()
+    stop_on_signals(asked)
     collection = Collection(
         home,
         config,
         external=external_url(os.environ),
-        progress=_progress(quiet),
+        progress=tell_parts(quiet=quiet),
         stop=asked,
-        after_ray=take_signals,
+        after_ray=lambda: stop_on_signals(asked),
     )
     spec = collection.start()
     if not quiet:
@@ -123,16 +119,6 @@ def _run(home: Any, config: "DonConfig", duration: float | None, *, quiet: bool)
 
 def _parts(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
-
-
-def _progress(quiet: bool) -> Any:
-    def show(part: str, state: str, seconds: float) -> None:
-        if not quiet and state in ("ready", "failed"):
-            took = f"{seconds:5.1f} s" if seconds else "       "
-            colour = "red" if state == "failed" else "green"
-            err.print(f"  [{colour}]{state:<7}[/{colour}] {took}  {part}")
-
-    return show
 
 
 def _teller(quiet: bool) -> Any:
