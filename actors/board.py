@@ -115,7 +115,8 @@ class Board:
         if seq == self._seq:
             news = self._news
             try:
-                await asyncio.wait_for(news.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await news.wait()
             except TimeoutError:
                 return Change(seq=seq, views={}, events=(), lost=False)
         # A reader that starts with 0 reads the past from the database: it has lost nothing here.

@@ -76,7 +76,8 @@ class Upkeep:
         """
         self._tries.clear()
         try:
-            await asyncio.wait_for(self._guarded(self._repair), LAST_REPAIR_S)
+            async with asyncio.timeout(LAST_REPAIR_S):
+                await self._guarded(self._repair)
         except TimeoutError:
             self._log.warning("the last repair is not finished", seconds=LAST_REPAIR_S)
 

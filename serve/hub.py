@@ -169,7 +169,8 @@ class Hub:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         if client.slow.is_set():
-            await asyncio.wait_for(ws.close(TRY_LATER, "too slow"), CLOSE_S)
+            async with asyncio.timeout(CLOSE_S):
+                await ws.close(TRY_LATER, "too slow")
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
                 raise result

@@ -47,6 +47,27 @@ class Record:
     closes: list[np.ndarray] = field(default_factory=list)  # [symbol]
     marks: list[np.ndarray] = field(default_factory=list)  # [symbol]
 
+    def take(self, message: object) -> None:
+        """Keep a message of the engine, into it or out of it, if it is of the kinds kept."""
+        match message:
+            case OrderReport():
+                self.states[message.client_order_id] = message
+            case FillReport():
+                self.fills.append(message.fill)
+            case FundingReport():
+                self.funding.append(message)
+            case Equity():
+                self.equity_ts.append(message.ts_event)
+                self.equity.append(float(message.equity))
+            case Decision():
+                self.decisions.append(message)
+            case SubmitOrder(order=order):
+                self.orders[order.client_order_id] = order
+            case Difference():
+                self.differences.append(message)
+            case _:
+                pass
+
 
 class LocalDesk:
     """Engine and optimizer; takes snapshots in and acts on what the engine says.
@@ -131,39 +152,24 @@ class LocalDesk:
         self._step(self._account.account(final=final))
 
     def _step(self, message: Input) -> None:
-        record = self.record
-        match message:
-            case OrderReport():
-                record.states[message.client_order_id] = message
-            case FillReport():
-                record.fills.append(message.fill)
-            case FundingReport():
-                record.funding.append(message)
-            case _:
-                pass
+        self.record.take(message)
         self._act(self.engine.step(message))
 
     def _act(self, outputs: list[Output]) -> None:
         cancels: list[CancelOrder] = []
         orders: list[Order] = []
         request: OptimizeRequest | None = None
-        record = self.record
         for output in outputs:
+            self.record.take(output)
             match output:
-                case Equity():
-                    record.equity_ts.append(output.ts_event)
-                    record.equity.append(float(output.equity))
-                case Decision():
-                    record.decisions.append(output)
                 case SubmitOrder(order=order):
-                    record.orders[order.client_order_id] = order
                     orders.append(order)
                 case CancelOrder():
                     cancels.append(output)
                 case OptimizeRequest():
                     request = output
-                case Difference():
-                    record.differences.append(output)
+                case _:
+                    pass
         if self._hold:
             self._cancels += cancels
             self._orders += orders

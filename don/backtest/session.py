@@ -18,14 +18,9 @@ from don.errors import UsageError
 from don.features.config import FeatureConfig
 from don.model.messages import (
     AccountReport,
-    Decision,
     FeatureSnapshot,
-    FillReport,
-    FundingReport,
     History,
-    OrderReport,
     SessionStart,
-    SubmitOrder,
 )
 from don.model.portfolio import ZERO
 from don.paper.server.config import PaperServerConfig
@@ -81,23 +76,11 @@ def recorded(start: SessionStart, messages: list[object]) -> Course:
     record = Record()
     bars: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for message in messages:
-        match message:
-            case FeatureSnapshot():
-                place = {symbol: n for n, symbol in enumerate(message.symbols)}
-                order = [place[symbol] for symbol in start.symbols]
-                bars[message.ts_event] = (message.close[order], message.mark[order])
-            case Decision():
-                record.decisions.append(message)
-            case SubmitOrder(order=order_sent):
-                record.orders[order_sent.client_order_id] = order_sent
-            case OrderReport():
-                record.states[message.client_order_id] = message
-            case FillReport():
-                record.fills.append(message.fill)
-            case FundingReport():
-                record.funding.append(message)
-            case _:
-                pass
+        record.take(message)
+        if isinstance(message, FeatureSnapshot):
+            place = {symbol: n for n, symbol in enumerate(message.symbols)}
+            order = [place[symbol] for symbol in start.symbols]
+            bars[message.ts_event] = (message.close[order], message.mark[order])
     return Course(
         symbols=start.symbols,
         decisions=record.decisions,
