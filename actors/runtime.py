@@ -15,6 +15,7 @@ from don.errors import DependencyError
 from don.observe.sample import Sample
 
 NAMESPACE = "don"
+STORE_BYTES = 256 * 2**20
 Progress = Callable[[str, str, float], None]  # part, state, seconds that it took
 
 # Every resource is stated. Actors restart for ever and rebuild themselves from the database; calls
@@ -36,13 +37,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def start_ray(temp_dir: Path) -> None:
+def start_ray(temp_dir: Path, *, cpus: int | None = None, store_bytes: int = STORE_BYTES) -> None:
     """Start this process's own local cluster, bound to loopback.
 
     Token authentication comes from `actors.environment.prepare`, which must have run before.
 
     Args:
         temp_dir: where Ray keeps sockets and logs; must be short, socket paths are limited.
+        cpus: what actors and tasks share; default: enough for all actors, whatever the machine.
+        store_bytes: size of the object store.
 
     Raises:
         DependencyError: if the cluster does not come up.
@@ -53,8 +56,8 @@ def start_ray(temp_dir: Path) -> None:
             address="local",
             namespace=NAMESPACE,
             include_dashboard=False,
-            num_cpus=max(4, os.cpu_count() or 1),
-            object_store_memory=256 * 2**20,
+            num_cpus=cpus or max(4, os.cpu_count() or 1),
+            object_store_memory=store_bytes,
             log_to_driver=False,
             logging_level=logging.ERROR,
             _temp_dir=str(temp_dir),

@@ -4,7 +4,6 @@ The run is a task of the cluster that RAY_ADDRESS names, or of one started for i
 OUTPUT then holds the result, its tables and its report. The tape must be readable where it runs.
 """
 
-import logging
 import sys
 import tomllib
 from pathlib import Path
@@ -18,6 +17,8 @@ from don.backtest.files import save
 from don.backtest.report import report
 from don.config import explain
 from don.errors import ConfigError, DonError
+from don.home import home_dir
+from experiments.cluster import local_cluster
 
 
 def _work(config: BacktestConfig) -> BacktestResult | DonError:
@@ -36,8 +37,8 @@ def main(path: str, output: str) -> int:
         config = BacktestConfig.model_validate(tomllib.loads(Path(path).read_text()))
     except ValidationError as error:
         raise ConfigError(explain(error, BacktestConfig, path)) from None
-    ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    result = ray.get(_run.remote(config))
+    with local_cluster(home_dir()):
+        result = ray.get(_run.remote(config))
     if isinstance(result, DonError):
         raise result
     folder = Path(output)

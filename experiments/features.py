@@ -15,9 +15,11 @@ import ray
 
 from don.features.plugins import load_modules
 from don.features.sets import FeatureSet
+from don.home import home_dir
 from don.storage.features.build import CHUNK_BARS, Plan, compute_symbol, feed, finish
 from don.storage.features.files import Description, FeatureFiles
 from don.storage.features.source import BarSource, ParquetBars
+from experiments.cluster import local_cluster
 
 Tell = Callable[[str, float], None]  # what is being done, share that is over
 MEMORY = 1_500 * 2**20  # bytes that a task may ask the scheduler for
@@ -75,14 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         passed = time.monotonic() - begun
         sys.stderr.write(f"{what:<9} {share:6.1%}  {passed:5.0f} s\n")
 
-    ray.init(ignore_reinit_error=True, include_dashboard=False, log_to_driver=False)
-    try:
+    with local_cluster(home_dir()):
         about, new = build(
             source, FeatureSet(chosen, source.interval_ns), asked.root,
             chunk_bars=asked.chunk_bars, modules=own, tell=tell,
         )  # fmt: skip
-    finally:
-        ray.shutdown()
     sets = sum(part.sets for part in about.parts)
     sys.stdout.write(f"{asked.root / about.key}: {sets} sets, {new} of them new\n")
 

@@ -4,15 +4,10 @@ As a program it is a Ray job: `python -m experiments.sweep CONFIG`. It joins the
 RAY_ADDRESS names, else starts one of its own on this machine for as long as it runs.
 """
 
-import logging
-import os
-import shutil
 import sys
-import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +21,8 @@ from don.backtest import sweep as plan
 from don.backtest.panel import Market, open_market
 from don.backtest.vector import Prepared, prepare
 from don.errors import DependencyError, DonError, UsageError
+from don.home import home_dir
+from experiments.cluster import local_cluster
 
 Tell = Callable[[str], None]
 STORE_LEAST = 128 * 2**20
@@ -56,7 +53,8 @@ def run(sweep: plan.SweepConfig, tell: Tell = print, *, force: bool = False) -> 
     failed: dict[str, str] = {}
     if left:
         _budget(sweep, market, len(left), tell, force=force)
-        with _cluster(sweep, market):
+        store_bytes = max(STORE_LEAST, 3 * plan.memory(sweep, market, 1)["data"])
+        with local_cluster(home_dir(), cpus=sweep.at_once, store_bytes=store_bytes):
             for job, outcome in _outcomes(sweep, market, left, tell):
                 if isinstance(outcome, DonError):
                     failed[job.key] = str(outcome)
@@ -92,37 +90,6 @@ def _budget(
             f"the sweep needs about {_mb(need['total'])}, {_mb(free)} are free: lower at_once "
             f"(was {sweep.at_once}), or use --force"
         )
-
-
-@contextmanager
-def _cluster(sweep: plan.SweepConfig, market: Market) -> Iterator[None]:
-    own = None if "RAY_ADDRESS" in os.environ or ray.is_initialized() else _temporary()
-    try:
-        if own is not None:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                num_cpus=sweep.at_once,
-                object_store_memory=max(STORE_LEAST, 3 * plan.memory(sweep, market, 1)["data"]),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=own,
-                _node_ip_address="127.0.0.1",
-            )
-        elif not ray.is_initialized():
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # it raises bare ones
-        raise DependencyError(f"Ray did not start: {str(error).splitlines()[0]}") from error
-    try:
-        yield
-    finally:
-        if own is not None:
-            ray.shutdown()
-            shutil.rmtree(own, ignore_errors=True)
-
-
-def _temporary() -> str:
-    return tempfile.mkdtemp(prefix="dsw")  # short: socket paths are limited
 
 
 def _work(job: plan.Job, market: Market, data: Prepared | None) -> dict[str, Any] | DonError:

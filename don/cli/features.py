@@ -251,16 +251,13 @@ def _build(
     workers: int, tell: "_Progress",
 ) -> tuple[Any, int]:  # fmt: skip
     if workers:
-        import ray
+        from experiments.cluster import local_cluster
 
-        build_parallel = importlib.import_module("experiments.features").build
-        ray.init(num_cpus=workers, address="local", include_dashboard=False, log_to_driver=False)
-        try:
+        with local_cluster(home_dir(), cpus=workers):
+            build_parallel = importlib.import_module("experiments.features").build
             about, new = build_parallel(source, features, folder, chunk_bars=chunk_bars,
                                         modules=modules, tell=tell)  # fmt: skip
             return about, int(new)
-        finally:
-            ray.shutdown()
     from don.storage.features.build import compute_symbol, feed, finish
     from don.storage.features.files import FeatureFiles
 

@@ -109,18 +109,22 @@ def test_mistakes_are_named(
 def test_a_sweep_goes_on_where_it_stopped(
     tmp_path: Path, market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from actors import environment
+    import ray
 
-    environment.prepare(tmp_path)
+    from experiments.cluster import local_cluster
     from experiments.sweep import run
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("DON_HOME", str(tmp_path))
     sweep = settings(tmp_path / "sweep", grid={"rule.lookback": [48]}, at_once=1)
     jobs = plan.jobs(sweep, market)
     known = plan.run_job(jobs[0], market, prepare(market))
     plan.store(sweep, jobs[0], {**known, "sharpe": 123.0})  # as if it had been found before
     said: list[str] = []
-    found = run(sweep, said.append)
+    with local_cluster(tmp_path, cpus=1):  # Ray is imported already: it learns the token after all
+        found = run(sweep, said.append)
+        assert ray.is_initialized(), "a run within uses what is there and leaves it"
+    assert not ray.is_initialized()
     assert said[0] == "3 jobs, 1 done already, 2 to run"
     assert any(line.startswith("memory: data") for line in said)
     assert found["rows"][0]["sharpe"] == 123.0 and found["failed"] == {}

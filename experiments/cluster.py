@@ -1,0 +1,83 @@
+"""One way to a Ray cluster for everything that computes in parallel: experiments, builds, sweeps.
+
+Imports Ray late, so that importing this costs nothing; starts and stops processes.
+"""
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from actors.environment import prepare
+from don.errors import DependencyError
+
+STORE_BYTES = 256 * 2**20
+
+
+@contextmanager
+def local_cluster(
+    home: Path, *, cpus: int | None = None, store_bytes: int = STORE_BYTES
+) -> Iterator[None]:
+    """Have Ray inside the block: what is there already, else a cluster of this process's own.
+
+    A connection that this process has is used and left as it is. If RAY_ADDRESS names a cluster,
+    as it does in a Ray job, that one is joined, and `cpus` and `store_bytes` are its own affair.
+    Else one starts on this machine as `don up` starts its: on loopback, with token authentication,
+    without dashboard and usage reports, in a folder of its own that is removed afterwards.
+
+    Args:
+        home: the state folder; the token of an own cluster is kept there.
+        cpus: tasks of one CPU that an own cluster runs at once; default: the machine's.
+        store_bytes: size of an own cluster's object store.
+
+    Raises:
+        DependencyError: if the cluster does not come up, or the one named cannot be joined.
+        ConfigError: if the token cannot be kept in `home`.
+    """
+    join = os.environ.get("RAY_ADDRESS")
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        yield
+        return
+    if not join:
+        _authenticate(home)
+    import ray
+
+    # Not the folder that `don up` of this home uses: both may run. Short: socket paths are limited.
+    folder = None if join else Path(tempfile.mkdtemp(prefix=f"don-{os.getuid()}-"))
+    try:
+        if folder is None:
+            _join(str(join))
+        else:
+            from actors.runtime import start_ray
+
+            start_ray(folder, cpus=cpus or os.cpu_count() or 1, store_bytes=store_bytes)
+        yield
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # its processes may still write a log line
+
+
+def _authenticate(home: Path) -> None:
+    """Have this process use the state folder's token, also if Ray was imported before."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    prepare(home)
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    # Ray reads both from the environment once, when it is imported; its own set-up renews them so
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _join(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # it raises bare ones
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DependencyError(f"no Ray cluster at RAY_ADDRESS={address!r}: {said}") from error
