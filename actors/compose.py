@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.spec import SessionSpec
+from don.books.config import features_needed, slots_name
 from don.clock import NS_PER_MS, Clock, interval_ns
 from don.config import DonConfig
 from don.errors import ConfigError
@@ -19,7 +20,6 @@ from don.model.instrument import Instrument
 from don.model.messages import SessionStart
 from don.paper.server.config import Ready
 from don.paper.server.identity import load_api_keys
-from don.policies import make_policy
 from don.security.secrets import Secret
 
 
@@ -65,11 +65,11 @@ def session_spec(
     """Everything that the actors of a session need to know, the same for each of them."""
     names = {i.exchange_symbol: i.symbol for i in listed}
     symbols = config.symbols or tuple(names[name] for name in ready.symbols)
-    policy = make_policy(config.policy, config.engine.policies)
+    needed = features_needed(config.policy, config.engine)
     features = config.features.model_copy(
         update={
             "interval": ready.interval,
-            "names": tuple(dict.fromkeys((*config.features.names, *policy.features))),
+            "names": tuple(dict.fromkeys((*config.features.names, *needed))),
         }
     )
     return SessionSpec(
@@ -106,7 +106,7 @@ def first_entry(spec: SessionSpec, listed: Sequence[Instrument], now_ns: int) ->
         key=f"start:{spec.session}",
         session=spec.session,
         account=spec.account,
-        policy=spec.config.policy,
+        policy=slots_name(spec.config.policy, spec.config.engine),
         symbols=spec.symbols,
         instruments=tuple(i for i in listed if i.symbol in spec.symbols),
         interval_ns=spec.interval_ns,
@@ -138,7 +138,7 @@ def session_view(spec: SessionSpec, listed: Sequence[Instrument], now_ns: int) -
     return {
         "session": spec.session,
         "account": spec.account,
-        "policy": spec.config.policy,
+        "policy": slots_name(spec.config.policy, spec.config.engine),
         "exchange": spec.feed.exchange,
         "mode": "paper",
         "symbols": list(spec.symbols),

@@ -16,13 +16,13 @@ from don.backtest.drawn import DrawnExchange, worst_margins
 from don.backtest.panel import Market, features_of, open_market, recorded, span
 from don.backtest.result import BacktestResult
 from don.backtest.run import end_of, fees_of, first_entry, moment, result_of
+from don.books.config import features_needed
 from don.engine import Engine
 from don.features.config import FeatureConfig
 from don.features.sets import FeatureSet
 from don.model.messages import FeatureSnapshot, History
 from don.paper.events import Event
 from don.paper.tape_data import interval_name
-from don.policies import make_policy
 from don.portfolio.optimizer import PortfolioOptimizer
 
 BLOCK = 4_096  # bars looked at together, at most
@@ -51,8 +51,7 @@ class _Run:
     def __init__(self, config: BacktestConfig, market: Market, begin: int, stop: int) -> None:
         self._config, self._market, self._begin, self._stop = config, market, begin, stop
         panel = market.panel
-        policy = make_policy(config.policy, config.engine.policies)
-        needed = policy.features or ("log_return_1",)
+        needed = features_needed(config.policy, config.engine) or ("log_return_1",)
         features = FeatureSet(_with_compared(needed))
         lean = config.model_copy(update={"features": FeatureConfig(names=features.names)})
         instruments = fees_of(config, panel.instruments)

@@ -17,6 +17,7 @@ from don.backtest.desk import LocalDesk
 from don.backtest.market import MarketTap
 from don.backtest.replay import Replay, TapeClock
 from don.backtest.result import BacktestResult, Books, OrderOutcome
+from don.books.config import features_needed, slots_name
 from don.clock import iso, parse_iso
 from don.engine import Engine
 from don.errors import DataError, UsageError
@@ -34,7 +35,6 @@ from don.paper.sample.make_sample import SAMPLE
 from don.paper.tape import Tape, open_tape
 from don.paper.tape_data import interval_name
 from don.paper.types import ExchangeState
-from don.policies import make_policy
 from don.portfolio.optimizer import PortfolioOptimizer
 
 Progress = Callable[[float], None]  # part done, 0 to 1
@@ -174,8 +174,8 @@ def first_entry(
     config: BacktestConfig, instruments: tuple[Instrument, ...], interval: int, now_ns: int
 ) -> SessionStart:
     """The session's first entry, as the composition of a live session makes it."""
-    policy = make_policy(config.policy, config.engine.policies)
-    names = tuple(dict.fromkeys((*config.features.names, *policy.features)))
+    needed = features_needed(config.policy, config.engine)
+    names = tuple(dict.fromkeys((*config.features.names, *needed)))
     features = config.features.model_copy(
         update={"interval": interval_name(interval), "names": names}
     )
@@ -184,7 +184,7 @@ def first_entry(
         key=f"start:{config.session}",
         session=config.session,
         account="backtest",
-        policy=config.policy,
+        policy=slots_name(config.policy, config.engine),
         symbols=tuple(i.symbol for i in instruments),
         instruments=instruments,
         interval_ns=interval,

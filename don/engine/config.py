@@ -5,6 +5,7 @@ from typing import Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from don.books.config import AllocationConfig, SlotConfig, check_slots
 from don.errors import ConfigError
 from don.execution.config import WorkingConfig
 from don.execution.planner import PlannerConfig, Style
@@ -19,6 +20,8 @@ class EngineConfig(Section):
     """Everything that shapes decisions."""
 
     policies: PoliciesConfig = PoliciesConfig()
+    slots: tuple[SlotConfig, ...] = ()  # several policies on one account; empty: the one named
+    allocation: AllocationConfig = AllocationConfig()
     covariance: CovarianceConfig = CovarianceConfig()
     portfolio: PortfolioConfig = PortfolioConfig()
     risk: RiskConfig = RiskConfig()
@@ -41,6 +44,12 @@ class EngineConfig(Section):
     funding_feature: str = ""  # carry for the optimizer: the rate of the running period; "" none
     funding_period_s: float = Field(default=28_800.0, gt=0)  # between two fundings
     impact: float = Field(default=0.0, ge=0)  # strength of square-root impact; 0: none
+
+    @model_validator(mode="after")
+    def _slots_fit(self) -> Self:
+        if self.slots:
+            check_slots(self.slots, self.allocation)
+        return self
 
     @model_validator(mode="after")
     def _orders_can_pass(self) -> Self:

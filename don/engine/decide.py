@@ -6,10 +6,11 @@ import numpy as np
 
 from don.engine.core import Core
 from don.engine.inputs import inputs_for
+from don.engine.seeing import see
 from don.engine.working import Worker
 from don.execution.planner import plan
 from don.model.messages import FeatureSnapshot, OptimizeRequest, Target
-from don.policies import PolicyInput, check_features
+from don.policies import check_features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,14 +73,7 @@ class Decider:
         equity = core.equity()
         Sigma = core.market.covariance.estimate(core.config.covariance)
         fresh = core.market.tradable()
-        said = core.policy.forecast(
-            PolicyInput(
-                symbols=core.symbols,
-                features=core.market.features(snapshot, core.policy.features),
-                Sigma=Sigma,
-                tradable=fresh,
-            )
-        )
+        said = core.policy.forecast(see(core, snapshot, core.policy, Sigma, fresh))
         tradable = fresh & said.usable
         forecast = said.mu if said.desired is None else said.desired
         reasons = [said.reason] if said.reason else []
