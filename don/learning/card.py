@@ -1,0 +1,52 @@
+"""What a model says of itself: stored beside its weights, shown by the registry. Pure."""
+
+from pydantic import Field
+
+from don.envs.config import EnvConfig
+from don.learning.config import NetConfig
+from don.learning.shapes import ActionShape, ObservationShape
+from don.model.section import Section
+
+FORMAT = 1  # of the folder; rises when an older Don could not read it rightly
+
+
+class PolicySpec(Section):
+    """One network, and what it reads and says."""
+
+    group: str  # of agents, as the environment names it
+    net: NetConfig
+    observation: ObservationShape
+    action: ActionShape
+
+
+class Trained(Section):
+    """How much a model was trained."""
+
+    steps: int = Field(default=0, ge=0)  # agent-steps
+    seconds: float = Field(default=0.0, ge=0)
+    started_ns: int = 0
+    ended_ns: int = 0
+
+
+class ModelCard(Section):
+    """Where a model comes from, and what it needs."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    version: int = Field(default=0, ge=0)  # in the registry; 0: not registered
+    env: EnvConfig
+    policies: dict[str, PolicySpec] = Field(min_length=1)
+    agents: dict[str, dict[str, str]]  # group -> agent, in order -> policy
+    features: tuple[str, ...]
+    feature_hash: str  # of `FeatureSet(features)` where it was trained
+    symbols: tuple[str, ...]  # canonical, in order
+    leverage: tuple[float, ...]  # of each symbol; margin used is reckoned with it
+    interval_ns: int = Field(gt=0)
+    data_hash: str  # of the market it was trained on
+    seed: int = 0
+    algorithm: str = ""
+    code_version: str = ""
+    trained: Trained = Trained()
+    in_sample: dict[str, float] = Field(default_factory=dict)
+    out_of_sample: dict[str, float] = Field(default_factory=dict)
+    parent: str = ""  # what it was trained on from: a model's id, or name@version
+    notes: dict[str, str] = Field(default_factory=dict)
