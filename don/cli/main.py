@@ -20,6 +20,7 @@ from don.cli import (
     order,
     paper,
     replay,
+    research,
     risk,
     sessions,
     up,
@@ -48,6 +49,7 @@ for module in (
     doctor,
     bench,
     replay,
+    research,
 ):
     module.register(app)
 

@@ -1,0 +1,164 @@
+"""Runs of the research ledger, and how many trials a result is the best of. Pure.
+
+A run that looked at data is a trial of everything that looked at the same data: runs are of one
+family if a chain of shared data (hashes, symbols) joins them. Cutting the same bars elsewhere,
+under another hash, does not begin to count from zero as long as the symbols are told.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from don.storage.chain import Entry
+
+
+class RunKind(StrEnum):
+    """What looks for, or at, a strategy."""
+
+    TRAIN = "train"
+    TUNE = "tune"  # the search; its trials are runs of their own
+    TRIAL = "trial"  # of a search
+    SWEEP = "sweep"  # of backtests: as many trials as it has configurations
+    WALK_FORWARD = "walk_forward"  # a strategy trained anew on each window
+    EVALUATE = "evaluate"  # a look at a strategy that was counted when it was trained
+    BACKTEST = "backtest"
+
+
+class RunStatus(StrEnum):
+    """How a run stands."""
+
+    OPEN = "open"  # it runs, or it was killed: it counts as well
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+COUNTED = {RunKind.TUNE: 0, RunKind.EVALUATE: 0}  # trials of a run, where they are not one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run as the ledger knows it."""
+
+    run: int  # its number
+    kind: RunKind
+    status: RunStatus
+    config: Mapping[str, Any]
+    config_hash: str
+    data_hash: str
+    lineage: tuple[str, ...]  # further hashes and symbols that the data are known by
+    seed: int
+    trials: int  # that it counts for
+    parent: int | None  # the run that it is a part of
+    code: str  # version of Don
+    ts_begin: int  # ns
+    ts_end: int | None
+    metrics: Mapping[str, Any]
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """What its data are known by."""
+        return frozenset((self.data_hash, *self.lineage)) - {""}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """Runs that are not in this ledger, but were counted on this state folder."""
+
+    ledger: str  # where they were
+    runs: int
+    why: str  # "cut": this ledger lost them; "other": another database has them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trials:
+    """How often the data of a result were tried."""
+
+    count: int  # at least 1
+    runs: tuple[int, ...]  # of the family
+    outside: int  # trials among `count` that are not in this ledger
+    looks: int  # evaluations of the family
+    sharpes: tuple[float, ...]  # annual, of the family's trials that told one
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count must be 1 or more, was {self.count}")
+
+
+def runs_of(entries: Iterable[Entry]) -> list[Run]:
+    """Runs, oldest first, of the ledger's entries in order."""
+    begun: dict[int, tuple[dict[str, Any], int]] = {}
+    ended: dict[int, tuple[dict[str, Any], int]] = {}
+    for entry in entries:
+        if entry.kind in ("begin", "end"):
+            place = begun if entry.kind == "begin" else ended
+            place[int(entry.session)] = (json.loads(entry.payload), entry.ts_recv)
+    found = []
+    for number, (told, ts) in begun.items():
+        end, ts_end = ended.get(number, ({}, None))
+        found.append(
+            Run(
+                run=number,
+                kind=RunKind(told["kind"]),
+                status=RunStatus(end.get("status", RunStatus.OPEN)),
+                config=told["config"],
+                config_hash=told["config_hash"],
+                data_hash=told["data_hash"],
+                lineage=tuple(told["lineage"]),
+                seed=told["seed"],
+                trials=told["trials"],
+                parent=told["parent"],
+                code=told["code"],
+                ts_begin=ts,
+                ts_end=ts_end,
+                metrics=end.get("metrics", {}),
+            )
+        )
+    return found
+
+
+def outside_of(entries: Iterable[Entry]) -> list[Outside]:
+    """What is known to be missing, the last word of each ledger and reason."""
+    latest: dict[tuple[str, str], Outside] = {}
+    for entry in entries:
+        if entry.kind == "outside":
+            told = Outside(**json.loads(entry.payload))
+            latest[told.ledger, told.why] = told
+    return list(latest.values())
+
+
+def family(runs: Sequence[Run], labels: Iterable[str]) -> list[Run]:
+    """The runs that shared data join to the labels, directly or through each other."""
+    known = set(labels) - {""}
+    left, found = list(runs), list[Run]()
+    while True:
+        near = [run for run in left if run.labels & known]
+        if not near:
+            return sorted(found, key=lambda run: run.run)
+        found += near
+        known = known.union(*(run.labels for run in near))
+        taken = {run.run for run in near}
+        left = [run for run in left if run.run not in taken]
+
+
+def count_trials(runs: Sequence[Run], outside: Sequence[Outside], labels: Iterable[str]) -> Trials:
+    """How many trials a result on data with these labels is the best of.
+
+    Runs that are missing from the ledger may have been on these data: they all count.
+    """
+    own = family(runs, labels)
+    missing = sum(one.runs for one in outside)
+    sharpes = []
+    for run in own:
+        value = run.metrics.get("sharpe")
+        if run.trials and isinstance(value, int | float) and value == value:
+            sharpes.append(float(value))
+    return Trials(
+        count=max(sum(run.trials for run in own) + missing, 1),
+        runs=tuple(run.run for run in own),
+        outside=missing,
+        looks=sum(run.kind is RunKind.EVALUATE for run in own),
+        sharpes=tuple(sharpes),
+    )

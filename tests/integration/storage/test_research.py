@@ -1,0 +1,175 @@
+"""The research ledger counts every run, and whoever loses some is told."""
+
+import json
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from don.clock import ReplayClock
+from don.errors import JournalError, UsageError
+from don.storage.database import Database
+from don.storage.research import Research, counted_by
+from don.storage.research_runs import RunKind, RunStatus
+
+pytestmark = pytest.mark.postgres
+
+
+def research(db: Database, folder: Path | None = None, **how: object) -> Research:
+    anchor = None if folder is None else folder / "research.json"
+    return Research(db, anchor=anchor, clock=ReplayClock(7), **how)  # type: ignore[arg-type]
+
+
+def execute(db: Database, *statements: str) -> None:
+    with db.connection() as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test_a_run_is_counted_when_it_begins(database: Database) -> None:
+    ledger = research(database)
+    config = {"lr": 1e-3, "net": {"hidden": [64, 64]}, "tape": Path("x.parquet")}
+    one = ledger.begin("train", config, "abc", seed=3, lineage=["BTC-USDT-PERP", "BTC-USDT-PERP"])
+    two = ledger.begin(RunKind.TRAIN, config, "abc", seed=4)
+    assert (one, two) == (1, 2)
+    ledger.end(one, "done", {"sharpe": 1.25, "steps": 10})
+    first, second = ledger.runs()
+    assert (first.status, second.status) == (RunStatus.DONE, RunStatus.OPEN)
+    assert first.metrics == {"sharpe": 1.25, "steps": 10}
+    assert first.config["net"] == {"hidden": [64, 64]} and first.config["tape"] == "x.parquet"
+    assert first.config_hash == second.config_hash and first.lineage == ("BTC-USDT-PERP",)
+    assert (first.seed, first.ts_begin, first.ts_end, second.ts_end) == (3, 7, 7, None)
+    found = ledger.trials("abc")
+    assert (found.count, found.runs, found.sharpes, found.outside) == (2, (1, 2), (1.25,), 0)
+    assert ledger.trials("never seen").count == 1
+    assert ledger.run(2) == second
+    assert ledger.verify().ok and ledger.verify().entries == 3
+
+
+def test_runs_of_shared_data_are_one_family(database: Database) -> None:
+    ledger = research(database)
+    ledger.begin("train", {}, "whole", lineage=["BTC"])
+    ledger.begin("trial", {}, "cut", lineage=["BTC", "ETH"])
+    ledger.begin("sweep", {}, "other", lineage=["ETH"], trials=40)
+    ledger.begin("train", {}, "apart", lineage=["DOGE"])
+    ledger.begin("evaluate", {}, "whole")
+    found = ledger.trials("whole")  # joined to `other` by what `cut` shares with both
+    assert (found.count, found.runs, found.looks) == (42, (1, 2, 3, 5), 1)
+    assert ledger.trials("DOGE").count == 1
+    assert ledger.trials("new", ["DOGE", "ETH"]).count == 43
+
+
+def test_parts_of_a_counted_run_do_not_count_again(database: Database) -> None:
+    ledger = research(database)
+    whole = ledger.begin("walk_forward", {}, "d", trials=3)
+    with counted_by(whole):
+        part = ledger.begin("train", {}, "d")
+    after = ledger.begin("train", {}, "d")
+    assert ledger.run(part).parent == whole and ledger.run(after).parent is None
+    assert ledger.trials("d").count == 4
+
+
+def test_bad_runs_are_refused(database: Database) -> None:
+    ledger = research(database)
+    with pytest.raises(UsageError, match="kind must be one of train"):
+        ledger.begin("gamble", {}, "d")
+    with pytest.raises(UsageError, match="trials must not be negative, was -1"):
+        ledger.begin("train", {}, "d", trials=-1)
+    with pytest.raises(UsageError, match="run 1 never began: the ledger has 0"):
+        ledger.end(1)
+    run = ledger.begin("train", {}, "d")
+    with pytest.raises(UsageError, match="status must be done, failed or stopped, was 'open'"):
+        ledger.end(run, "open")
+    ledger.end(run, "failed", {"error": "NaN"})
+    ledger.end(run, "failed", {"error": "NaN"})  # the same again: a retry, nothing happens
+    with pytest.raises(UsageError, match="run 1 has ended already"):
+        ledger.end(run, "done")
+    with pytest.raises(UsageError, match="run 9 is not in the research ledger"):
+        ledger.run(9)
+    assert ledger.verify().entries == 2
+
+
+@pytest.mark.parametrize("statement", [
+    "UPDATE research_entry SET run = 9", "DELETE FROM research_entry", "TRUNCATE research_entry",
+    "DELETE FROM research_head", "TRUNCATE research_head",
+])  # fmt: skip
+def test_entries_cannot_be_changed(database: Database, statement: str) -> None:
+    ledger = research(database)
+    ledger.begin("train", {}, "d")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+        execute(database, statement)
+    assert ledger.trials("d").count == 1
+
+
+FREE = "ALTER TABLE research_entry DISABLE TRIGGER ALL"
+
+
+@pytest.mark.parametrize(("statement", "broken"), [
+    ("UPDATE research_entry SET payload = replace(payload, '\"d\"', '\"e\"') WHERE seq = 2", 2),
+    ("UPDATE research_entry SET ts = 8 WHERE seq = 1", 1),
+    ("DELETE FROM research_entry WHERE seq = 2", 2),
+    ("DELETE FROM research_entry WHERE seq = 3", 3),
+])  # fmt: skip
+def test_tampering_is_found(database: Database, statement: str, broken: int) -> None:
+    ledger = research(database)
+    for _ in range(3):
+        ledger.begin("train", {}, "d")
+    execute(database, FREE, statement)
+    assert ledger.verify().broken_seq == broken
+    if "DELETE" in statement and broken == 3:
+        with pytest.raises(JournalError, match="entry 3 was acknowledged"):
+            ledger.begin("train", {}, "d")
+
+
+def test_a_ledger_cut_with_its_head_goes_on_counting(database: Database, don_home: Path) -> None:
+    heard: list[str] = []
+    ledger = research(database, don_home, warn=heard.append)
+    for _ in range(5):
+        ledger.begin("train", {}, "d")
+    before = ledger.runs()
+    for lost in (3, 5):  # put back to two runs, twice
+        execute(
+            database, FREE, "DELETE FROM research_entry WHERE seq > 2",
+            "UPDATE research_head SET seq = 2, runs = 2, "
+            "hash = (SELECT hash FROM research_entry WHERE seq = 2)",
+        )  # fmt: skip
+        assert ledger.verify().ok  # inside the database nothing tells
+        ledger.begin("train", {}, "d")
+        ledger.begin("train", {}, "d")
+        found = ledger.trials("d")
+        assert (found.outside, found.count) == (lost, lost + 4)
+        assert ledger.trials("unrelated").outside == found.outside  # who knows what they were on
+    assert ledger.runs()[:2] == before[:2]
+    assert len(heard) == 2 and "misses 3 runs that it had" in heard[0]
+    assert ledger.verify().ok
+
+
+def test_another_database_inherits_what_was_tried(
+    database: Database, empty_database_url: str, don_home: Path
+) -> None:
+    heard: list[str] = []
+    first = research(database, don_home)
+    for _ in range(4):
+        first.begin("train", {}, "d")
+    with Database(empty_database_url) as fresh:
+        fresh.migrate()
+        second = research(fresh, don_home, warn=heard.append)
+        second.begin("train", {}, "d")
+        second.begin("train", {}, "d")
+        assert (second.trials("d").outside, second.trials("d").count) == (4, 6)
+        assert len(heard) == 1 and "misses 4 runs that ledger" in heard[0]
+        assert json.loads((don_home / "research.json").read_text()).keys() == {
+            first.reference()["ledger"], second.reference()["ledger"],
+        }  # fmt: skip
+    first.begin("train", {}, "d")  # and back: the two runs there count, its own do not twice
+    assert (first.trials("d").outside, first.trials("d").count) == (2, 7)
+
+
+def test_two_at_once_are_both_counted(database: Database, don_home: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    ledger = research(database, don_home)
+    with ThreadPoolExecutor(4) as pool:
+        numbers = list(pool.map(lambda n: ledger.begin("trial", {"n": n}, "d"), range(20)))
+    assert sorted(numbers) == list(range(1, 21))
+    assert ledger.verify().ok and ledger.trials("d").count == 20 and ledger.outside() == []
