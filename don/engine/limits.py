@@ -42,7 +42,7 @@ class Limits:
         self.risk = RiskEngine(config.risk, instruments, state.day, state.losses)
         if carried := json.loads(state.limits):
             self.change(carried)
-        self.states = States(start.policy, state.states)
+        self.states = States(start.policy, state.states, [s.name for s in config.slots])
         if state.halted and self.states.state is not TradingState.HALTED:
             was = Standing(state=TradingState.HALTED, reason=state.halt_reason, actor="")
             self.states.put("account", was)

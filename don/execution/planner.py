@@ -106,6 +106,7 @@ def plan(
     config: PlannerConfig,
     max_notional: Decimal,
     planned: Mapping[str, Decimal] | None = None,
+    sizes: Mapping[str, Decimal] | None = None,
 ) -> Plan:
     """The orders that lead from the positions to the target.
 
@@ -121,6 +122,8 @@ def plan(
         config: style and thresholds.
         max_notional: quote; larger orders are split.
         planned: what algorithms are still to send, signed, base, by symbol.
+        sizes: positions wanted, signed, base, by symbol, instead of weights: whoever says so has
+            weighed already whether a difference is worth trading, so every one is traded.
     """
     planned = planned or {}
     drops: list[str] = []
@@ -133,7 +136,7 @@ def plan(
             continue
         mark = marks[symbol]
         held = ledger.position(symbol).size
-        target = exact(weights[i]) * equity / mark
+        target = exact(weights[i]) * equity / mark if sizes is None else sizes[symbol]
         working, coming = orders.working(symbol), planned.get(symbol, ZERO)
         if working or coming:
             rest = target - held - orders.net_remaining(symbol) - coming
@@ -157,7 +160,7 @@ def plan(
             instruments[symbol],
             config,
             max_notional,
-            closing=weights[i] == 0.0,
+            closing=weights[i] == 0.0 or sizes is not None,
         )
         tickets += made
         reasons += why

@@ -314,4 +314,61 @@ class Equity:
     unrealized: Decimal
 
 
-Output = OptimizeRequest | SubmitOrder | CancelOrder | Decision | Difference | Equity
+class BookKind(StrEnum):
+    """Why a virtual book moved."""
+
+    FILL = "fill"  # its part of a fill at the exchange
+    CROSS = "cross"  # with other books, nothing left the desk
+    FUNDING = "funding"
+    LIQUIDATION = "liquidation"
+    CAPITAL = "capital"  # allocated to it, or taken from it
+    ADOPTED = "adopted"  # what the account held when the books were opened, or adopted later
+    PAPER = "paper"  # a shadow's trade, on paper
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookEntry:
+    """One virtual book's part of one fact. Parts of all books but shadows sum to the fact."""
+
+    kind: BookKind
+    key: str  # of the fact: the fill's or payment's own, or `cross:...`, `capital:...`
+    book: str
+    shadow: bool  # a book on paper: no part of the account
+    symbol: str  # "" for cash alone
+    size: Decimal  # change of the position, signed, base
+    price: Decimal  # quote per base; 0 for cash alone
+    fee: Decimal  # quote, paid
+    amount: Decimal  # quote, cash received besides: payments, capital
+    ts_event: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookValue:
+    """What a virtual book is worth."""
+
+    book: str
+    mode: str  # of its slot; "desk", or "closing" where the slot is gone
+    equity: Decimal
+    pnl: Decimal  # equity less the capital put in
+    capital: Decimal
+    share: float  # of the account's equity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookPoint:
+    """The books at a bar on which is decided. Those that are no shadow sum to the account."""
+
+    ts_event: int
+    values: tuple[BookValue, ...]
+
+
+Output = (
+    OptimizeRequest
+    | SubmitOrder
+    | CancelOrder
+    | Decision
+    | Difference
+    | Equity
+    | BookEntry
+    | BookPoint
+)

@@ -1,6 +1,6 @@
 """Who may trade how: ACTIVE, REDUCING or HALTED for policy, account and system. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -42,8 +42,17 @@ class Standing:
 class States:
     """The standings of all scopes that are not ACTIVE. Policies are named: `policy:momentum`."""
 
-    def __init__(self, policy: str, standings: Mapping[str, Standing] | None = None) -> None:
-        self._mine = ("system", "account", f"policy:{policy}")
+    def __init__(
+        self,
+        policy: str,
+        standings: Mapping[str, Standing] | None = None,
+        slots: Sequence[str] = (),
+    ) -> None:
+        """With `slots` several policies share the account, and each has a state of its own."""
+        self._slots = tuple(f"policy:{name}" for name in slots)
+        self._mine: tuple[str, ...] = ("system", "account")
+        if not slots:
+            self._mine = (*self._mine, f"policy:{policy}")
         self.standings: dict[str, Standing] = dict(standings or {})
 
     def scope(self, name: str) -> str:
@@ -53,14 +62,28 @@ class States:
             ValueError: if there is no such scope.
         """
         if name == "policy":
+            if self._slots:
+                raise ValueError(
+                    f"scope policy needs a name, one of {', '.join(self._slots)}: several run"
+                )
             return self._mine[2]
+        if self._slots and name.startswith("policy:") and name not in self._slots:
+            raise ValueError(f"scope must be one of {', '.join(self._slots)}, was {name!r}")
         if name in SCOPES or (name.startswith("policy:") and name != "policy:"):
             return name
         raise ValueError(f"scope must be {', '.join(SCOPES)} or policy:NAME, was {name!r}")
 
     def concerns(self, scope: str) -> bool:
-        """True if the scope holds for the policy that runs."""
+        """True if the scope holds for all that runs."""
         return scope in self._mine
+
+    def slot(self, scope: str) -> str:
+        """The slot whose scope this is; "" if it is none's."""
+        return scope.removeprefix("policy:") if scope in self._slots else ""
+
+    def of_slot(self, name: str) -> Standing | None:
+        """The standing of one slot alone; None if it is ACTIVE."""
+        return self.standings.get(f"policy:{name}")
 
     def put(self, scope: str, standing: Standing) -> None:
         """Set a scope's state; ACTIVE forgets it."""
