@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.spec import SessionSpec
-from don.books.config import features_needed, slots_name
+from don.books.config import features_needed, rows_needed, slots_name
 from don.clock import NS_PER_MS, Clock, interval_ns
 from don.config import DonConfig
 from don.errors import ConfigError
@@ -70,6 +70,7 @@ def session_spec(
         update={
             "interval": ready.interval,
             "names": tuple(dict.fromkeys((*config.features.names, *needed))),
+            "rows": rows_needed(config.policy, config.engine),
         }
     )
     return SessionSpec(

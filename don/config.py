@@ -21,7 +21,7 @@ from don.feeds.config import FeedConfig
 from don.model.instrument import split_symbol
 from don.model.section import Section
 from don.paper.server.config import PaperServerConfig
-from don.policies import POLICIES
+from don.policies import POLICIES, known
 from don.storage.lake.config import LakeConfig
 
 CONFIG_FILE = "don.toml"
@@ -68,10 +68,10 @@ class DonConfig(Section):
     @field_validator("policy")
     @classmethod
     def _policy(cls, value: str) -> str:
-        if value not in POLICIES:
+        if not known(value):
             near = difflib.get_close_matches(value, POLICIES, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"must be one of {', '.join(POLICIES)}{hint}")
+            raise ValueError(f"must be one of {', '.join(POLICIES)} or model:NAME{hint}")
         return value
 
 

@@ -1,18 +1,21 @@
-"""Baseline policies: what each expects of the next bar, or what it wants to hold. Pure, stateless.
+"""Policies: what each expects of the next bar, or what it wants to hold. Pure.
 
 A policy maps one feature snapshot to a `Forecast`: expected returns per bar, or weights to track.
 Both go through the same optimizer, risk and planner. Policies name the features they need, so that
-a session with the wrong set ends at its start.
+a session with the wrong set ends at its start. The baselines here keep no state; a policy that has
+to see every bar is a `Watcher`. Learned policies are named `model:...` (`don.learning.policy`).
 """
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import Field
 
 from don.errors import ConfigError
+from don.model.instrument import Instrument
 from don.model.section import Section
 
 
@@ -45,6 +48,58 @@ class Policy(Protocol):
     def forecast(self, seen: PolicyInput) -> Forecast:
         """The forecast of one bar; a pure function of what is seen."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarSeen:
+    """One closed bar, and the account at its close: what a `Watcher` sees, bar after bar."""
+
+    ts_event: int  # close time
+    features: dict[str, np.ndarray]  # name -> [symbol]; NaN while warming up
+    close: np.ndarray  # [symbol] quote; NaN where there is no price yet
+    volume: np.ndarray  # [symbol] base
+    equity: float  # quote, of the account or of the policy's book; 0 before it is known
+    sizes: np.ndarray  # [symbol] signed positions, base
+    costs: np.ndarray  # [symbol] signed cost of positions, quote
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """A policy with a memory. It is shown every bar in order, before it is asked about one.
+
+    Its state must follow from what it was shown alone: a desk that restarts shows it the journal.
+    """
+
+    name: str
+    features: tuple[str, ...]
+    rows: int  # bars of features from before the session that it wants to be shown first
+
+    def begin(self, instruments: Sequence[Instrument], interval_ns: int) -> None:
+        """A session begins with these symbols, in this order.
+
+        Raises:
+            ConfigError: if the policy cannot trade them.
+        """
+        ...
+
+    def recall(self, ts: np.ndarray, features: dict[str, np.ndarray]) -> None:
+        """Features [time, symbol] by name of bars before the session, oldest first."""
+        ...
+
+    def watch(self, bar: BarSeen) -> None:
+        """The next bar has closed."""
+        ...
+
+    def forecast(self, seen: PolicyInput) -> Forecast:
+        """Of the bar that was shown last."""
+        ...
+
+
+class ModelRef(Section):
+    """Which model a policy's name means; a session pins the content when it is composed."""
+
+    folder: str  # absolute
+    id: str = ""  # of the content; empty: whatever is there
 
 
 class MomentumConfig(Section):
@@ -82,6 +137,7 @@ class PoliciesConfig(Section):
     mean_reversion: MeanReversionConfig = MeanReversionConfig()
     inverse_volatility: InverseVolatilityConfig = InverseVolatilityConfig()
     hold: HoldConfig = HoldConfig()
+    models: dict[str, ModelRef] = Field(default_factory=dict)  # by name, such as model:trend@3
 
 
 class Momentum:
@@ -209,6 +265,13 @@ POLICIES: dict[str, Callable[[PoliciesConfig], Policy]] = {
     "hold": lambda config: Hold(config.hold),
     "manual": lambda config: Manual(),
 }
+SOURCES = {"model": "don.learning.policy"}  # prefix of names -> module that makes such policies
+
+
+def known(name: str) -> bool:
+    """Whether a name may be one of a policy."""
+    prefix, _, rest = name.partition(":")
+    return name in POLICIES or (prefix in SOURCES and bool(rest))
 
 
 def make_policy(name: str, config: PoliciesConfig) -> Policy:
@@ -217,8 +280,14 @@ def make_policy(name: str, config: PoliciesConfig) -> Policy:
     Raises:
         ConfigError: if there is none of that name, or its parameters do not fit together.
     """
+    prefix, _, rest = name.partition(":")
+    if prefix in SOURCES and rest:  # imported when one is named: a desk without them needs no more
+        made: Policy = importlib.import_module(SOURCES[prefix]).make(name, config)
+        return made
     if name not in POLICIES:
-        raise ConfigError(f"policy must be one of {', '.join(sorted(POLICIES))}, was {name!r}")
+        raise ConfigError(
+            f"policy must be one of {', '.join(sorted(POLICIES))}, or model:NAME, was {name!r}"
+        )
     return POLICIES[name](config)
 
 

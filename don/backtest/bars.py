@@ -16,7 +16,7 @@ from don.backtest.drawn import DrawnExchange, worst_margins
 from don.backtest.panel import Market, features_of, open_market, recorded, span
 from don.backtest.result import BacktestResult
 from don.backtest.run import end_of, fees_of, first_entry, moment, result_of
-from don.books.config import features_needed
+from don.books.config import features_needed, rows_needed
 from don.engine import Engine
 from don.features.config import FeatureConfig
 from don.features.sets import FeatureSet
@@ -127,12 +127,16 @@ class _Run:
         market, begin = self._market, self._begin
         first = max(begin - self._config.history_bars, 0)
         own = slice(first, begin)
+        wanted = rows_needed(self._config.policy, self._config.engine)
+        rows = min(wanted, begin - first)
         return History(
             key=f"history:{self._first.session}",
             symbols=self._first.symbols,
             ts=market.close_ns[own],
             close=np.where(market.present[own], market.close[own], np.nan),
             ts_recv=self._first.ts_recv,
+            names=self._features.names if rows else (),
+            values=self._values[begin - rows : begin] if rows else None,
         )
 
     # ---- quiet bars ------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from don.backtest.desk import LocalDesk
 from don.backtest.market import MarketTap
 from don.backtest.replay import Replay, TapeClock
 from don.backtest.result import BacktestResult, Books, OrderOutcome
-from don.books.config import features_needed, slots_name
+from don.books.config import features_needed, rows_needed, slots_name
 from don.clock import iso, parse_iso
 from don.engine import Engine
 from don.errors import DataError, UsageError
@@ -177,7 +177,11 @@ def first_entry(
     needed = features_needed(config.policy, config.engine)
     names = tuple(dict.fromkeys((*config.features.names, *needed)))
     features = config.features.model_copy(
-        update={"interval": interval_name(interval), "names": names}
+        update={
+            "interval": interval_name(interval),
+            "names": names,
+            "rows": rows_needed(config.policy, config.engine),
+        }
     )
     made = FeatureSet(features.names)
     return SessionStart(

@@ -10,7 +10,9 @@ from decimal import Decimal
 
 import numpy as np
 
+from don.books.config import slot_policies
 from don.engine import state as carried
+from don.engine.books import Keeper, Slot
 from don.engine.config import EngineConfig, parse_config
 from don.engine.limits import Limits
 from don.engine.market import MarketView
@@ -32,7 +34,7 @@ from don.model.messages import (
 )
 from don.model.order import Denial, Order, client_order_id
 from don.model.portfolio import ZERO
-from don.policies import check_features, make_policy
+from don.policies import Watcher, check_features
 from don.risk.change import Overrides
 from don.risk.engine import Gate
 from don.risk.exposure import Book
@@ -72,9 +74,15 @@ class Core:
             )
         self.start = start
         config = parse_config(start.config)
-        self.policy = make_policy(start.policy, config.policies)
-        if start.features:
-            check_features(self.policy, start.features)
+        policies = slot_policies(start.policy, config)
+        self.policy = policies[0]  # where one has the account
+        self.policy_name = start.policy if config.slots else self.policy.name
+        listed = {i.symbol: i for i in start.instruments}
+        for policy in policies:
+            if start.features:
+                check_features(policy, start.features)
+            if isinstance(policy, Watcher):
+                policy.begin([listed[s] for s in start.symbols], start.interval_ns)
         self.session = start.session
         self.symbols = start.symbols
         self.instruments: Mapping[str, Instrument] = {i.symbol: i for i in start.instruments}
@@ -120,6 +128,11 @@ class Core:
         self.fees_before = self.ledger.fees
         self.funding_before = self.ledger.funding
         self.pnl_before = self.pnl() if self.ledger.adopted else ZERO
+        self.keeper: Keeper | None = None  # of virtual books; None where one policy has it all
+        if config.slots:
+            pairs = zip(config.slots, policies, strict=True)
+            slots = tuple(Slot(config=slot, policy=policy) for slot, policy in pairs)
+            self.keeper = Keeper(self, slots, state.books)
 
     # ---- limits ---------------------------------------------------------------------------------
 
@@ -239,10 +252,12 @@ class Core:
         *,
         emergency: bool = False,
         first: int = 0,
+        claims: Sequence[Mapping[str, Decimal]] = (),
     ) -> tuple[list[str], list[Denial]]:
         """Send orders through the risk checks; `emergency` orders, which only reduce, skip them.
 
-        `first` is the index of the first ticket within the decision.
+        `first` is the index of the first ticket within the decision; `claims`, one a ticket, say
+        which books an order is for.
 
         Returns:
             Client order ids of those sent, and the refusals of the others.
@@ -279,6 +294,8 @@ class Core:
                     denials.append(denial)
                     continue
             self.orders.intend(order, self.wall)
+            if claims and self.keeper is not None:
+                self.keeper.books.claim(order.client_order_id, claims[index - first])
             self.out.append(SubmitOrder(order=order))
             sent.append(order.client_order_id)
         self.counts.orders += len(sent)
@@ -317,14 +334,15 @@ class Core:
         weights: np.ndarray | None = None,
         denials: Sequence[Denial] = (),
         orders: Sequence[str] = (),
+        policy: str = "",
     ) -> None:
-        """Put on record why the desk did what it did."""
+        """Put on record why the desk did what it did; `policy` where it is one slot's."""
         nothing = np.zeros(len(self.symbols))
         made = Decision(
             decision=decision,
             ts_event=self.market.ts_event,
             snapshot=snapshot,
-            policy=self.policy.name,
+            policy=policy or self.policy_name,
             symbols=self.symbols,
             forecast=nothing if forecast is None else forecast,
             weights=nothing if weights is None else weights,

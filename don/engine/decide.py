@@ -6,11 +6,11 @@ import numpy as np
 
 from don.engine.core import Core
 from don.engine.inputs import inputs_for
-from don.engine.seeing import see
+from don.engine.seeing import recall, see, show
 from don.engine.working import Worker
 from don.execution.planner import plan
-from don.model.messages import FeatureSnapshot, OptimizeRequest, Target
-from don.policies import check_features
+from don.model.messages import FeatureSnapshot, History, OptimizeRequest, Target
+from don.policies import Watcher, check_features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,20 @@ class Decider:
                 snapshot=pending.snapshot,
                 forecast=pending.forecast,
             )
+
+    @property
+    def watching(self) -> bool:
+        """True if a policy has to see every bar: then none is quiet."""
+        return isinstance(self._core.policy, Watcher)
+
+    def watch(self, snapshot: FeatureSnapshot) -> None:
+        """Show a bar to the policy if it watches, whether it is decided on or not."""
+        core = self._core
+        show(core, snapshot, core.policy, core.equity(), core.ledger.positions)
+
+    def on_history(self, history: History) -> None:
+        """Show what was before the session."""
+        recall(self._core, history, self._core.policy)
 
     def on_snapshot(self, snapshot: FeatureSnapshot) -> None:
         """Ask for a target, or say why not. Prices are taken in already."""

@@ -26,6 +26,7 @@ from don.engine.protecting import Protector
 from don.engine.reports import Reporter
 from don.engine.riskview import RiskView
 from don.engine.sequence import Fact, Sequencer
+from don.engine.slots import SlotDecider
 from don.engine.state import EngineState
 from don.engine.view import view
 from don.engine.working import Worker
@@ -65,10 +66,15 @@ class Engine:
         self._worker = Worker(self._core, self._core.parents_before)
         self._manual = Manual(self._core, self._worker)
         self._protector = Protector(self._core)
-        self._decider = Decider(self._core, self._worker)
+        keeper = self._core.keeper
+        self._decider: Decider | SlotDecider = (
+            Decider(self._core, self._worker)
+            if keeper is None
+            else SlotDecider(self._core, self._worker, keeper)
+        )
         self._reports = Reporter(self._core)
         self._switch = KillSwitch(self._core)
-        self._guard = Guard(self._core, self._switch, self._decider.drop)
+        self._guard = Guard(self._core, self._switch, self._decider.drop, self._decider.halt)
         self._risk_view = RiskView(self._core)
         config = self._core.config
         self._sequence = Sequencer(start.interval_ns, int(config.hold_s * NS_PER_S))
@@ -160,6 +166,7 @@ class Engine:
                 self._guard.check()
             case History():
                 core.market.on_history(message)
+                self._decider.on_history(message)
             case _:
                 raise ValueError(f"a running session cannot take in a {type(message).__name__}")
         self._settle()
@@ -168,6 +175,8 @@ class Engine:
     def quiet(self, ts: np.ndarray, close: np.ndarray) -> int:
         """How many of the next bars may be taken in by `observe`; see `don.engine.quiet`."""
         if self._decider.deciding or len(self._sequence) or self._worker.active:
+            return 0
+        if self._decider.watching:
             return 0
         return quiet.quiet(self._core, ts, close, self._decide_every_ns)
 
@@ -230,6 +239,7 @@ class Engine:
                 losses=core.risk.losses.dump(),
                 states=core.states.standings,
                 limits=json.dumps(core.limits.overrides, sort_keys=True),
+                books=None if core.keeper is None else core.keeper.books.dump(),
                 wall=max(core.wall, core.before),
                 unprotected=core.unprotected,
             )
@@ -252,6 +262,7 @@ class Engine:
         if core.market.version:
             self._pace = min(core.wall - self._heard, core.start.interval_ns)
         core.take_bar(snapshot)
+        self._decider.watch(snapshot)
         self._heard = core.wall
         if core.ledger.adopted:
             equity = core.equity_point(snapshot.ts_event)
@@ -271,6 +282,8 @@ class Engine:
         if self._core.halted and self._worker.active:
             self._worker.drop(f"halted: {self._core.halt_reason}")
         self._protector.run()
+        if self._core.keeper is not None:
+            self._core.keeper.flush()
 
     def _release(self) -> None:
         """Take in the reports whose turn it is."""

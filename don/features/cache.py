@@ -30,7 +30,8 @@ _VALUES = (*PRICE, "trades")
 _OBSERVED = [i for i in range(len(MICRO)) if not STANDING.start <= i < STANDING.stop]
 _NEEDED = {"bars", "books", "quotes"}  # a symbol with one of these stale is stale
 _WATCHED = {"trades", "quotes", "books"}  # their gaps leave a bar without micro-structure
-_REBUILT = {"_config", "_session", "symbols", "features", "_engine", "_unsaved"}  # not stored
+# not stored
+_REBUILT = {"_config", "_session", "symbols", "features", "_engine", "_unsaved", "_told"}
 _CLOSE, _MARK, _TIME = (PLACE[name] for name in ("close", "mark", TIME))
 _HIGH, _LOW, _VOLUME = (PLACE[name] for name in ("high", "low", "volume"))
 _GIVEN = set(MICRO[:12])  # bars stored by older versions have these alone
@@ -62,6 +63,7 @@ class FeatureCache:
         self._gaps: set[tuple[int, int]] = set()  # (close, symbol) whose events were missed
         self._stale: tuple[str, ...] = ()
         self._closed: deque[tuple[BarSet, Floats]] = deque(maxlen=config.history)  # not fetched yet
+        self._told: deque[Floats] = deque(maxlen=config.rows)  # features of the warm-up's last bars
         self._unsaved: list[tuple[Floats, np.ndarray]] = []  # fed since the last checkpoint
 
     # ---- in --------------------------------------------------------------------------------------
@@ -85,7 +87,7 @@ class FeatureCache:
         begin, end = max(int(c.min()) for c in own), min(int(c.max()) for c in own)
         self._sets.start(begin - self._config.interval_ns)
         while (due := self._sets.due(end + self._config.grace_ns)) is not None:
-            self._feed(due[0])
+            self._told.append(self._feed(due[0])[0])
         self._sums.skip(end)
 
     def on_batch(self, batch: MarketBatch) -> list[FeatureSnapshot]:
@@ -311,6 +313,8 @@ class FeatureCache:
             ts=self._ring_ts[places][known],
             close=close[known],
             ts_recv=self._recv,
+            names=self.features.names if self._told else (),
+            values=np.stack(self._told) if self._told else None,
         )
 
     def view(self) -> dict[str, Any]:

@@ -58,6 +58,8 @@ class FeatureConfig(Section):
     # A set that lacks bars closes when exchange time is this part of a bar past its close.
     grace: float = Field(default=0.25, ge=0, le=10)
     history: int = Field(default=1024, ge=2, le=1_000_000)  # bars kept, policy: drop the oldest
+    # bars whose features are told with the history; the composition fills in what policies want
+    rows: int = Field(default=0, ge=0, le=4096)
 
     @field_validator("interval")
     @classmethod

@@ -70,6 +70,8 @@ class History:
     ts: np.ndarray  # [time] int64, bar close times
     close: np.ndarray  # [time, symbol] float64
     ts_recv: int
+    names: tuple[str, ...] = ()  # of the features told besides
+    values: np.ndarray | None = None  # [rows, symbol, feature] of the last `rows` times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
