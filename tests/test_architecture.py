@@ -31,6 +31,7 @@ LAYERS: list[set[str]] = [
     {"don.config", "don.session", "don.replay", "don.collect"},
     {"don.backtest", "don.envs"},
     {"don.learning"},
+    {"don.evaluation"},
     {"actors"},
     {"serve"},
     {"don.bench"},
