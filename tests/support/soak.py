@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from don.paper.events import TradePrint
+from don.paper.slots import SlotTape
 from don.paper.tape import open_tape
 from don.storage.database import Database
 from don.storage.market.reads import MarketStore
@@ -47,15 +49,21 @@ def write_tape(path: Path, symbols: int, bars: int) -> tuple[str, ...]:
     return tuple(f"{name[:-4]}-USDT-PERP" for name in names)
 
 
-class MemoryWatch:
-    """Own memory (shared pages left out) of a process and all below it, sampled beside the run."""
+class ProcessWatch:
+    """Own memory (shared pages left out) and CPU time of processes and all below them.
 
-    def __init__(self, pid: int, every_s: float) -> None:
-        self._pid = pid
+    Args:
+        roots: gives the processes' ids at each sample; those that ended are left out.
+        every_s: between samples, which a thread takes beside the run.
+    """
+
+    def __init__(self, roots: Callable[[], Iterable[int]], every_s: float) -> None:
+        self._roots = roots
         self._every_s = every_s
         self._stop = threading.Event()
         self._titles: dict[int, str] = {}
         self._samples: dict[int, list[float]] = defaultdict(list)  # MiB
+        self._cpu: dict[int, tuple[float, float]] = {}  # seconds, at the first sample and the last
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -68,6 +76,14 @@ class MemoryWatch:
     def samples(self) -> dict[str, list[float]]:
         """MiB of each process over time, by id and title."""
         return {f"{pid} {self._titles[pid]}": values for pid, values in self._samples.items()}
+
+    @property
+    def cpu_s(self) -> dict[str, float]:
+        """Seconds of CPU that each process used while it was watched, by id and title."""
+        return {
+            f"{pid} {self._titles[pid]}": round(last - first, 2)
+            for pid, (first, last) in self._cpu.items()
+        }
 
     def growth(self) -> dict[str, tuple[float, float]]:
         """(median MiB of the third quarter, of the last) of what lived through all of both."""
@@ -83,19 +99,27 @@ class MemoryWatch:
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):
-            try:
-                family = [psutil.Process(self._pid)]
-                family += family[0].children(recursive=True)
-            except psutil.Error:
-                return
-            for process in family:
+            for process in self._family():
                 try:
                     title = " ".join(process.cmdline())
                     used = process.memory_full_info().uss / MIB
+                    times = process.cpu_times()
                 except psutil.Error:
                     continue  # it ended
-                self._titles[process.pid] = title[:60]
+                self._titles[process.pid] = title.split("{")[0][:60]
                 self._samples[process.pid].append(used)
+                seconds = times.user + times.system
+                self._cpu[process.pid] = (self._cpu.get(process.pid, (seconds,))[0], seconds)
+
+    def _family(self) -> list[psutil.Process]:
+        found: dict[int, psutil.Process] = {}
+        for pid in self._roots():
+            try:
+                root = psutil.Process(pid)
+                found |= {p.pid: p for p in (root, *root.children(recursive=True))}
+            except psutil.Error:
+                continue  # away, or just ended
+        return list(found.values())
 
 
 Columns = tuple[str, ...]
@@ -113,18 +137,30 @@ def stored_trades(db: Database, exchange: str) -> Iterator[tuple[str, dict[str, 
         yield symbol, {column: table[column].to_numpy()[order] for column in COLUMNS}
 
 
-def tape_trades(path: Path, symbol: str, first: int, count: int) -> dict[str, Any]:
-    """The trades of the tape from an id on, as arrays."""
+def tape_trades(path: Path, wanted: dict[str, tuple[int, int]]) -> dict[str, dict[str, Any]]:
+    """The tape's trades of each symbol, as arrays; one pass over the tape for all of them.
+
+    Args:
+        path: of the tape.
+        wanted: canonical symbol -> id of its first trade, and how many.
+    """
     tape = open_tape(path)
-    instrument = next(i for i in tape.instruments() if i.symbol == symbol)
-    rows = []
-    for trade in tape.trades(instrument.exchange_symbol, from_id=first):
-        if len(rows) == count:
-            break
-        price = float(trade.price * instrument.tick_size)
-        size = float(trade.size * instrument.lot_size)
-        rows.append((trade.id, trade.ts, price, size, trade.buy))
+    assert isinstance(tape, SlotTape)
+    symbols = {i.symbol: i for i in tape.instruments() if i.symbol in wanted}
+    names = {i.exchange_symbol: symbol for symbol, i in symbols.items()}
+    rows: dict[str, list[tuple[Any, ...]]] = {symbol: [] for symbol in wanted}
+    slot = min(tape.slot_of_trade(tape.index(s), first) for s, (first, _) in wanted.items())
+    while any(len(rows[symbol]) < count for symbol, (_, count) in wanted.items()):
+        for event in tape.market_events(slot)[0]:
+            if type(event) is not TradePrint or (symbol := names.get(event.symbol)) is None:
+                continue
+            first, count = wanted[symbol]
+            if event.id >= first and len(rows[symbol]) < count:
+                i = symbols[symbol]
+                price, size = float(event.price * i.tick_size), float(event.size * i.lot_size)
+                rows[symbol].append((event.id, event.ts, price, size, event.buy))
+        slot += 1
     return {
-        name: np.array(values)
-        for name, values in zip(COLUMNS, zip(*rows, strict=True), strict=True)
+        symbol: {n: np.array(v) for n, v in zip(COLUMNS, zip(*found, strict=True), strict=True)}
+        for symbol, found in rows.items()
     }
