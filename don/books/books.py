@@ -30,6 +30,7 @@ class BooksState:
     forced: dict[str, Decimal] | None = None  # book -> notional that liquidation closed
     charged: bool = False
     decisions: int = 0  # since capital was allocated last
+    allocated: tuple[str, ...] = ()  # slots that capital was shared among then
 
 
 class VirtualBooks:
@@ -40,7 +41,7 @@ class VirtualBooks:
         state = state or BooksState()
         self.books: dict[str, Book] = {b.name: Book(b) for b in state.books}
         self.shadows: dict[str, Book] = {b.name: Book(b) for b in state.shadows}
-        self.decisions = state.decisions
+        self.decisions, self.allocated = state.decisions, state.allocated
         self._lots = lots
         self._claims: dict[str, dict[str, Decimal]] = {
             key: dict(claim) for key, claim in (state.claims or {}).items()
@@ -73,6 +74,7 @@ class VirtualBooks:
             forced=dict(self._forced),
             charged=self._charged,
             decisions=self.decisions,
+            allocated=self.allocated,
         )
 
     def book(self, name: str, *, shadow: bool = False) -> Book:

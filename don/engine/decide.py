@@ -6,7 +6,7 @@ import numpy as np
 
 from don.engine.core import Core
 from don.engine.inputs import inputs_for
-from don.engine.seeing import recall, see, show
+from don.engine.seeing import costs, obstacle, recall, see, show
 from don.engine.working import Worker
 from don.execution.planner import plan
 from don.model.messages import FeatureSnapshot, History, OptimizeRequest, Target
@@ -59,6 +59,10 @@ class Decider:
                 forecast=pending.forecast,
             )
 
+    def halt(self, name: str, why: str) -> None:
+        """Close one slot's book: where one policy has the account there is none."""
+        raise AssertionError(f"slot {name} cannot be halted, one policy has the account: {why}")
+
     @property
     def watching(self) -> bool:
         """True if a policy has to see every bar: then none is quiet."""
@@ -77,11 +81,11 @@ class Decider:
         """Ask for a target, or say why not. Prices are taken in already."""
         core = self._core
         decision = core.next_decision()
-        obstacle = self._obstacle()
-        if not obstacle and snapshot.superseded:
-            obstacle = "STALE_DATA: a later bar is known already"
-        if obstacle:
-            core.record(decision, "skipped", [obstacle], snapshot=snapshot.version)
+        found = obstacle(core)
+        if not found and snapshot.superseded:
+            found = "STALE_DATA: a later bar is known already"
+        if found:
+            core.record(decision, "skipped", [found], snapshot=snapshot.version)
             return
         check_features(core.policy, snapshot.names)
         equity = core.equity()
@@ -113,7 +117,7 @@ class Decider:
                 Sigma=Sigma,
                 w_now=core.weights_now(equity),
                 w_last=np.array([core.target.get(s, 0.0) for s in core.symbols]),
-                cost=self._costs(snapshot),
+                cost=costs(core, snapshot),
                 tradable=tradable,
                 desired=said.desired,
                 inputs=inputs_for(core, snapshot, Sigma, equity),
@@ -125,11 +129,11 @@ class Decider:
         core, pending = self._core, self._pending
         if pending is None or target.decision != pending.decision:
             return
-        obstacle = self._obstacle()
-        if not obstacle and set(target.symbols) != set(core.symbols):
-            obstacle = f"target is for {', '.join(target.symbols)}"
-        if obstacle:
-            self.drop(obstacle)
+        found = obstacle(core)
+        if not found and set(target.symbols) != set(core.symbols):
+            found = f"target is for {', '.join(target.symbols)}"
+        if found:
+            self.drop(found)
             return
         self._pending = None
         given = dict(zip(target.symbols, target.weights.tolist(), strict=True))
@@ -178,7 +182,7 @@ class Decider:
         core, standing = self._core, self._standing
         if standing is None or symbol not in standing.waiting or core.orders.working(symbol):
             return
-        if self._obstacle():
+        if obstacle(core):
             self._standing = None
             return
         self._carry_out(core.next_decision(), "replan", [f"{symbol}: working orders ended"], symbol)
@@ -244,34 +248,3 @@ class Decider:
             denials=denials,
             orders=sent,
         )
-
-    def _obstacle(self) -> str:
-        """Why the desk must not trade right now; empty if it may."""
-        core, config = self._core, self._core.config
-        if core.halted:
-            return f"halted: {core.halt_reason}"
-        if core.stopping:
-            return "the session is stopping"
-        if not core.reconciled:
-            return "UNRECONCILED: the books are not yet compared with the exchange"
-        age = core.market.age_s(core.wall)
-        if age > config.max_snapshot_age_s:
-            return f"STALE_DATA: market data are {age:.1f} s old, limit {config.max_snapshot_age_s}"
-        if core.market.silent:
-            return "STALE_DATA: the feed is silent"
-        bars = core.market.covariance.count
-        if bars < config.covariance.min_bars:
-            return f"warming up: {bars} of {config.covariance.min_bars} returns seen"
-        if core.equity() <= 0:
-            return f"equity must be positive, was {core.equity()}"
-        return ""
-
-    def _costs(self, snapshot: FeatureSnapshot) -> np.ndarray:
-        """[symbol] what a unit of turnover costs: taker fee and half the spread, as observed."""
-        core, config = self._core, self._core.config
-        fees = np.array([float(core.instruments[s].taker_fee) for s in core.symbols])
-        half = np.full(len(core.symbols), config.half_spread)
-        if config.spread_feature in snapshot.names:
-            seen = core.market.features(snapshot, [config.spread_feature])[config.spread_feature]
-            half = np.where(np.isfinite(seen) & (seen > 0), 0.5 * seen, half)
-        return np.maximum(fees + half, 0.0)

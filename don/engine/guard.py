@@ -23,9 +23,16 @@ ACTOR = "risk"
 class Guard:
     """Watches over what a decision alone does not see."""
 
-    def __init__(self, core: Core, switch: KillSwitch, drop: Callable[[str], None]) -> None:
-        """`drop` ends an open decision, with a reason."""
+    def __init__(
+        self,
+        core: Core,
+        switch: KillSwitch,
+        drop: Callable[[str], None],
+        halt_slot: Callable[[str, str], None],
+    ) -> None:
+        """`drop` ends an open decision, with a reason; `halt_slot` closes one slot's book."""
         self._core = core
+        self._halt_slot = halt_slot
         self._switch = switch
         self._drop = drop
         self._short: dict[str, int] = {}  # orders that miss fills -> wall time since when
@@ -121,6 +128,9 @@ class Guard:
             return
         before = core.states.standings.get(scope)
         core.states.put(scope, Standing(state=state, reason=why, actor=command.actor))
+        if (slot := core.states.slot(scope)) and state is TradingState.HALTED:
+            self._halt_slot(slot, why)
+            return
         if core.halted and core.states.state is not TradingState.HALTED:
             self._switch.resume(why)
             return

@@ -111,6 +111,8 @@ class KillSwitch:
         self, status: str, reasons: list[str], *, snapshot: int = 0, always: bool = False
     ) -> bool:
         core = self._core
+        if core.keeper is not None:
+            core.keeper.offset()  # what books hold against each other needs no order
         tickets = flatten(core.ledger, core.orders, core.instruments)
         if not tickets and not always:
             return False

@@ -74,6 +74,8 @@ class Reporter:
             fill.fee,
         )
         core.counts.fills += 1
+        if core.keeper is not None:
+            core.keeper.on_fill(report, record)
         settled = False
         by = forced_by(fill.client_order_id) if record is None else ""
         if by:
@@ -111,6 +113,8 @@ class Reporter:
             return
         if core.ledger.pay(report.key, report.amount, report.ts_event, report.kind):
             core.activity += 1
+            if core.keeper is not None:
+                core.keeper.on_payment(report)
             core.equity_point(report.ts_event)
 
     def on_account(self, report: AccountReport) -> None:
@@ -147,6 +151,8 @@ class Reporter:
             return
         differences = () if first else compare(report, core.ledger, core.orders)
         core.ledger.adopt(report.balance, report.positions, report.ts_event)
+        if core.keeper is not None:
+            core.keeper.adopt(report.key, report.ts_event)
         core.adopt_next = False
         core.reconciled = core.ledger_equal = True
         core.suspicion, core.told = None, frozenset()

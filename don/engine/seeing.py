@@ -1,4 +1,4 @@
-"""What a policy sees of the engine at a decision. Pure."""
+"""What is seen at a decision: a policy's input, costs, what stands in the way. Pure."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -78,3 +78,36 @@ def recall(core: Core, history: History, policy: Policy) -> None:
         return
     told = history.values[-rows:][:, order]
     policy.recall(history.ts[-rows:], {name: told[:, :, column[name]] for name in policy.features})
+
+
+def obstacle(core: Core) -> str:
+    """Why the desk must not trade right now; empty if it may."""
+    config = core.config
+    if core.halted:
+        return f"halted: {core.halt_reason}"
+    if core.stopping:
+        return "the session is stopping"
+    if not core.reconciled:
+        return "UNRECONCILED: the books are not yet compared with the exchange"
+    age = core.market.age_s(core.wall)
+    if age > config.max_snapshot_age_s:
+        return f"STALE_DATA: market data are {age:.1f} s old, limit {config.max_snapshot_age_s}"
+    if core.market.silent:
+        return "STALE_DATA: the feed is silent"
+    bars = core.market.covariance.count
+    if bars < config.covariance.min_bars:
+        return f"warming up: {bars} of {config.covariance.min_bars} returns seen"
+    if core.equity() <= 0:
+        return f"equity must be positive, was {core.equity()}"
+    return ""
+
+
+def costs(core: Core, snapshot: FeatureSnapshot) -> np.ndarray:
+    """[symbol] what a unit of turnover costs: taker fee and half the spread, as observed."""
+    config = core.config
+    fees = np.array([float(core.instruments[s].taker_fee) for s in core.symbols])
+    half = np.full(len(core.symbols), config.half_spread)
+    if config.spread_feature in snapshot.names:
+        seen = core.market.features(snapshot, [config.spread_feature])[config.spread_feature]
+        half = np.where(np.isfinite(seen) & (seen > 0), 0.5 * seen, half)
+    return np.maximum(fees + half, 0.0)

@@ -6,6 +6,7 @@ Decimals are text, floats print so that they read back as the same bits, arrays 
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from don.books.books import BooksState
 from don.errors import JournalError
 from don.execution.orders import OrderRecord
 from don.execution.parents import Parent
@@ -36,6 +37,7 @@ class EngineState:
     states: dict[str, Standing] = field(default_factory=dict)  # scopes that are not active
     limits: str = "{}"  # JSON; limits changed by command, see `don.risk.change`
     wall: int = 0  # wall time of the last input; 0: not known
+    books: BooksState | None = None  # virtual ones; None where one policy has the account
     unprotected: Decimal = Decimal(0)  # notional x seconds without Don and without protection
 
 

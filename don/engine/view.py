@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+from don.engine.books import shown
 from don.engine.core import Core
 from don.execution.orders import OrderRecord
 from don.model.portfolio import ZERO
@@ -18,7 +19,7 @@ def view(core: Core, risk: dict[str, Any]) -> dict[str, Any]:
     return {
         "session": core.session,
         "account": core.start.account,
-        "policy": core.policy.name,
+        "policy": core.policy_name,
         "symbols": list(core.symbols),
         "ts_event": core.market.ts_event,
         "ts_wall": core.wall,
@@ -55,6 +56,7 @@ def view(core: Core, risk: dict[str, Any]) -> dict[str, Any]:
         "open_orders": [_order(r) for r in core.orders.in_flight()],
         "targets": dict(core.target),
         "decision": _decision(core),
+        "slots": [] if core.keeper is None else shown(core.keeper, marks),
         "risk": risk,
     }
 
