@@ -23,6 +23,7 @@ from don.cli import (
     research,
     risk,
     sessions,
+    train,
     up,
 )
 from don.errors import DonError
@@ -50,6 +51,7 @@ for module in (
     bench,
     replay,
     research,
+    train,
 ):
     module.register(app)
 

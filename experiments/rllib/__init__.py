@@ -1,0 +1,1 @@
+"""Training on RLlib: a batched runner, lean connectors, Don's networks as modules."""

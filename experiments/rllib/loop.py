@@ -1,0 +1,256 @@
+"""Runs a training: iterations, progress, checkpoints, the exported model. Needs Ray to be there."""
+
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.algorithms.algorithm import Algorithm
+
+from don.envs import BatchEnv, EnvMarket
+from don.errors import Interrupted
+from don.learning.card import Trained
+from don.learning.model import Model, card_of, plain
+from experiments.rllib import checkpoints, progress
+from experiments.rllib.checkpoints import Counters
+from experiments.rllib.errors import TrainingDiverged
+from experiments.rllib.market_file import write_market
+from experiments.rllib.setup import build_config, network, policy_map
+from experiments.training_config import TrainConfig
+
+Tell = Callable[[str], None]
+Weights = dict[str, dict[str, Any]]
+MARKET, MODEL, BEST = "market.npz", "model", "best"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a training."""
+
+    out: Path
+    model: Path  # folder of the exported model, as it was at the end
+    best: Path | None  # of the one with the greatest mean return
+    iterations: int
+    steps: int  # agent-steps
+    seconds: float
+    returns: float | None  # mean return of the last episodes, an agent
+    reason: str  # why it is over: steps, seconds, iterations, target
+
+
+class Training:
+    """A training in a folder.
+
+    Args:
+        config: what to train.
+        market: bars to train on.
+        tell: takes lines about progress.
+        resume: go on from the folder's last checkpoint.
+        every_s: seconds between lines about progress.
+    """
+
+    def __init__(
+        self, config: TrainConfig, market: EnvMarket, tell: Tell = print, *, resume: bool = False,
+        every_s: float = 2.0,
+    ) -> None:  # fmt: skip
+        self.config, self.market, self._tell, self._every_s = config, market, tell, every_s
+        self.env = BatchEnv(market, config.env, 1)  # refuses data that cannot be trained on
+        self.mapping = policy_map(config, self.env)
+        self.out = config.out
+        last = checkpoints.last_of(self.out) if resume else None
+        self._checkpoint, self.counters = last or (None, Counters(started_ns=time.time_ns()))
+        self.out.mkdir(parents=True, exist_ok=True)
+        self._best: Weights | None = None
+        self._returns: float | None = None
+        self._told = -math.inf
+
+    def run(self) -> Outcome:
+        """Train until it is over.
+
+        Raises:
+            TrainingDiverged: if a loss or a weight is no number any more.
+            Interrupted: if it was stopped; a checkpoint is written first.
+        """
+        torch.set_num_threads(1)
+        logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+        path = (self.out / MARKET).absolute()
+        write_market(self.market, path)
+        made = build_config(self.config, self.env, path, resumed=self.counters.iteration)
+        algorithm = made.build_algo()
+        log = progress.Progress(
+            self.out, after=self.counters.iteration, tensorboard=self.config.keep.tensorboard
+        )
+        try:
+            if self._checkpoint is not None:
+                algorithm.restore_from_path(str(self._checkpoint.absolute()))
+                self._tell(f"goes on after iteration {self.counters.iteration}")
+            return self._loop(algorithm, log)
+        finally:
+            log.close()
+            algorithm.stop()
+            shutil.rmtree(algorithm.logdir, ignore_errors=True)  # empty; RLlib makes it at home
+
+    # ---- inside ----------------------------------------------------------------------------------
+
+    def _loop(self, algorithm: Algorithm, log: progress.Progress) -> Outcome:
+        keep = self.config.keep
+        try:
+            while (reason := self._over()) is None:
+                self._step(algorithm, log)
+                if self.counters.iteration % keep.every == 0:
+                    checkpoints.save(algorithm, self.counters, self.out, keep.checkpoints)
+                    self._write_best()
+        except KeyboardInterrupt:
+            if self.counters.iteration:
+                checkpoints.save(algorithm, self.counters, self.out, keep.checkpoints)
+            raise Interrupted(
+                f"stopped after iteration {self.counters.iteration}; --resume goes on"
+            ) from None
+        checkpoints.save(algorithm, self.counters, self.out, keep.checkpoints)
+        self._write_best()
+        self._export(weights_of(algorithm, self.mapping)).save(self.out / MODEL)
+        done = self.counters
+        return Outcome(
+            out=self.out, model=self.out / MODEL,
+            best=self.out / BEST if (self.out / BEST).exists() else None,
+            iterations=done.iteration, steps=done.steps, seconds=done.seconds,
+            returns=self._returns, reason=reason,
+        )  # fmt: skip
+
+    def _over(self) -> str | None:
+        stop, done = self.config.stop, self.counters
+        if stop.target is not None and self._returns is not None and self._returns >= stop.target:
+            return "target"
+        for name, value, limit in (
+            ("steps", done.steps, stop.steps),
+            ("seconds", done.seconds, stop.seconds),
+            ("iterations", done.iteration, stop.iterations),
+        ):
+            if limit is not None and value >= limit:
+                return name
+        return None
+
+    def _step(self, algorithm: Algorithm, log: progress.Progress) -> None:
+        begin = time.monotonic()
+        number = self.counters.iteration + 1
+        try:
+            result = algorithm.train()
+        except Exception as error:
+            self._look(algorithm, number, {}, error)
+            raise
+        took = time.monotonic() - begin
+        told = progress.losses(result)
+        self._look(algorithm, number, told, None)
+        steps = progress.sampled(result)
+        reached = progress.returns(result, len(self.mapping))
+        best = self.counters.best
+        if reached["mean"] is not None:
+            self._returns = reached["mean"]
+            if best is None or self._returns > best:
+                best, self._best = self._returns, weights_of(algorithm, self.mapping)
+        self.counters = replace(
+            self.counters, iteration=number, steps=self.counters.steps + steps,
+            seconds=self.counters.seconds + took, best=best,
+        )  # fmt: skip
+        row = {
+            "iteration": number,
+            "steps": self.counters.steps,
+            "seconds": round(self.counters.seconds, 3),
+            "episode_return": reached,
+            "losses": told,
+            "steps_per_s": round(steps / max(took, 1e-9), 1),
+            "eta_s": self._left(),
+            "runners": int(result.get("env_runner_group", {}).get("num_healthy_workers", 0))
+            if self.config.workers.runners else 0,
+        }  # fmt: skip
+        log.write(row)
+        self._say(row)
+
+    def _left(self) -> float | None:
+        """Seconds that are left, if it goes on as until now."""
+        stop, done = self.config.stop, self.counters
+        shares = [
+            value / limit
+            for value, limit in (
+                (done.steps, stop.steps), (done.seconds, stop.seconds),
+                (done.iteration, stop.iterations),
+            ) if limit is not None
+        ]  # fmt: skip
+        share = max(shares)
+        return round(max(done.seconds * (1.0 / share - 1.0), 0.0), 1) if share > 0 else None
+
+    def _say(self, row: progress.Row) -> None:
+        now = time.monotonic()
+        if now - self._told < self._every_s and self._over() is None:
+            return
+        self._told = now
+        gained = "-" if self._returns is None else f"{self._returns:+.4f}"
+        loss = max((abs(p.get("loss", 0.0)) for p in row["losses"].values()), default=0.0)
+        self._tell(
+            f"iteration {row['iteration']:>5}  {row['steps']:>11,} steps  return {gained}  "
+            f"loss {loss:.3g}  {row['steps_per_s']:,.0f} steps/s  {row['eta_s'] or 0:,.0f} s left"
+        )
+
+    def _look(
+        self, algorithm: Algorithm, number: int, told: dict[str, dict[str, float]],
+        error: Exception | None,
+    ) -> None:  # fmt: skip
+        """Stop if a loss or a weight is no number any more: what follows would be worthless."""
+        bad = [
+            f"{name} of policy {policy} was {figures[name]}"
+            for policy, figures in told.items()
+            for name in ("loss", "policy_loss", "value_loss")
+            if not math.isfinite(figures.get(name, 0.0))
+        ]
+        if not bad:
+            for policy, weights in weights_of(algorithm, self.mapping).items():
+                wrong = [name for name, w in weights.items() if not np.isfinite(w).all()]
+                if wrong:
+                    bad.append(f"weights {wrong[0]} of policy {policy} are no numbers")
+        if not bad:
+            return
+        last = checkpoints.last_of(self.out)
+        kept = "there is no checkpoint yet" if last is None else f"last good checkpoint: {last[0]}"
+        raise TrainingDiverged(
+            f"training diverged in iteration {number}: {bad[0]}; {kept}. Lower algorithm.lr (was "
+            f"{self.config.algorithm.lr}), algorithm.reward_scale (was "
+            f"{self.config.algorithm.reward_scale}) or algorithm.grad_clip (was "
+            f"{self.config.algorithm.grad_clip})"
+        ) from error
+
+    def _write_best(self) -> None:
+        if self._best is not None:
+            self._export(self._best).save(self.out / BEST)
+            self._best = None
+
+    def _export(self, weights: Weights) -> Model:
+        config, done = self.config, self.counters
+        card = card_of(self.env, network(config), self.mapping, name=config.name, seed=config.seed)
+        known = {"episode_return": self._returns, "best_episode_return": done.best}
+        card = card.model_copy(
+            update={
+                "algorithm": config.algorithm.name,
+                "trained": Trained(
+                    steps=done.steps, seconds=done.seconds, started_ns=done.started_ns,
+                    ended_ns=time.time_ns(),
+                ),
+                "in_sample": {k: v for k, v in known.items() if v is not None},
+            }
+        )  # fmt: skip
+        return Model(card=card, weights=weights, states=self.env.states)
+
+
+def weights_of(algorithm: Algorithm, mapping: dict[str, str]) -> Weights:
+    """The networks' weights as arrays, a policy each."""
+    policies = sorted(set(mapping.values()))
+
+    def take(learner: Any) -> Weights:
+        return {p: plain(learner.module[p].unwrapped().net) for p in policies}
+
+    told = algorithm.learner_group.foreach_learner(take)
+    return next(iter(told)).get()

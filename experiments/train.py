@@ -1,0 +1,170 @@
+"""Train policies: `python -m experiments.train CONFIG [--out FOLDER] [--resume]`. A Ray job.
+
+It joins the cluster that RAY_ADDRESS names, as a job does, else starts one on this machine. Every
+run is counted in the research ledger before it begins.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from don.envs import EnvMarket
+from don.errors import DonError, Interrupted, UsageError
+from don.home import home_dir
+from don.storage.research import Research, open_research
+from don.storage.research_runs import RunKind, RunStatus
+from experiments.cluster import local_cluster
+from experiments.training_config import TrainConfig, read
+
+if TYPE_CHECKING:
+    from experiments.rllib.loop import Outcome
+
+Tell = Callable[[str], None]
+CONFIG = "config.json"
+# what may differ when a training goes on: it changes how long and by whom, not what is learned
+FREE = ("stop", "workers", "keep", "out")
+
+
+def train(
+    config: TrainConfig,
+    tell: Tell = print,
+    *,
+    resume: bool = False,
+    market: EnvMarket | None = None,
+    research: Research | None = None,
+    home: Path | None = None,
+) -> "Outcome":
+    """Train, counted in the research ledger.
+
+    Args:
+        config: what to train.
+        tell: takes lines about progress.
+        resume: go on from the last checkpoint of `config.out`; from the start if there is none.
+        market: bars to train on, in place of `config.data`.
+        research: the ledger; None: that of the state folder.
+        home: the state folder; None: as `DON_HOME` says.
+
+    Returns:
+        Where the model is, and how it went.
+
+    Raises:
+        UsageError: if the folder holds another training, or data or configuration do not fit.
+        TrainingDiverged: if a loss is no number any more; the last good checkpoint is kept.
+        Interrupted: if it was stopped; it can be resumed.
+    """
+    if research is None:
+        with open_research(home, warn=tell) as opened:
+            return train(config, tell, resume=resume, market=market, research=opened, home=home)
+    from experiments.rllib.market_file import open_data
+
+    found = open_data(config.data) if market is None else market
+    _remember(config, found, resume=resume)
+    told = config.model_dump(mode="json")
+    names = (*found.symbols, *([str(config.data.tape)] if market is None else []))
+    run = research.begin(RunKind.TRAIN, told, found.hash, seed=config.seed, lineage=names)
+    try:
+        with local_cluster(home or home_dir(), cpus=max(1, config.workers.runners + 1)):
+            from experiments.rllib.loop import Training
+
+            outcome = Training(config, found, tell, resume=resume).run()
+    except BaseException as error:
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        status = RunStatus.STOPPED if stopped else RunStatus.FAILED
+        research.end(run, status, {"error": str(error) or type(error).__name__})
+        raise
+    research.end(run, RunStatus.DONE, summary(outcome))
+    return outcome
+
+
+def summary(outcome: "Outcome") -> dict[str, Any]:
+    """What is told of a training that is over."""
+    return {
+        "model": str(outcome.model),
+        "best": str(outcome.best) if outcome.best else None,
+        "iterations": outcome.iterations,
+        "steps": outcome.steps,
+        "seconds": round(outcome.seconds, 1),
+        "episode_return": outcome.returns,
+        "reason": outcome.reason,
+    }
+
+
+def _remember(config: TrainConfig, market: EnvMarket, *, resume: bool) -> None:
+    """Write the configuration into the folder; what goes on must be what began.
+
+    Raises:
+        UsageError: if the folder's training is another one.
+    """
+    told = {"config": config.model_dump(mode="json"), "data_hash": market.hash}
+    path, begun = config.out / CONFIG, (config.out / "progress.jsonl").exists()
+    if begun and not resume:
+        raise UsageError(f"{config.out} holds a training already: use --resume, or another --out")
+    if begun and path.exists():
+        before = json.loads(path.read_text())
+        was, now = before["config"], told["config"]
+        other = [k for k in now if k not in FREE and was.get(k) != now[k]]
+        if before["data_hash"] != told["data_hash"]:
+            other.append("the data")
+        if other:
+            raise UsageError(
+                f"{config.out} was begun with another {', '.join(other)}: resume with what it was "
+                "begun with, or use another --out"
+            )
+    config.out.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    draft.write_text(json.dumps(told, indent=1))
+    draft.replace(path)
+
+
+def fixed_environment() -> None:
+    """Start this process anew with what a seed depends on, unless it is set.
+
+    Hashes of strings order RLlib's agents; a second thread makes small networks slower.
+    """
+    wanted = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+    missing = {k: v for k, v in wanted.items() if k not in os.environ}
+    if missing:
+        command = [sys.executable, "-m", "experiments.train", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, **missing})
+
+
+def main(arguments: list[str]) -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(prog="experiments.train", description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
+    given = parser.parse_args(arguments)
+    config = read(given.config)
+    if given.out is not None:
+        config = config.model_copy(update={"out": given.out})
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr if given.json else sys.stdout, flush=True)
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    told = summary(train(config, tell, resume=given.resume))
+    if given.json:
+        print(json.dumps(told))
+    else:
+        for name, value in told.items():
+            print(f"{name:<15} {value}")
+    return 0
+
+
+if __name__ == "__main__":
+    fixed_environment()
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except DonError as error:
+        print(f"train: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,205 @@
+"""What a training can be told: data, environment, network, algorithm, when to stop. Reads TOML."""
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from don.clock import parse_iso
+from don.config import explain
+from don.envs.config import ActionKind, EnvConfig, Layout
+from don.errors import ConfigError
+from don.learning.config import NetConfig
+from don.model.section import Section
+
+
+class Runner(StrEnum):
+    """What steps the environments."""
+
+    FAST = "fast"  # all copies as one batch
+    STOCK = "stock"  # RLlib's own multi-agent runner, one Python call an agent and step
+
+
+class DataConfig(Section):
+    """Which bars. Paths are relative to the working folder."""
+
+    tape: Path | None = None  # Parquet of bars; None: Don's sample
+    funding: Path | None = None
+    symbols: tuple[str, ...] = ()  # canonical; none: all of the tape
+    start: str | None = None  # ISO-8601; bars that close after it
+    end: str | None = None  # and not after this
+    leverage: int = Field(default=20, ge=1, le=125)
+
+    @model_validator(mode="after")
+    def _times(self) -> Self:
+        start, end = (None if t is None else parse_iso(t) for t in (self.start, self.end))
+        if start is not None and end is not None and start >= end:
+            raise ValueError(f"start must be before end, were {self.start} and {self.end}")
+        return self
+
+
+class _Learning(Section):
+    """What all algorithms have."""
+
+    lr: float = Field(default=3e-4, gt=0, lt=1)
+    gamma: float = Field(default=0.99, ge=0, le=1)  # discount a step
+    grad_clip: float | None = Field(default=0.5, gt=0)  # of the gradient's norm
+    reward_scale: float = Field(default=100.0, gt=0)  # rewards as the learner sees them
+    fragment: int = Field(default=64, ge=1, le=10_000)  # steps of each copy between updates
+    sequence: int = Field(default=16, ge=1, le=1_000)  # steps that `net.memory` is trained over
+
+
+class PpoConfig(_Learning):
+    """Proximal policy optimisation. Source: Schulman et al., arXiv 1707.06347."""
+
+    name: Literal["ppo"] = "ppo"
+    gae_lambda: float = Field(default=0.95, ge=0, le=1)
+    epochs: int = Field(default=4, ge=1, le=100)
+    minibatch: int = Field(default=8_192, ge=1)  # agent-steps
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    entropy: float = Field(default=0.0, ge=0)
+    value: float = Field(default=0.5, ge=0)  # weight of the value loss
+    kl_target: float | None = Field(default=None, gt=0)  # None: no KL penalty
+
+
+class AppoConfig(_Learning):
+    """Asynchronous PPO with V-trace. Source: Espeholt et al., arXiv 1802.01561; IMPACT, 1912.00167.
+
+    Needs at least one runner: sampling and learning go on side by side.
+    """
+
+    name: Literal["appo"] = "appo"
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    entropy: float = Field(default=0.0, ge=0)
+    value: float = Field(default=0.5, ge=0)
+
+
+class _Replay(_Learning):
+    """What algorithms that learn from a memory have."""
+
+    memory: int = Field(default=200_000, ge=100)  # agent-steps kept, of each policy
+    warm_up: int = Field(default=2_000, ge=1)  # agent-steps before the first update
+    batch: int = Field(default=256, ge=1)  # agent-steps an update, of each policy
+    updates: int = Field(default=16, ge=1)  # after each fragment
+    fragment: int = Field(default=4, ge=1, le=10_000)
+
+
+class SacConfig(_Replay):
+    """Soft actor-critic. Source: Haarnoja et al., arXiv 1812.05905; discrete: 1910.07207."""
+
+    name: Literal["sac"] = "sac"
+    tau: float = Field(default=0.005, gt=0, le=1)  # of target networks, an update
+    alpha: float = Field(default=0.1, gt=0)  # first temperature
+    entropy_part: float = Field(
+        default=0.2, gt=0, lt=1
+    )  # discrete: target, of the greatest entropy
+
+
+class DqnConfig(_Replay):
+    """Double deep Q-learning. Source: van Hasselt et al., arXiv 1509.06461."""
+
+    name: Literal["dqn"] = "dqn"
+    tau: float = Field(default=0.01, gt=0, le=1)
+    explore_from: float = Field(default=1.0, ge=0, le=1)  # share of random actions
+    explore_to: float = Field(default=0.02, ge=0, le=1)
+    explore_steps: int = Field(default=20_000, ge=1)  # environment steps from first to last
+
+
+AlgorithmConfig = Annotated[
+    PpoConfig | AppoConfig | SacConfig | DqnConfig, Field(discriminator="name")
+]
+
+
+class StopConfig(Section):
+    """When training is over: whichever comes first."""
+
+    steps: int | None = Field(default=1_000_000, ge=1)  # agent-steps
+    seconds: float | None = Field(default=None, gt=0)
+    iterations: int | None = Field(default=None, ge=1)
+    target: float | None = None  # mean return of an episode and agent
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.steps is None and self.seconds is None and self.iterations is None:
+            raise ValueError("one of steps, seconds and iterations must be given")
+        return self
+
+
+class WorkersConfig(Section):
+    """Who samples."""
+
+    runners: int = Field(default=0, ge=0, le=256)  # processes; 0: in the learner's own
+    copies: int = Field(default=64, ge=1, le=65_536)  # environments of each, stepped as one batch
+
+
+class KeepConfig(Section):
+    """What is written, and how often."""
+
+    every: int = Field(default=10, ge=1)  # iterations between checkpoints
+    checkpoints: int = Field(default=3, ge=1, le=1_000)  # the last ones kept
+    tensorboard: bool = True
+
+
+class TrainConfig(Section):
+    """A training. Paths are relative to the working folder."""
+
+    name: str = Field(default="model", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    out: Path = Path("training")
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    runner: Runner = Runner.FAST
+    data: DataConfig = DataConfig()
+    env: EnvConfig = EnvConfig()
+    net: NetConfig = NetConfig()
+    algorithm: AlgorithmConfig = PpoConfig()
+    # shared: a policy for all agents of a kind; separate: one an agent; or agent -> policy
+    policies: Literal["shared", "separate"] | dict[str, str] = "shared"
+    stop: StopConfig = StopConfig()
+    workers: WorkersConfig = WorkersConfig()
+    keep: KeepConfig = KeepConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        kind, name = self.env.action.kind, self.algorithm.name
+        if self.env.observation.layout is not Layout.FLAT:
+            raise ValueError("env.observation.layout must be 'flat': networks read one vector")
+        if name == "dqn" and kind is not ActionKind.DISCRETE:
+            raise ValueError(f"algorithm dqn needs env.action.kind 'discrete', was {kind.value!r}")
+        if name == "sac" and kind in (ActionKind.MULTI_DISCRETE, ActionKind.TICKET):
+            raise ValueError(
+                f"algorithm sac needs numbers or one discrete action, was {kind.value!r}: use ppo"
+            )
+        if self.net.memory and (name != "ppo" or self.runner is Runner.STOCK):
+            raise ValueError(
+                f"net.memory needs algorithm ppo and runner fast, were {name!r} and "
+                f"{self.runner.value!r}"
+            )
+        if self.runner is Runner.STOCK and name != "ppo":
+            raise ValueError(f"runner 'stock' trains ppo, algorithm was {name!r}: use 'fast'")
+        if name == "appo" and self.workers.runners == 0:
+            raise ValueError("algorithm appo needs workers.runners of 1 or more, was 0")
+        return self
+
+
+def parse(values: dict[str, Any], origin: str) -> TrainConfig:
+    """A configuration from a table.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error, TrainConfig, origin)) from None
+
+
+def read(path: Path) -> TrainConfig:
+    """A configuration from TOML; see `parse`."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    return parse(values, str(path))
