@@ -11,6 +11,7 @@ from ray.exceptions import RayError
 from actors.runtime import Progress
 from actors.spec import SessionSpec
 from actors.supervisor import Supervisor
+from don.books.config import slots_name
 from don.clock import NS_PER_S, Clock
 from don.log import get_logger
 from don.model.messages import Command, CommandKind
@@ -101,7 +102,7 @@ def summarise(
     session = view.get("counts", {})
     return {
         "session": spec.session,
-        "policy": spec.config.policy,
+        "policy": slots_name(spec.config.policy, spec.config.engine),
         "symbols": list(spec.symbols),
         "decisions": counts.decisions,
         "orders": counts.orders,
@@ -111,10 +112,15 @@ def summarise(
         "pnl": session.get("pnl"),
         "fees": str(counts.fees.quantize(Decimal("0.00000001"))),
         "funding": str(counts.funding.quantize(Decimal("0.00000001"))),
+        "liquidation": str(counts.liquidation.quantize(Decimal("0.00000001"))),
         "positions": {
             p["symbol"]: p["size"] for p in view.get("positions", ()) if p["size"] != "0"
         },
         "halted": view.get("halted"),
+        "books": [
+            {key: book[key] for key in ("book", "mode", "equity", "pnl", "share")}
+            for book in view.get("slots", ())
+        ],
         # notional x seconds while Don was off, over the account's life, and what would count now
         "unprotected": view.get("risk", {}).get("unprotected"),
         "ledger_equal": compared and view.get("ledger_equal") is True and not differences,

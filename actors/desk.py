@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import ray
@@ -255,8 +256,9 @@ class Desk:
         if orders:
             self._send(lambda: find("execution").submit.remote(orders), "submit")
         requests = [output for output in outputs if isinstance(output, OptimizeRequest)]
-        if requests:  # one decision is open at a time: the last supersedes the others
-            self._send(lambda: find("optimizer").solve.remote(requests[-1]), "optimize")
+        for request in requests:  # those of the last bar, one a policy, supersede the others
+            if request.ts_event == requests[-1].ts_event:
+                self._send(partial(_solve, request), "optimize")
 
     def _send(self, call: Callable[[], Any], what: str) -> bool:
         """One-way. What is not sent stays in the journal and is looked up, never sent again."""
@@ -321,3 +323,7 @@ class Desk:
                 ray.get(self._me.tick.remote(), timeout=60)
             except (RayError, TimeoutError):
                 self._log.exception("desk timer failed")
+
+
+def _solve(request: OptimizeRequest) -> None:
+    find("optimizer").solve.remote(request)

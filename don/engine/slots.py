@@ -68,10 +68,10 @@ class SlotDecider:
         found, self._round, self._netting.wishes = self._round, None, None
         if found is None:
             return
-        self._core.record(found.decision, "skipped", [*found.reasons, why], snapshot=found.snapshot)
         for part in found.parts:
             part.status, part.weights = "skipped", None
             self._record(part, [why])
+        self._core.record(found.decision, "skipped", [*found.reasons, why], snapshot=found.snapshot)
 
     @property
     def watching(self) -> bool:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from don.model.messages import (
+    BookEntry,
+    BookPoint,
     CancelOrder,
     Decision,
     Difference,
@@ -20,6 +22,7 @@ from don.model.messages import (
     SessionStart,
     SubmitOrder,
 )
+from don.storage import book_rows
 
 Statement = tuple[str, Sequence[Any]]
 
@@ -27,6 +30,8 @@ Statement = tuple[str, Sequence[Any]]
 PROJECTED = frozenset(
     cls.__name__
     for cls in (
+        BookEntry,
+        BookPoint,
         CancelOrder,
         Decision,
         Difference,
@@ -71,6 +76,10 @@ def project(at: Place, message: object) -> list[Statement]:
             return [_difference(at, message)]
         case SessionStart():
             return [_session(message)]
+        case BookEntry():
+            return [book_rows.entry(at.account, at.session, at.seq, message)]
+        case BookPoint():
+            return book_rows.point(at.account, at.session, at.seq, message)
     return []
 
 
@@ -110,8 +119,8 @@ ON CONFLICT (account, symbol, trade_id) DO NOTHING
 """
 
 _FUNDING = """
-INSERT INTO funding_payments (account, key, session, symbol, amount, ts_event, ts_recv)
-VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (account, key) DO NOTHING
+INSERT INTO funding_payments (account, key, session, kind, symbol, amount, ts_event, ts_recv)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (account, key) DO NOTHING
 """
 
 _EQUITY = """
@@ -212,6 +221,7 @@ def _funding(at: Place, report: FundingReport) -> Statement:
         at.account,
         report.key,
         at.session,
+        report.kind.value,
         report.symbol,
         report.amount,
         report.ts_event,

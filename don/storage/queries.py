@@ -11,10 +11,13 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from don.model.messages import PaymentKind
+from don.storage import book_tables as books
 from don.storage import tables as t
 from don.storage.database import Database
 from don.storage.rows import (
     BarRow,
+    BookPointRow,
     Counts,
     DecisionRow,
     DenialRow,
@@ -60,6 +63,13 @@ class Queries:
             return sa.select(value).where(table.c.session == session).scalar_subquery()
 
         total = sa.func.sum
+
+        def paid(kind: PaymentKind) -> Any:
+            table = t.funding_payments
+            chosen = (table.c.session == session) & (table.c.kind == kind.value)
+            value = sa.func.coalesce(total(table.c.amount), 0)
+            return sa.select(value).where(chosen).scalar_subquery()
+
         query = sa.select(
             of(t.orders).label("orders"),
             of(t.fills).label("fills"),
@@ -70,7 +80,8 @@ class Queries:
             of(t.market_batch).label("batches"),
             of(t.bar).label("bars"),
             of(t.fills, total(t.fills.c.fee)).label("fees"),
-            of(t.funding_payments, total(t.funding_payments.c.amount)).label("funding"),
+            paid(PaymentKind.FUNDING).label("funding"),
+            paid(PaymentKind.LIQUIDATION).label("liquidation"),
         )
         return _as(Counts, self._rows(query)[0])
 
@@ -109,11 +120,18 @@ class Queries:
         return [_as(FillRow, row) for row in self._rows(query)]
 
     def funding(self, session: str, limit: int = 1_000) -> list[FundingRow]:
-        """Funding payments, newest first."""
+        """Funding payments and those of liquidations, newest first."""
         table = t.funding_payments
         query = sa.select(table).where(table.c.session == session)
         query = query.order_by(table.c.ts_event.desc(), table.c.key.desc()).limit(limit)
         return [_as(FundingRow, row) for row in self._rows(query)]
+
+    def books(self, session: str, *, limit: int = 10_000) -> list[BookPointRow]:
+        """What each virtual book was worth over the session, oldest first; the newest rows."""
+        table = books.book_points
+        query = sa.select(table).where(table.c.session == session)
+        query = query.order_by(table.c.seq.desc(), table.c.book, table.c.mode).limit(limit)
+        return [_as(BookPointRow, row) for row in self._rows(query)][::-1]
 
     def equity(
         self,

@@ -71,12 +71,27 @@ class FillRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FundingRow:
-    """One funding payment; positive was received."""
+    """One payment without a trade; positive was received."""
 
     session: str
     key: str
+    kind: str  # funding | liquidation
     symbol: str
     amount: Decimal
+    ts_event: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookPointRow:
+    """What a virtual book was worth at a bar on which was decided."""
+
+    seq: int
+    book: str
+    mode: str  # live | canary | shadow | desk | closing
+    equity: Decimal
+    pnl: Decimal
+    capital: Decimal
+    share: float
     ts_event: int
 
 
@@ -176,3 +191,4 @@ class Counts:
     bars: int
     fees: Decimal
     funding: Decimal
+    liquidation: Decimal

@@ -171,6 +171,7 @@ funding_payments = sa.Table(
     sa.Column("account", TEXT, primary_key=True),
     sa.Column("key", TEXT, primary_key=True),
     _column("session", TEXT),
+    _column("kind", TEXT),  # funding | liquidation
     _column("symbol", TEXT),
     _column("amount", NUM),
     _column("ts_event", BIG),
