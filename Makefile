@@ -12,10 +12,10 @@ run: $(STAMP)
 	exec $(BIN)/don up
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 fault: $(STAMP)
-	$(BIN)/python -m pytest -m fault -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m fault -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -20,6 +20,41 @@ settings.load_profile("don")
 
 _numbers = count(1)
 
+RAY = "ray"
+# The longest files, in the order in which they begin: a short one at the end leaves no worker idle.
+LONGEST = (
+    "test_book",
+    "test_env_gates",
+    "test_env_arena",
+    "test_backtest_sweep",
+    "test_bad_input",
+    "test_console",
+    "test_execution_faults",
+    "test_paper_security",
+    "test_paper_restart",
+    "test_paper_start",
+    "test_tape_bars",
+    "test_market_ingest",
+    "test_backfill",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what `--dist loadgroup` keeps together, and put the longest first.
+
+    Tests of one file share what was set up for it. Tests that start Ray share one worker: two
+    clusters that start at once on two cores take longer than Ray waits for either.
+    """
+    ranks = {name: rank for rank, name in enumerate((RAY, *LONGEST))}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: ranks.get(_group(item), len(ranks)))
+
+
+def _group(item: pytest.Item) -> str:
+    return RAY if item.get_closest_marker(RAY) else item.path.stem
+
 
 def short_folder() -> Path:
     """A folder with a short path: sockets live in it."""

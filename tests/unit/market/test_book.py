@@ -39,7 +39,7 @@ def histories(draw, rule: SequenceRule) -> tuple[list[Change], list[tuple[dict, 
     """Changes of a book that never crosses, and the truth before the first and after each."""
     bids, asks, now = {50.0: 1.0}, {51.0: 1.0}, draw(st.integers(1, 100))
     changes, truths = [], [(dict(bids), dict(asks))]
-    for _ in range(draw(st.integers(1, 25))):
+    for _ in range(draw(st.integers(1, 12))):
         change_bids = tuple(draw(st.lists(level(1, 50), max_size=4)))
         change_asks = tuple(draw(st.lists(level(51, 99), max_size=4)))
         skip = 1 if rule is SequenceRule.SPOT else draw(st.integers(1, 3))  # ids of other symbols
@@ -70,7 +70,7 @@ def loaded(rule: SequenceRule, changes: list[Change], truth: tuple[dict, dict]) 
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_book_equals_the_truth_after_every_diff(rule, data):
     changes, truths = data.draw(histories(rule))
@@ -86,7 +86,7 @@ def test_book_equals_the_truth_after_every_diff(rule, data):
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_every_hole_is_noticed_and_leaves_the_book_as_it_was(rule, data):
     changes, truths = data.draw(histories(rule).filter(lambda h: len(h[0]) > 2))
@@ -100,7 +100,7 @@ def test_every_hole_is_noticed_and_leaves_the_book_as_it_was(rule, data):
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_sync_reaches_the_truth_wherever_the_snapshot_falls(rule, data):
     changes, truths = data.draw(histories(rule))
@@ -120,7 +120,7 @@ def test_sync_reaches_the_truth_wherever_the_snapshot_falls(rule, data):
 
 
 @pytest.mark.parametrize("rule", RULES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_sync_recovers_from_a_lost_diff(rule, data):
     changes, truths = data.draw(histories(rule).filter(lambda h: len(h[0]) > 3))
