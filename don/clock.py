@@ -89,3 +89,10 @@ def interval_ns(interval: str) -> int:
     if unit not in _UNITS_S or not number.isdigit() or int(number) == 0:
         raise ValueError(f"interval must be like 1m, 30m, 1h or 1d, was {interval!r}")
     return int(number) * _UNITS_S[unit] * NS_PER_S
+
+
+def interval_text(interval_ns: int) -> str:
+    """An interval of whole seconds in its largest whole unit, `1m`."""
+    seconds = interval_ns // NS_PER_S
+    unit, size = next((u, s) for u, s in reversed(_UNITS_S.items()) if seconds % s == 0)
+    return f"{seconds // size}{unit}"

@@ -227,20 +227,15 @@ def _stored(
     stack: Any, symbols: tuple[str, ...], interval: str | None, start: str | None,
     end: str | None, exchange: str | None,
 ) -> "BarSource":  # fmt: skip
-    from don.cli.data.opened import market_database
-    from don.config import load_config
+    from don.cli.data.opened import market_database, open_store
     from don.storage.features.source import StoreBars
-    from don.storage.lake.lake import Lake
-    from don.storage.market.reads import MarketStore
 
     if not symbols or interval is None or start is None or end is None:
         raise UsageError(
             "from the market database give --symbols, --interval, --start and --end, or give a "
             "Parquet file of bars"
         )
-    home = home_dir()
-    db = stack.enter_context(market_database())
-    store = MarketStore(db, Lake(load_config(home).lake.root or str(home / "lake")))
+    store = open_store(stack.enter_context(market_database()))
     return StoreBars(
         store, symbols, interval_ns(interval), parse_iso(start), parse_iso(end), exchange=exchange
     )

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from don.cli.data.opened import market_database
+from don.cli.data.opened import market_database, open_store
 from don.cli.output import out, print_json, table
 from don.clock import NS_PER_S, iso, parse_iso
 from don.errors import UsageError
-from don.home import home_dir
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from don.storage.database import Database
     from don.storage.market.audit import Audited
     from don.storage.market.coverage import StreamSpan
-    from don.storage.market.reads import MarketStore
 
 FOUND = 3  # exit code of --strict when something is missing
 STRIP = 60  # columns of the strip that is drawn a stream
@@ -75,10 +73,15 @@ def audit(
         audited = _rebuild(db, ledger, exchange, channel, symbols, low, high) if rebuild else []
         spans = ledger.streams(exchange, channel, symbols)
         ranges = ledger.read(exchange, channel, symbols, low, high) if spans else []
+        known = spans if spans else ledger.streams()
     if symbols and (lost := set(symbols) - {span.symbol for span in spans}):
         raise UsageError(
             f"nothing is known of symbol {', '.join(sorted(lost))}: see `don data audit`"
         )
+    if known and not spans:
+        streams = sorted({f"{span.exchange} {span.channel}" for span in known})
+        asked = " ".join(part for part in (exchange, channel) if part)
+        raise UsageError(f"nothing is known of {asked!r}, but of {', '.join(streams)}")
     missing = [each for each in ranges if each.state.value == "gap"]
     missing.sort(key=lambda each: (-each.end, each.exchange, each.channel, each.symbol))
     told = _told(spans, ranges, low, high)
@@ -124,16 +127,6 @@ def _rebuild(
         open_store(db), ledger, exchange=exchange, channel=channel,
         symbols=symbols or None, start=start, end=end,
     )  # fmt: skip
-
-
-def open_store(db: "Database") -> "MarketStore":
-    """Reads of both tiers, as the state folder is configured."""
-    from don.config import load_config
-    from don.storage.lake.lake import Lake
-    from don.storage.market import opened
-
-    home = home_dir()
-    return opened.open_store(db, home, Lake(load_config(home).lake.root or str(home / "lake")))
 
 
 def _told(

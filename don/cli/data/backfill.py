@@ -11,8 +11,7 @@ from typing import Any
 
 from rich.live import Live
 
-from don.cli.data.audit import open_store
-from don.cli.data.opened import market_database
+from don.cli.data.opened import market_database, open_store
 from don.cli.output import err, out, table
 from don.clock import NS_PER_S, SystemClock, iso
 from don.errors import DependencyError, Interrupted

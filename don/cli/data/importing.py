@@ -8,13 +8,11 @@ from typing import Any
 
 from rich.progress import Progress
 
-from don.cli.data.audit import open_store
-from don.cli.data.lake import lake_of
-from don.cli.data.opened import market_database
+from don.cli.data.opened import lake_of, market_database, open_store
+from don.cli.data.written import cell
 from don.cli.output import err, out, print_json
 from don.clock import iso
 from don.errors import DataError, UsageError
-from don.home import home_dir
 from don.storage.database import Database
 from don.storage.market.audit import PROVEN
 from don.storage.market.coverage import CoverageLedger
@@ -22,7 +20,6 @@ from don.storage.market.exports import write_file
 from don.storage.market.history_claims import claim_history
 from don.storage.market.imports import Imported, Importer, Overlap, try_out
 from don.storage.market.mapping import ImportMapping, mapping_of
-from don.storage.market.opened import open_store as open_market
 from don.storage.market.presets import own_export, preset_for
 from don.storage.market.readers import columns_of
 
@@ -55,7 +52,7 @@ def run_import(
             if not as_json:
                 out.print(f"{path.name}: {how.channel}, the first rows would be")
                 for row in head.to_pylist():
-                    shown = ", ".join(f"{name} {value}" for name, value in row.items())
+                    shown = ", ".join(f"{name} {cell(name, value)}" for name, value in row.items())
                     out.print(f"  {shown}", soft_wrap=True)
     else:
         bar = Progress(console=err, transient=True, disable=as_json)
@@ -78,6 +75,9 @@ def run_import(
         print_json([asdict(told) for told in done])
         return
     for told in done:
+        if not told.rows:
+            out.print(f"{Path(told.file).name}: holds no rows", soft_wrap=True)
+            continue
         what = "would be imported (dry run)" if told.dry_run else f"{told.inserted} of them new"
         out.print(
             f"{Path(told.file).name}: {told.rows} rows of {told.channel}, {what}, "
@@ -90,7 +90,7 @@ def _claim(db: Database, told: Imported) -> None:
     """Tell the completeness ledger what the file's rows prove; of other channels a file says
     nothing about what is not in it.
     """
-    if told.channel not in PROVEN:
+    if told.channel not in PROVEN or not told.rows:
         return
     store, ledger = open_store(db), CoverageLedger(db)
     by_exchange: dict[str, list[str]] = {}
@@ -153,7 +153,7 @@ def run_export(
         DataError, UsageError: as `MarketStore.scan` and `write_file`.
     """
     with market_database() as db:
-        store = open_market(db, home_dir(), lake_of(lake)[0])
+        store = open_store(db, lake)
         batches = store.scan(
             channel, symbols, start, end, columns, exchange=exchange, interval=interval
         )

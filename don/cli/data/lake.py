@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from don.cli.data.opened import market_database, time_ns
+from don.cli.data.opened import lake_of, market_database, open_store, time_ns
 from don.cli.output import err, out, print_json, table
 from don.clock import SystemClock, interval_ns, iso
 from don.errors import UsageError
-from don.home import home_dir
 
 if TYPE_CHECKING:
     from don.storage.database import Database
@@ -58,7 +57,7 @@ def query(
     if (channel is None) == (sql is None):
         raise UsageError("give either a channel or --sql")
     written.check(form, output)
-    with _opened(lake) as (db, store_of, _):
+    with market_database() as db:
         if channel is None:
             assert sql is not None
             written.rows(db, sql, timeout, form, output, limit)
@@ -71,9 +70,8 @@ def query(
         }
         if interval is not None:
             ask["interval"] = _interval(interval)
-        written.market(
-            _store(db, store_of), channel, symbols or None, ask, last, form, output, limit
-        )
+        store = open_store(db, lake)
+        written.market(store, channel, symbols or None, ask, last, form, output, limit)
 
 
 def archive(
@@ -128,6 +126,8 @@ def unarchive(
     The next archive takes them again, unless the retention is longer by then.
     """
     low, high = time_ns(start, "--start"), time_ns(end, "--end")
+    if low >= high:
+        raise UsageError(f"--end must be after --start, were {end} and {start}")
     _channels([channel])
     with _archiver(lake) as (_, archiver):
         files, rows = archiver.restore(channel, low, high, symbols or None)
@@ -183,16 +183,6 @@ def verify(
 # ---- inside --------------------------------------------------------------------------------------
 
 
-def lake_of(text: str | None) -> "tuple[Lake, LakeConfig]":
-    """The lake that is configured, or another one that the command line names."""
-    from don.config import load_config
-    from don.storage.lake.lake import Lake
-
-    home = home_dir()
-    config = load_config(home).lake
-    return Lake(text or config.root or str(home / "lake")), config
-
-
 @contextmanager
 def _opened(text: str | None) -> "Iterator[tuple[Database, Lake, LakeConfig]]":
     lake, config = lake_of(text)
@@ -210,12 +200,6 @@ def _archiver(text: str | None) -> "Iterator[tuple[Database, Archiver]]":
 
     with _opened(text) as (db, lake, config):
         yield db, Archiver(db, lake, SystemClock(), config, step)
-
-
-def _store(db: "Database", lake: "Lake") -> Any:
-    from don.storage.market.opened import open_store
-
-    return open_store(db, home_dir(), lake)
 
 
 def _interval(text: str) -> int:

@@ -1,12 +1,18 @@
-"""The market data of the state folder, opened for a command: its database, migrated."""
+"""The market data of the state folder, opened for a command: database, migrated, and lake."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from don.home import DATABASE_USE, SharedUse, home_dir
 from don.storage.database import Database, external_url
 from don.storage.embedded import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from don.storage.lake.config import LakeConfig
+    from don.storage.lake.lake import Lake
+    from don.storage.market.reads import MarketStore
 
 
 @contextmanager
@@ -38,6 +44,35 @@ def market_database(*, pool_size: int = 8, statement_timeout_s: float = 0.0) -> 
             if use.last():
                 server.stop()
             use.close()
+
+
+def lake_of(root: str | None = None) -> "tuple[Lake, LakeConfig]":
+    """The lake that is configured, or another one that the command line names.
+
+    Raises:
+        ConfigError: if its address is not understood.
+    """
+    from don.config import load_config
+    from don.storage.lake.lake import Lake
+
+    home = home_dir()
+    config = load_config(home).lake
+    return Lake(root or config.root or str(home / "lake")), config
+
+
+def open_store(db: Database, lake: str | None = None) -> "MarketStore":
+    """Reads over database, lake and the copies for fast reads of the state folder.
+
+    Args:
+        db: its database.
+        lake: root of another lake than the one that is configured.
+
+    Raises:
+        ConfigError: if the lake's address is not understood.
+    """
+    from don.storage.market import opened
+
+    return opened.open_store(db, home_dir(), lake_of(lake)[0])
 
 
 def time_ns(text: str, what: str) -> int:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from don.cli.data.audit import Channel, End, Exchange, Start, Symbols, moment, open_store
-from don.cli.data.opened import market_database
+from don.cli.data.audit import Channel, End, Exchange, Start, Symbols, moment
+from don.cli.data.opened import market_database, open_store
 from don.cli.output import err, out, print_json, table
 from don.clock import SystemClock, iso
 from don.errors import Interrupted, UsageError

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from don.cli.data.opened import market_database
+from don.cli.data.opened import lake_of, market_database
 from don.cli.output import out, print_json, print_pairs, table
 from don.clock import SystemClock, iso
 from don.home import home_dir
@@ -54,19 +54,15 @@ def maintain(
     as_json: bool = Json,
 ) -> None:
     """Make partitions ahead, tidy those whose time is over, move old ones to the lake."""
-    from don.config import load_config
     from don.storage.lake.archive import Archiver
-    from don.storage.lake.lake import Lake
     from don.storage.market.maintain import Maintenance
     from don.storage.market.opened import blocks_of, keep_blocks
 
-    home = home_dir()
-    config = load_config(home).lake
+    lake, config = lake_of()
     with market_database() as db:
-        lake = Lake(config.root or str(home / "lake"))
         archiver = Archiver(db, lake, SystemClock(), config) if archive else None
         done = Maintenance(db, SystemClock(), archiver=archiver).run()
-        made, gone = keep_blocks(db, blocks_of(db, home), SystemClock(), BLOCKS_S)
+        made, gone = keep_blocks(db, blocks_of(db, home_dir()), SystemClock(), BLOCKS_S)
     if as_json:
         print_json({**asdict(done), "blocks_made": made, "blocks_deleted": gone})
         return

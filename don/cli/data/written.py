@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from don.cli.output import out, table
-from don.clock import iso
+from don.clock import SystemClock, interval_text, iso
 from don.errors import UsageError
 
 if TYPE_CHECKING:
-    from don.storage.database import Database
+    from don.storage.database import Connection, Database
     from don.storage.market.reads import MarketStore
 
 FORMATS = ("table", "csv", "json", "arrow", "parquet")
@@ -50,11 +50,8 @@ def market(
     whole: pa.Table | None = None
     if channel == "bars" and interval is not None and last is None and ask["start"] is not None:
         columns = ask.pop("columns")
-        if ask["end"] is None:
-            raise UsageError("--interval with --start needs --end")
-        whole = store.bars(
-            symbols, interval, ask["start"], ask["end"], exchange=ask["exchange"]
-        )  # fmt: skip
+        end = SystemClock().now_ns() if ask["end"] is None else ask["end"]
+        whole = store.bars(symbols, interval, ask["start"], end, exchange=ask["exchange"])
         if columns:
             store.read(channel, symbols, columns=columns, last=1, exchange=ask["exchange"])
             whole = whole.select(columns)
@@ -83,21 +80,29 @@ def rows(
     """Answer one statement in a read-only transaction."""
     import psycopg
 
+    def answer(connection: "Connection") -> None:
+        connection.execute("SET TRANSACTION READ ONLY")
+        with connection.cursor(name="query") as cursor:
+            cursor.itersize = _FETCH
+            # in parentheses it is one statement, whatever semicolons it has
+            cursor.execute(f"SELECT * FROM (\n{sql.strip().rstrip(';')}\n) AS answer".encode())
+            names = [column.name for column in cursor.description or ()]
+            if form == "table":
+                show(table(names, cursor.fetchmany(limit)))
+                return
+            first = cursor.fetchmany(_FETCH)
+            head = _batch(names, first, None)
+            _write(head.schema, _sql_batches(cursor, names, first, head), form, output)
+
     try:
         with db.errors(), db.connect(statement_timeout_s=timeout_s, autocommit=False) as connection:
-            connection.execute("SET TRANSACTION READ ONLY")
-            with connection.cursor(name="query") as cursor:
-                cursor.itersize = _FETCH
-                # in parentheses it is one statement, whatever semicolons it has
-                cursor.execute(f"SELECT * FROM (\n{sql.strip().rstrip(';')}\n) AS answer".encode())
-                names = [column.name for column in cursor.description or ()]
-                if form == "table":
-                    shown = cursor.fetchmany(limit)
-                    show(table(names, shown))
-                    return
-                first = cursor.fetchmany(_FETCH)
-                head = _batch(names, first, None)
-                _write(head.schema, _sql_batches(cursor, names, first, head), form, output)
+            try:
+                answer(connection)
+            except psycopg.errors.QueryCanceled:
+                raise UsageError(f"--sql took longer than --timeout {timeout_s:g} s") from None
+    except psycopg.errors.SyntaxError as error:
+        said = str(error).splitlines()[0]
+        raise UsageError(f"--sql must be one SELECT (or WITH … SELECT): {said}") from None
     except (psycopg.Error, pa.ArrowException) as error:
         raise UsageError(f"--sql: {str(error).splitlines()[0]}") from None
 
@@ -157,15 +162,18 @@ def _show(found: pa.Table, limit: int) -> None:
     shown = found.slice(max(0, found.num_rows - limit))
     heads = [n if pa.types.is_string(shown.schema.field(n).type) else f"{n}#"
              for n in shown.column_names]  # fmt: skip
-    lines = [[_cell(n, v) for n, v in row.items()] for row in shown.to_pylist()]
+    lines = [[cell(n, v) for n, v in row.items()] for row in shown.to_pylist()]
     show(table(heads, lines))
     if shown.num_rows < found.num_rows:
         out.print(f"the newest {shown.num_rows} of {found.num_rows} rows; see --limit, --format")
 
 
-def _cell(name: str, value: Any) -> Any:
+def cell(name: str, value: Any) -> Any:
+    """A value as people read it: times and intervals as text."""
     if name.startswith(("ts_", "next_ts")) and value:
         return iso(value)
+    if name == "interval_ns":
+        return interval_text(value)
     return f"{value:.10g}" if isinstance(value, float) else value
 
 
@@ -177,6 +185,8 @@ def _sink(output: str | None) -> Iterator[Any]:
         sys.stdout.buffer.flush()
         return
     path = Path(output)
+    if not path.parent.is_dir():
+        raise UsageError(f"--output: there is no folder {path.parent}")
     passing = path.with_name(f".{path.name}.part")
     try:
         with passing.open("wb") as file:

@@ -12,13 +12,13 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from don.clock import interval_text as interval_text
 from don.errors import UsageError
 from don.market.coverage import COUNTED_IDS, State, StreamKey, bar_channel
 from don.market.coverage_stored import StoredBars, StoredFold, StoredTrades
 from don.storage.market.coverage import CoverageLedger
 
 PROVEN = ("bars", "trades")  # channels whose rows prove their own completeness
-_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
 class Store(Protocol):
@@ -34,7 +34,7 @@ class Store(Protocol):
         *,
         exchange: str | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Rows sorted by exchange, symbol, (interval,) time."""
+        """Rows sorted by exchange, symbol, time; bars of several intervals mixed."""
         ...
 
 
@@ -103,37 +103,48 @@ def _rebuild(
     counted: bool | None,
 ) -> list[Audited]:
     found: list[Audited] = []
-    fold: StoredFold | None = None
-    current: StreamKey | None = None
-    rows = 0
+    series: tuple[str, str] | None = None
+    streams: dict[StreamKey, _Stream] = {}  # of one series: bars of several intervals lie mixed
     extra = "interval_ns" if name == "bars" else "id"
     columns = ("exchange", "symbol", "ts_event", "origin", extra)
 
     def finish() -> None:
-        other = channel is not None and ":" in channel
-        if current is None or (other and current.channel != channel):
-            return
-        if fold is None:
-            why = "trade ids do not rise by one on this exchange"
-            found.append(Audited(stream=current, rows=rows, gaps=0, skipped=why))
-            return
-        claims = fold.claims()
-        ledger.add(claims, anew=True)
-        gaps = sum(claim.state is State.GAP for claim in claims)
-        found.append(Audited(stream=current, rows=rows, gaps=gaps))
+        for key, stream in sorted(streams.items(), key=lambda item: item[0].channel):
+            if channel is None or ":" not in channel or key.channel == channel:
+                found.append(_claim(ledger, key, stream))
+        streams.clear()
 
     for batch in store.scan(name, symbols, start, end, columns, exchange=exchange):
         for key, interval_ns, part in _segments(batch, name):
-            if key != current:
+            if (key.exchange, key.symbol) != series:
                 finish()
-                current, rows, fold = key, 0, _fold(key, interval_ns, counted)
-            rows += part.num_rows
-            if fold is not None:
+                series = key.exchange, key.symbol
+            if key not in streams:
+                streams[key] = _Stream(_fold(key, interval_ns, counted))
+            stream = streams[key]
+            stream.rows += part.num_rows
+            if stream.fold is not None:
                 times = part["ts_event"].to_numpy()
                 ids = part["id"].to_numpy() if name == "trades" else None
-                fold.add(times, part["origin"].to_pylist(), ids)
+                stream.fold.add(times, part["origin"].to_pylist(), ids)
     finish()
     return found
+
+
+@dataclass(slots=True)
+class _Stream:
+    fold: StoredFold | None  # None: its rows prove nothing
+    rows: int = 0
+
+
+def _claim(ledger: CoverageLedger, key: StreamKey, stream: _Stream) -> Audited:
+    if stream.fold is None:
+        why = "trade ids do not rise by one on this exchange"
+        return Audited(stream=key, rows=stream.rows, gaps=0, skipped=why)
+    claims = stream.fold.claims()
+    ledger.add(claims, anew=True)
+    gaps = sum(claim.state is State.GAP for claim in claims)
+    return Audited(stream=key, rows=stream.rows, gaps=gaps)
 
 
 def _fold(key: StreamKey, interval_ns: int, counted: bool | None) -> StoredFold | None:
@@ -144,10 +155,9 @@ def _fold(key: StreamKey, interval_ns: int, counted: bool | None) -> StoredFold 
 
 
 def _segments(batch: pa.RecordBatch, name: str) -> Iterator[tuple[StreamKey, int, pa.RecordBatch]]:
-    """The parts of a batch that belong to one stream each."""
+    """The parts of a batch that belong to one stream each, each in order of time."""
     changed = np.zeros(batch.num_rows, bool)
-    columns = ("exchange", "symbol", *(("interval_ns",) if name == "bars" else ()))
-    for column in columns:
+    for column in ("exchange", "symbol"):
         codes = batch[column].dictionary_encode().indices.to_numpy()
         changed[1:] |= codes[1:] != codes[:-1]
     cuts = [0, *np.flatnonzero(changed).tolist(), batch.num_rows]
@@ -155,17 +165,15 @@ def _segments(batch: pa.RecordBatch, name: str) -> Iterator[tuple[StreamKey, int
         if low == high:
             continue
         part = batch.slice(low, high - low)
-        interval_ns = part["interval_ns"][0].as_py() if name == "bars" else 0
-        said = bar_channel(interval_text(interval_ns)) if name == "bars" else name
-        yield (
-            StreamKey(part["exchange"][0].as_py(), said, part["symbol"][0].as_py()),
-            interval_ns,
-            part,
-        )
-
-
-def interval_text(interval_ns: int) -> str:
-    """An interval in its largest whole unit, `1m`."""
-    seconds = interval_ns // 1_000_000_000
-    unit, size = next((u, s) for u, s in _UNITS if seconds % s == 0)
-    return f"{seconds // size}{unit}"
+        exchange, symbol = part["exchange"][0].as_py(), part["symbol"][0].as_py()
+        if name != "bars":
+            yield StreamKey(exchange, name, symbol), 0, part
+            continue
+        intervals = part["interval_ns"].to_numpy()
+        for interval_ns in np.unique(intervals).tolist():
+            own = part.filter(pa.array(intervals == interval_ns))
+            yield (
+                StreamKey(exchange, bar_channel(interval_text(interval_ns)), symbol),
+                interval_ns,
+                own,
+            )

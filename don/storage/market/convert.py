@@ -16,6 +16,7 @@ from don.clock import NS_PER_S, interval_ns, iso
 from don.errors import DataError
 from don.model.channels import channel, complete, problems, shape
 from don.model.rules import EARLIEST_NS, LATEST_NS
+from don.storage.market.bar_steps import BarSteps
 from don.storage.market.mapping import ImportMapping, Label, canonical
 
 Times: TypeAlias = npt.NDArray[np.int64]
@@ -47,9 +48,12 @@ class Converter:
             raise DataError(f"{where}: the exchange is not known: give --exchange")
         self._shift_ns = 0
         self._interval_ns = 0
+        self._steps: BarSteps | None = None
         if mapping.channel in ("bars", "marks") and mapping.interval:
             self._interval_ns = interval_ns(mapping.interval)
             self._shift_ns = self._interval_ns if mapping.label is Label.OPEN else 0
+            if mapping.channel == "bars" and "interval_ns" not in mapping.columns and sorted_:
+                self._steps = BarSteps(self._interval_ns)
         elif mapping.channel == "bars" and "interval_ns" not in mapping.columns:
             raise DataError(f"{where}: the interval of the bars is not known: give --interval")
 
@@ -99,6 +103,15 @@ class Converter:
             self._check_order(table)
         self._row += batch.num_rows
         return table
+
+    def finish(self) -> None:
+        """Judge the whole, once its last row was converted.
+
+        Raises:
+            DataError: if its bars cannot have the interval that they are said to have.
+        """
+        if self._steps is not None and (wrong := self._steps.result()):
+            raise DataError(f"{self._where}: {wrong}")
 
     # ---- inside ---------------------------------------------------------------------------------
 
@@ -295,6 +308,9 @@ class Converter:
                     f"{iso(int(mine[at + 1]))}: sort the file, or allow it with --unsorted",
                 )
             self._latest[key] = int(mine[-1])
+            if self._steps is not None and (wrong := self._steps.add(name, times[rows])):
+                at, says = wrong
+                raise self._error(int(rows[at]), self._mapping.time_column, says)
 
 
 def _plausible(value: float) -> str | None:

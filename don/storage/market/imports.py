@@ -156,6 +156,7 @@ def convert(path: Path, mapping: ImportMapping, *, sorted_: bool = True) -> Iter
     converter = Converter(mapping, path.name, sorted_=sorted_)
     for piece in batches(path, mapping.needed(), header=mapping.header):
         yield converter.convert(piece)
+    converter.finish()
 
 
 def try_out(

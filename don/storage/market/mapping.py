@@ -139,4 +139,8 @@ def mapping_of(values: Mapping[str, Any], *, where: str) -> ImportMapping:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise DataError(f"{where}: {key}: {first['msg']}, was {first['input']!r}") from None
+        said = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            said = f"is no key of a mapping; keys are {', '.join(ImportMapping.model_fields)}"
+        was = "" if said.endswith(f"was {first['input']!r}") else f", was {first['input']!r}"
+        raise DataError(f"{where}: {key}: {said}{was}") from None

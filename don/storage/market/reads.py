@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from don.clock import iso
 from don.errors import DataError
 from don.market.rows import ordered
 from don.model.channels import CHANNELS
@@ -64,8 +65,6 @@ class MarketStore:
         self._blocks = blocks
         self._threads = threads
         self._names: dict[int, Pair] = {}
-
-    # ---- public ---------------------------------------------------------------------------------
 
     def read(
         self,
@@ -208,11 +207,11 @@ class MarketStore:
         if interval is not None and "interval_ns" not in names:
             raise DataError(f"interval is for bars, channel was {name!r}")
         low, high = FIRST if start is None else start, LAST if end is None else end
-        for name_, ns in (("start", low), ("end", high)):
+        for what, ns in (("start", low), ("end", high)):
             if not FIRST <= ns <= LAST:
-                raise DataError(f"{name_} must be a time from 1677 to 2262, was {ns} ns")
+                raise DataError(f"{what} must be a time from 1677 to 2262, was {ns} ns")
         if low >= high:
-            raise DataError(f"end must be after start, was {end}, start {start}")
+            raise DataError(f"end must be after start, was {iso(high)}, start {iso(low)}")
         chosen = tuple(n for n in names if columns is None or n in columns)
         return Ask(channel=name, columns=chosen, start=low, end=high, interval_ns=interval)
 
@@ -395,5 +394,6 @@ def _newest(
 
 def _unknown(what: str, value: str, known: set[str]) -> DataError:
     near = difflib.get_close_matches(value, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"{len(known)} are known"
+    few = f"known are {', '.join(sorted(known))}" if len(known) < 10 else f"{len(known)} are known"
+    hint = f"did you mean {' or '.join(near)}?" if near else few
     return DataError(f"{what} {value!r} is not known; {hint}")

@@ -91,6 +91,26 @@ def test_the_ledger_is_made_anew_from_rows(stored: Database) -> None:
         rebuild(MarketStore(stored), ledger, channel="quotes")
 
 
+def test_bars_of_two_intervals_are_judged_apart(database: Database) -> None:
+    load_bars(database, np.setdiff1d(np.arange(60), [31, 32]))
+    five = np.setdiff1d(np.arange(12), [4])
+    one = np.ones(len(five))
+    load(
+        database, "bars", "BINANCE", BTC, ts_event=T0 + (five + 1) * 5 * MINUTE_NS,
+        interval_ns=np.full(len(five), 5 * MINUTE_NS), open=one, high=one, low=one, close=one,
+        volume=one,
+    )  # fmt: skip
+    ledger = CoverageLedger(database)
+    found = rebuild(MarketStore(database), ledger)
+    assert [(a.stream.channel, a.rows, a.gaps) for a in found] == [
+        ("bars:1m", 58, 1), ("bars:5m", 11, 1),
+    ]  # fmt: skip
+    gaps = ledger.read(states=[State.GAP])
+    assert [(g.channel, (g.start - T0) // MINUTE_NS, g.minutes) for g in gaps] == [
+        ("bars:1m", 31, 2), ("bars:5m", 20, 5),
+    ]  # fmt: skip
+
+
 def test_the_command_tells_and_fails_on_gaps(
     stored: Database, database_url: str, don_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,5 +135,7 @@ def test_the_command_tells_and_fails_on_gaps(
     assert "60 min a column" in plain.stdout and "99.41" in plain.stdout
     with pytest.raises(UsageError, match="--start must be an ISO-8601 time"):
         CliRunner().invoke(app, ["data", "audit", "--start", "now"], catch_exceptions=False)
+    with pytest.raises(UsageError, match="nothing is known of 'quotes', but of BINANCE bars:1m"):
+        CliRunner().invoke(app, ["data", "audit", "--channel", "quotes"], catch_exceptions=False)
     with pytest.raises(UsageError, match="nothing is known of symbol DOGE"):
         CliRunner().invoke(app, ["data", "audit", "--symbol", "DOGE"], catch_exceptions=False)

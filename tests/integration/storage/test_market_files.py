@@ -149,10 +149,41 @@ def test_a_bad_row_is_named_and_nothing_of_the_file_is_stored(
 
 
 def test_seconds_declared_as_milliseconds_are_refused_with_the_cure(tmp_path: Path) -> None:
-    path = write(tmp_path, bars(timestamp=pa.array([START_MS // 1_000 + n for n in range(5)])))
+    path = write(
+        tmp_path, bars(timestamp=pa.array([START_MS // 1_000 + n * 3_600 for n in range(5)]))
+    )
     with pytest.raises(DataError, match=r"in ms, but would be one in s: give --time-unit s"):
         try_out(path, MAPPING.model_copy(update={"time_unit": "ms"}))
     assert try_out(path, MAPPING)[0].first_ns == (START_MS + HOUR_MS) * 10**6
+
+
+@pytest.mark.parametrize(
+    ("step", "off_ms", "interval", "said"),
+    [
+        (15, 0, "5m", "follow each other by 15m everywhere.*give --interval 15m"),
+        (
+            15,
+            0,
+            "1h",
+            "row 1, column timestamp: a bar of 1h that closes at .*:15:.*not on whole 1h",
+        ),
+        (60, 0, "4h", "row 1, column timestamp: follows the bar before it by 1h"),
+        (60, 1_000, "1h", "row 0, column timestamp: .*01:00:01.000Z is not on whole 1h"),
+    ],
+)
+def test_bars_that_cannot_have_their_interval_are_refused(
+    step: int, off_ms: int, interval: str, said: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, bars(20, step_ms=step * 60_000, start_ms=START_MS + off_ms))
+    with pytest.raises(DataError, match=said):
+        try_out(path, MAPPING.model_copy(update={"interval": interval}))
+
+
+def test_bars_with_holes_and_days_that_begin_in_the_afternoon_are_fine(tmp_path: Path) -> None:
+    table = bars(60).take([n for n in range(60) if n not in (3, 4, 5, 30)])
+    assert try_out(write(tmp_path, table), MAPPING)[0].rows == 56
+    days = bars(20, step_ms=24 * HOUR_MS, start_ms=START_MS + 16 * HOUR_MS)
+    assert try_out(write(tmp_path, days), MAPPING.model_copy(update={"interval": "1d"}))[0].rows
 
 
 def test_damaged_files_are_refused_wherever_the_damage_is(
@@ -195,7 +226,7 @@ def test_overlapping_files_agree_or_are_refused(tmp_path: Path, database: Databa
     assert (kept.rows, kept.inserted) == (5, 3)
     same = write(tmp_path, bars(4), "same.parquet")
     assert importer.load(same, MAPPING).inserted == 0
-    twice = pa.concat_tables([bars(1, start_ms=1_600_000_000_000)] * 2)
+    twice = pa.concat_tables([bars(1, start_ms=1_599_998_400_000)] * 2)
     done = importer.load(write(tmp_path, twice, "twice.parquet"), MAPPING)
     assert (done.rows, done.inserted) == (2, 1)
 
