@@ -4,6 +4,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from don.model.messages import SessionStart
 from don.paper.server.config import Ready
 from don.paper.server.identity import load_api_keys
 from don.security.secrets import Secret
+from don.storage.database import Database
 
 
 def gateway_config(config: DonConfig, ready: Ready) -> GatewayConfig:
@@ -85,6 +87,21 @@ def session_spec(
         gateway=gateway.model_copy(update={"symbols": symbols}),
         feed=paper_feed(config, ready, symbols),
     )
+
+
+def with_models(config: DonConfig, home: Path, db: Database) -> DonConfig:
+    """The configuration with learned policies pinned to what they mean now.
+
+    Raises:
+        UsageError, ConfigError, DataError: if a model is not there, or cannot trade here.
+    """
+    from don.learning.registry import Registry, store_of
+    from don.learning.resolve import pinned
+
+    store = store_of(home)
+    registry = Registry(db, store)
+    policy, engine = pinned(config.policy, config.engine, lambda: nullcontext(registry), store)
+    return config.model_copy(update={"policy": policy, "engine": engine})
 
 
 def paper_feed(config: DonConfig, ready: Ready, symbols: tuple[str, ...]) -> FeedConfig:

@@ -114,6 +114,8 @@ class Launch:
         with self._steps.step("instruments"):
             gateway = compose.gateway_config(self._config, ready)
             instruments = asyncio.run(compose.instruments(gateway, self._clock))
+        with Database(url) as db:
+            self._config = compose.with_models(self._config, self._home, db)
         spec = compose.session_spec(
             self._home, url, self.session, self._config, ready, gateway, instruments
         )

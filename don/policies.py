@@ -266,12 +266,13 @@ POLICIES: dict[str, Callable[[PoliciesConfig], Policy]] = {
     "manual": lambda config: Manual(),
 }
 SOURCES = {"model": "don.learning.policy"}  # prefix of names -> module that makes such policies
+REGISTRY = "models"  # `models`, or `models:NAME,...`: as the registry has them, one slot each
 
 
 def known(name: str) -> bool:
     """Whether a name may be one of a policy."""
     prefix, _, rest = name.partition(":")
-    return name in POLICIES or (prefix in SOURCES and bool(rest))
+    return name in POLICIES or (prefix in SOURCES and bool(rest)) or prefix == REGISTRY
 
 
 def make_policy(name: str, config: PoliciesConfig) -> Policy:

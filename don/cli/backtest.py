@@ -37,7 +37,8 @@ def backtest(
     data: list[Path] = typer.Option(None, help="The same as --tape."),
     funding: Path = typer.Option(None, help="Parquet of funding payments."),
     policy: str = typer.Option(
-        None, help="momentum, mean_reversion, inverse_volatility, hold or manual."
+        None,
+        help="momentum, mean_reversion, inverse_volatility, hold, manual, or model:NAME|FOLDER.",
     ),
     symbols: str = typer.Option(None, help="Comma-separated, such as BTC-USDT-PERP,ETH-USDT-PERP."),
     start: str = typer.Option(None, help="ISO-8601; default: after some history."),
@@ -58,6 +59,7 @@ def backtest(
         config, tape=tape or data, funding=funding, policy=policy, symbols=symbols, start=start,
         end=end, detail=detail, order_latency=order_latency, seed=seed,
     )  # fmt: skip
+    settings = _pinned(settings)
     from don.backtest import run
     from don.backtest.files import save as write
     from don.backtest.summary import summary
@@ -96,6 +98,18 @@ def _settings(path: Path | None, **given: Any) -> "BacktestConfig":
     except ValidationError as error:
         origin = str(path) if path is not None else "command line"
         raise ConfigError(explain(error, BacktestConfig, origin)) from None
+
+
+def _pinned(settings: "BacktestConfig") -> "BacktestConfig":
+    """The same with learned policies pinned to what they mean now."""
+    named = (settings.policy, *(slot.policy for slot in settings.engine.slots))
+    if not any(":" in name or name == "models" for name in named):
+        return settings
+    from don.learning.registry import open_registry
+    from don.learning.resolve import pinned
+
+    policy, engine = pinned(settings.policy, settings.engine, open_registry)
+    return settings.model_copy(update={"policy": policy, "engine": engine})
 
 
 class _Progress:

@@ -41,7 +41,9 @@ def up(
     ),
     speed: str = typer.Option(None, help="max, tape seconds per second (60), or bars (1bar)."),
     policy: str = typer.Option(
-        None, help="momentum, mean_reversion, inverse_volatility, hold or manual."
+        None,
+        help="momentum, mean_reversion, inverse_volatility, hold, manual, model:NAME|FOLDER, or "
+        "models: slots for what is live, canary and shadow.",
     ),
     symbols: str = typer.Option(None, help="Comma-separated, such as BTC-USDT-PERP,ETH-USDT-PERP."),
     start: str = typer.Option(None, help="ISO-8601 tape time at which a new replay begins."),

@@ -145,13 +145,13 @@ class Look:
             elif slot.name == Part.BOOK:
                 equity = self._money[own.owner, EQUITY][None]
                 gather.book_image(
-                    self._seen_bars, self._seen_spec, self._rules, _NOW, own.seen, config.levels, equity,
-                    out, at,
+                    self._seen_bars, self._seen_spec, self._rules, _NOW, own.seen,
+                    config.levels, equity, out, at,
                 )  # fmt: skip
             else:
                 gather.accounts(
-                    self._seen_bars, self._seen_spec, self._money, self._book, _NOW, left, own.columns,
-                    own.owner, own.mine, out, at,
+                    self._seen_bars, self._seen_spec, self._money, self._book, _NOW, left,
+                    own.columns, own.owner, own.mine, out, at,
                 )  # fmt: skip
             at += slot.size
         return out

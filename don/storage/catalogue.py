@@ -3,7 +3,7 @@
 A module that declares tables on `metadata` is named here.
 """
 
-from don.storage import model_tables, book_tables, research_tables, tables
+from don.storage import book_tables, model_tables, research_tables, tables
 from don.storage.lake import manifest
 from don.storage.market import backfill_table, coverage, seals
 from don.storage.market import tables as market_tables

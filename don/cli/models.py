@@ -1,0 +1,309 @@
+"""`don models`: the registry of trained models, from candidate to live and back."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from don.cli.output import out, print_json, print_pairs, table
+from don.clock import NS_PER_S, iso
+from don.errors import UsageError
+from don.home import home_dir
+
+if TYPE_CHECKING:
+    from don.learning.registry import Registry
+    from don.learning.stages import Version
+
+DIFFERENT = 3
+Json = typer.Option(False, "--json", help="Print one JSON document.")
+Why = typer.Option(..., "--reason", help="Why; kept for ever.")
+Who = typer.Option("", "--who", help="Who; default: this user.")
+Model = typer.Argument(..., help="NAME, NAME@VERSION, NAME@STAGE or an id.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this group."""
+    group = typer.Typer(
+        help="Trained models: candidate, shadow, canary, live.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    commands: dict[str, Callable[..., None]] = {
+        "list": show_all, "show": show, "compare": compare, "import": import_, "promote": promote,
+        "demote": demote, "rollback": rollback, "delete": delete, "history": history,
+        "verify": verify,
+    }  # fmt: skip
+    for name, command in commands.items():
+        group.command(name)(command)
+    app.add_typer(group, name="models")
+
+
+@contextmanager
+def _registry(*, make: bool = False) -> Iterator["Registry"]:
+    from don.learning.registry import open_registry
+    from don.storage.database import external_url
+
+    if not make and external_url(os.environ) is None and not (home_dir() / "postgres").exists():
+        raise UsageError(f"no models in {home_dir()}: import one with `don models import FOLDER`")
+    with open_registry() as registry:
+        yield registry
+
+
+def show_all(
+    name: str = typer.Argument("", help="Only versions of this model."),
+    deleted: bool = typer.Option(False, help="Also those that were deleted."),
+    as_json: bool = Json,
+) -> None:
+    """List versions and how they stand."""
+    with _registry() as registry:
+        found = registry.versions(name, deleted=deleted)
+    if as_json:
+        print_json([_told(one) for one in found])
+        return
+    rows = [
+        [one.label, "deleted" if one.deleted else one.stage, iso(one.since), one.id,
+         one.card.algorithm, one.card.trained.steps, one.card.seed, _brief(one.card.in_sample),
+         _brief(_outside(one))]
+        for one in found
+    ]  # fmt: skip
+    columns = ("model", "stage", "since", "id", "algorithm", "steps#", "seed#", "in sample",
+               "out of sample")  # fmt: skip
+    out.print(table(columns, rows))
+
+
+def show(model: str = Model, as_json: bool = Json) -> None:
+    """Show one version: where it comes from, what it needs, what it was worth, who moved it."""
+    with _registry() as registry:
+        one = registry.find(model)
+        folder = registry.folder(one)
+    told = _told(one) | {"folder": str(folder)}
+    if as_json:
+        print_json(told)
+        return
+    card = one.card
+    print_pairs(
+        {
+            "model": one.label, "stage": one.stage, "since": iso(one.since), "id": one.id,
+            "folder": folder, "imported": f"{iso(one.ts)} by {one.who}: {one.why}",
+            "from": one.source, "algorithm": card.algorithm, "seed": card.seed,
+            "trained": f"{card.trained.steps} agent-steps, {card.trained.seconds:.0f} s",
+            "policies": ", ".join(f"{p} ({s.net.kind})" for p, s in card.policies.items()),
+            "form": card.env.form, "actions": card.env.action.kind,
+            "symbols": ", ".join(card.symbols), "interval_s": card.interval_ns / NS_PER_S,
+            "features": ", ".join(card.features), "feature_hash": card.feature_hash,
+            "data_hash": card.data_hash, "code": card.code_version, "parent": card.parent or "none",
+        }
+    )  # fmt: skip
+    for title, figures in (("in sample", card.in_sample), ("out of sample", _outside(one))):
+        out.print(f"\n{title}")
+        print_pairs({name: f"{value:.6g}" for name, value in figures.items()})
+    out.print()
+    _print_moves([one])
+
+
+def compare(
+    models: list[str] = typer.Argument(..., help="Two or more versions."), as_json: bool = Json
+) -> None:
+    """Put versions side by side: what differs in how they were made, and what they were worth."""
+    if len(models) < 2:
+        raise UsageError(f"compare needs two or more models, was {len(models)}")
+    with _registry() as registry:
+        found = [registry.find(text) for text in models]
+    told = {one.label: _flat(_told(one)["card"]) for one in found}
+    names = dict.fromkeys(name for own in told.values() for name in own)
+    differ = [n for n in names if len({repr(own.get(n)) for own in told.values()}) > 1]
+    figures = dict.fromkeys(name for one in found for name in _outside(one))
+    worth = {one.label: _outside(one) for one in found}
+    if as_json:
+        print_json(
+            {
+                "models": list(told),
+                "differ": {n: {label: own.get(n) for label, own in told.items()} for n in differ},
+                "out_of_sample": worth,
+            }
+        )
+        return
+    out.print(table(("", *told), [[n, *(own.get(n, "") for own in told.values())] for n in differ]))
+    out.print()
+    rows = [[n, *(_figure(worth[label].get(n)) for label in told)] for n in figures]
+    out.print(table(("out of sample", *(f"{label}#" for label in told)), rows))
+
+
+def import_(
+    folder: Path = typer.Argument(..., help="Folder of a model, as training exports it."),
+    name: str = typer.Option("", help="Another name than its card says."),
+    why: str = typer.Option("imported", "--reason", help="Why; kept."),
+    who: str = Who,
+    as_json: bool = Json,
+) -> None:
+    """Take a trained model into the registry as the next version of its name, a candidate."""
+    with _registry(make=True) as registry:
+        one = registry.add(folder, name=name, who=who, why=why)
+    _say([one], as_json)
+
+
+def promote(
+    model: str = Model,
+    why: str = Why,
+    to: str = typer.Option("", help="shadow, canary or live; default: the next stage."),
+    force: bool = typer.Option(False, help="Leave stages out."),
+    who: str = Who,
+    as_json: bool = Json,
+) -> None:
+    """Move a version up. What held its stage makes room; the next session trades accordingly."""
+    stage = _stage(to)
+    with _registry() as registry:
+        moved = registry.promote(model, why=why, to=stage, who=who, force=force)
+    _say(moved, as_json)
+
+
+def demote(
+    model: str = Model,
+    why: str = Why,
+    to: str = typer.Option("candidate", help="candidate, shadow or canary."),
+    who: str = Who,
+    as_json: bool = Json,
+) -> None:
+    """Move a version down."""
+    stage = _stage(to)
+    assert stage is not None
+    with _registry() as registry:
+        moved = registry.demote(model, why=why, to=stage, who=who)
+    _say(moved, as_json)
+
+
+def rollback(
+    name: str = typer.Argument(..., help="Of the model."),
+    why: str = Why,
+    who: str = Who,
+    as_json: bool = Json,
+) -> None:
+    """Bring back the version that was live before."""
+    with _registry() as registry:
+        moved = registry.rollback(name, why=why, who=who)
+    _say(moved, as_json)
+
+
+def delete(model: str = Model, why: str = Why, who: str = Who, as_json: bool = Json) -> None:
+    """Take a version out of the registry; who did it and why stays. Sessions that traded it keep
+    its files.
+    """
+    with _registry() as registry:
+        one = registry.find(model)
+        gone = registry.delete(one.label, why=why, who=who, used=bool(registry.sessions(one)))
+    if as_json:
+        print_json(_told(gone) | {"deleted": True})
+    else:
+        out.print(f"{gone.label} is deleted")
+
+
+def history(
+    name: str = typer.Argument("", help="Only of this model."), as_json: bool = Json
+) -> None:
+    """Say who moved what, when and why."""
+    with _registry() as registry:
+        found = registry.versions(name, deleted=True)
+    if as_json:
+        print_json([_told(one) for one in found])
+        return
+    _print_moves(found)
+
+
+def verify(as_json: bool = Json) -> None:
+    """Check that the registry's record is as it was written, and its files too."""
+    from don.errors import DonError
+
+    problems = []
+    with _registry() as registry:
+        record = registry.verify()
+        if not record.ok:
+            problems.append(f"entry {record.broken_seq}: {record.problem}")
+        versions = registry.versions()
+        for one in versions:
+            try:
+                found = registry.model(one).id
+            except DonError as error:
+                problems.append(f"{one.label}: {error}")
+                continue
+            if found != one.id:
+                problems.append(f"{one.label}: its files are those of {found}")
+    told = {"entries": record.entries, "versions": len(versions), "problems": problems}
+    if as_json:
+        print_json(told)
+    else:
+        out.print(f"{record.entries} entries and {len(versions)} versions checked")
+        for line in problems:
+            out.print(line)
+    if problems:
+        raise typer.Exit(DIFFERENT)
+
+
+# ---- shown ---------------------------------------------------------------------------------------
+
+
+def _stage(text: str) -> Any:
+    from don.learning.stages import LADDER, Stage
+
+    if not text:
+        return None
+    if text not in {str(stage) for stage in LADDER}:
+        raise UsageError(f"--to must be one of {', '.join(LADDER)}, was {text!r}")
+    return Stage(text)
+
+
+def _outside(one: "Version") -> dict[str, float]:
+    return {**one.card.out_of_sample, **one.measures}
+
+
+def _told(one: "Version") -> dict[str, Any]:
+    return {
+        "model": one.label, "name": one.name, "version": one.version, "id": one.id,
+        "stage": str(one.stage), "since": one.since, "deleted": one.deleted,
+        "imported": {"ts": one.ts, "who": one.who, "why": one.why, "from": one.source},
+        "moves": [
+            {"ts": m.ts, "from": str(m.before), "to": str(m.after), "who": m.who, "why": m.why,
+             "rule": m.rule}
+            for m in one.moves
+        ],
+        "out_of_sample": _outside(one),
+        "card": one.card.model_dump(mode="json"),
+    }  # fmt: skip
+
+
+def _flat(value: Any, begin: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {
+            k: v for name, own in value.items() for k, v in _flat(own, f"{begin}{name}.").items()
+        }
+    return {begin.rstrip("."): value}
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _brief(figures: Any) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in list(figures.items())[:3])
+
+
+def _say(moved: "list[Version]", as_json: bool) -> None:
+    if as_json:
+        print_json([_told(one) for one in moved])
+        return
+    for one in moved:
+        out.print(f"{one.label} is {one.stage}")
+
+
+def _print_moves(found: "list[Version]") -> None:
+    rows = [[iso(one.ts), one.label, "", "candidate", one.who, one.why] for one in found]
+    rows += [
+        [iso(m.ts), one.label, str(m.before), str(m.after), m.who,
+         f"{m.why} (rule: {m.rule})" if m.rule else m.why]
+        for one in found
+        for m in one.moves
+    ]  # fmt: skip
+    rows.sort(key=lambda row: row[0])
+    out.print(table(("when", "model", "from", "to", "who", "why"), rows))

@@ -1,0 +1,134 @@
+"""From policies' names to pinned models, before a session or a backtest begins. Reads folders.
+
+A session's journal must mean the same for ever: so names that move (`model:trend`, its live
+version) become `model:trend@3`, and each is pinned to its content, which is kept in the state
+folder.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from don.books.config import Mode, SlotConfig
+from don.engine.config import EngineConfig
+from don.errors import ConfigError
+from don.learning.model import Model
+from don.learning.policy import PREFIX
+from don.learning.registry import Registry
+from don.learning.stages import Stage, Version
+from don.policies import REGISTRY, ModelRef
+
+MODES = {Stage.LIVE: Mode.LIVE, Stage.CANARY: Mode.CANARY, Stage.SHADOW: Mode.SHADOW}
+PAPER = ".paper"  # ends the name of a traded version's twin, which trades on paper alone
+_SLOT_NAME = 20  # of a model's name in its slot's
+Opened = Callable[[], AbstractContextManager[Registry]]
+
+
+def names_models(policy: str, engine: EngineConfig) -> bool:
+    """Whether anything has to be pinned."""
+    named = [policy, *(slot.policy for slot in engine.slots)]
+    return any(_asks_all(name) or name.startswith(PREFIX) for name in named)
+
+
+def pinned(
+    policy: str, engine: EngineConfig, opened: Opened, store: Path | None = None
+) -> tuple[str, EngineConfig]:
+    """Policy and configuration with every model pinned.
+
+    Args:
+        policy: as of `--policy`.
+        engine: configuration, perhaps with slots.
+        opened: opens the registry, if a name has to be looked up.
+        store: where models that are named by their folder are kept for the journal; None: they stay
+            where they are.
+
+    Raises:
+        UsageError, ConfigError, DataError: if a model is not there, or cannot be read.
+    """
+    if not names_models(policy, engine):
+        return policy, engine
+    if _asks_all(policy):
+        with opened() as registry:
+            slots = slots_of(registry.versions(), policy.partition(":")[2])
+        engine = engine.model_copy(update={"slots": (*engine.slots, *slots)})
+        EngineConfig.model_validate(engine.model_dump())  # slots fit together, or this says why not
+        policy = REGISTRY
+    refs: dict[str, ModelRef] = {}
+    renamed: dict[str, str] = {}
+    for name in [policy, *(slot.policy for slot in engine.slots)]:
+        if name.startswith(PREFIX) and name not in renamed:
+            renamed[name], ref = _pin(name, opened, store)
+            refs[renamed[name].partition("#")[0]] = ref
+    engine = engine.model_copy(
+        update={
+            "policies": engine.policies.model_copy(update={"models": refs}),
+            "slots": tuple(
+                slot.model_copy(
+                    update={
+                        "policy": renamed.get(slot.policy, slot.policy),
+                        "policies": slot.policies
+                        and slot.policies.model_copy(update={"models": refs}),
+                    }
+                )
+                for slot in engine.slots
+            ),
+        }
+    )
+    return renamed.get(policy, policy), engine
+
+
+def slots_of(versions: list[Version], names: str = "") -> tuple[SlotConfig, ...]:
+    """Slots for what is live, canary and shadow; a paper twin beside each that trades.
+
+    Args:
+        versions: of the registry.
+        names: comma-separated; "": all.
+
+    Raises:
+        ConfigError: if nothing of these may trade.
+    """
+    wanted = {name.strip() for name in names.split(",") if name.strip()}
+    slots = []
+    for one in versions:
+        if one.stage not in MODES or (wanted and one.name not in wanted):
+            continue
+        name = f"{one.name[:_SLOT_NAME]}.v{one.version}"
+        slots.append(SlotConfig(name=name, policy=f"{PREFIX}{one.label}", mode=MODES[one.stage]))
+        if one.stage is not Stage.SHADOW:
+            twin = {"name": name + PAPER, "policy": f"{PREFIX}{one.label}", "mode": Mode.SHADOW}
+            slots.append(SlotConfig.model_validate(twin))
+    if not any(slot.mode.orders for slot in slots):
+        there = ", ".join(f"{v.label} ({v.stage})" for v in versions) or "none"
+        raise ConfigError(
+            f"no model of {names or 'the registry'} is live or canary (there are {there}): promote "
+            "one with `don models promote`, or name a slot that trades in [[engine.slots]]"
+        )
+    return tuple(slots)
+
+
+def version_of(slot: str, versions: list[Version]) -> Version | None:
+    """Which version a slot of `slots_of` is of."""
+    plain = slot.removesuffix(PAPER)
+    return next((v for v in versions if f"{v.name[:_SLOT_NAME]}.v{v.version}" == plain), None)
+
+
+def _asks_all(policy: str) -> bool:
+    return policy == REGISTRY or policy.startswith(f"{REGISTRY}:")
+
+
+def _pin(name: str, opened: Opened, store: Path | None) -> tuple[str, ModelRef]:
+    told, sharp, agent = name.removeprefix(PREFIX).partition("#")
+    folder = Path(told).expanduser()
+    if folder.is_dir():
+        model = Model.load(folder)
+        if store is not None:
+            kept = store / model.id
+            if not kept.exists():
+                model.save(kept)
+            folder = kept
+        return name, ModelRef(folder=str(folder.absolute()), id=model.id)
+    with opened() as registry:
+        one = registry.find(told)
+        model = registry.model(one)
+        where = registry.folder(one).absolute()
+    return f"{PREFIX}{one.label}{sharp}{agent}", ModelRef(folder=str(where), id=model.id)

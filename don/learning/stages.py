@@ -1,0 +1,179 @@
+"""How a model stands, folded from the registry's entries. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from don.errors import UsageError
+from don.learning.card import ModelCard
+
+
+class Stage(StrEnum):
+    """What a version may do."""
+
+    CANDIDATE = "candidate"  # nothing yet
+    SHADOW = "shadow"  # decides beside the live policy, orders nothing
+    CANARY = "canary"  # trades with bounded capital
+    LIVE = "live"  # trades
+    RETIRED = "retired"  # was replaced while it was live: what a rollback brings back
+
+
+LADDER = (Stage.CANDIDATE, Stage.SHADOW, Stage.CANARY, Stage.LIVE)
+TRADING = (Stage.SHADOW, Stage.CANARY, Stage.LIVE)  # stages that a session gives a slot
+SINGLE = (Stage.CANARY, Stage.LIVE)  # one version of a name at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A change of stage."""
+
+    before: Stage
+    after: Stage
+    who: str
+    why: str
+    rule: str  # that made it; "": a person
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A version of a model."""
+
+    name: str
+    version: int
+    id: str  # of the content
+    card: ModelCard
+    stage: Stage
+    who: str  # who imported it
+    why: str
+    ts: int  # when
+    source: str  # folder that it was imported from
+    moves: tuple[Move, ...] = ()
+    measures: Mapping[str, float] = field(default_factory=dict)  # out of sample, told later
+    deleted: bool = False
+
+    @property
+    def label(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def since(self) -> int:
+        """When it came to its stage."""
+        return self.moves[-1].ts if self.moves else self.ts
+
+
+Versions = dict[tuple[str, int], Version]
+
+
+def fold(entries: Iterable[tuple[str, int, Mapping[str, Any]]]) -> Versions:
+    """Versions after entries (kind, ts, payload), in order; deleted ones among them."""
+    found: Versions = {}
+    for kind, ts, told in entries:
+        key = told["name"], int(told["version"])
+        match kind:
+            case "import":
+                found[key] = Version(
+                    name=key[0],
+                    version=key[1],
+                    id=told["id"],
+                    card=ModelCard.model_validate(told["card"]),
+                    stage=Stage.CANDIDATE,
+                    who=told["who"],
+                    why=told["why"],
+                    ts=ts,
+                    source=told["source"],
+                )
+            case "move":
+                one = found[key]
+                move = Move(
+                    before=one.stage, after=Stage(told["to"]), who=told["who"], why=told["why"],
+                    rule=told["rule"], ts=ts,
+                )  # fmt: skip
+                found[key] = replace(one, stage=move.after, moves=(*one.moves, move))
+            case "measure":
+                one = found[key]
+                found[key] = replace(one, measures={**one.measures, **told["measures"]})
+            case "delete":
+                found[key] = replace(found[key], deleted=True)
+    return found
+
+
+def find(versions: Versions, text: str) -> Version:
+    """The version that `NAME`, `NAME@VERSION`, `NAME@STAGE` or an id means.
+
+    A name alone means its live version, else its only one.
+
+    Raises:
+        UsageError: if there is none, or which one is not clear; says what there is.
+    """
+    alive = [one for one in versions.values() if not one.deleted]
+    by_id = [one for one in alive if one.id == text]
+    if by_id:
+        return by_id[-1]
+    name, _, which = text.partition("@")
+    own = [one for one in alive if one.name == name]
+    if not own:
+        names = ", ".join(sorted({one.name for one in alive})) or "none"
+        raise UsageError(f"model {name!r} is not in the registry, which has {names}")
+    if which.isdigit():
+        fit = [one for one in own if one.version == int(which)]
+    elif which:
+        if which not in set(Stage):
+            raise UsageError(f"{text!r}: after @ a version or one of {', '.join(Stage)}")
+        fit = [one for one in own if one.stage == which]
+    else:
+        fit = [one for one in own if one.stage is Stage.LIVE] or own
+    if len(fit) != 1:
+        there = ", ".join(f"{one.label} ({one.stage})" for one in own)
+        raise UsageError(f"{text!r} means {len(fit)} versions; there are {there}")
+    return fit[0]
+
+
+def promoted(one: Version, to: Stage | None, *, force: bool) -> Stage:
+    """The stage that a promotion leads to: the next one, or the one that is named.
+
+    Raises:
+        UsageError: if it is no promotion, or leaves out a stage without `force`.
+    """
+    at = LADDER.index(one.stage) if one.stage in LADDER else 0
+    if to is None:
+        if at == len(LADDER) - 1:
+            raise UsageError(f"{one.label} is live already")
+        return LADDER[at + 1]
+    if to not in LADDER or LADDER.index(to) <= at:
+        higher = ", ".join(LADDER[at + 1 :]) or "nothing"
+        raise UsageError(f"{one.label} is {one.stage}: it can be promoted to {higher}, not {to}")
+    if LADDER.index(to) > at + 1 and not force:
+        left = ", ".join(LADDER[at + 1 : LADDER.index(to)])
+        raise UsageError(f"{one.label} would leave out {left}: say --force if you mean it")
+    return to
+
+
+def moves_for(versions: Versions, one: Version, to: Stage) -> list[tuple[Version, Stage]]:
+    """Everything that moves when a version comes to a stage: who held it makes room."""
+    moves = []
+    if to in SINGLE:
+        for other in versions.values():
+            if other.name == one.name and other.version != one.version and other.stage is to:
+                room = Stage.RETIRED if to is Stage.LIVE else Stage.CANDIDATE
+                moves.append((other, room))
+    return [*moves, (one, to)]
+
+
+def rolled_back(versions: Versions, name: str) -> list[tuple[Version, Stage]]:
+    """The moves that bring back the version that was live before.
+
+    Raises:
+        UsageError: if none was.
+    """
+    live = next((v for v in versions.values() if v.name == name and v.stage is Stage.LIVE), None)
+    retired = [
+        v for v in versions.values()
+        if v.name == name and v.stage is Stage.RETIRED and not v.deleted
+    ]  # fmt: skip
+    if not retired:
+        raise UsageError(f"no version of {name} was live before: nothing to roll back to")
+    last = max(retired, key=lambda v: v.since)
+    return ([(live, Stage.CANDIDATE)] if live is not None else []) + [(last, Stage.LIVE)]
