@@ -123,7 +123,11 @@ class Collection:
     def _sources(self) -> tuple[ExchangeProcess | None, tuple[tuple[str, FeedConfig], ...]]:
         collect = self._config.collect
         named = zip(source_names(collect), collect.feeds, strict=True)
-        update = {"batch_age_ms": collect.batch_age_ms, "batch_rows": collect.batch_rows}
+        update = {
+            "batch_age_ms": collect.batch_age_ms,
+            "batch_rows": collect.batch_rows,
+            "bars_at_once": False,  # nobody waits for them here
+        }
         if collect.feeds:
             return None, tuple((name, feed.model_copy(update=update)) for name, feed in named)
         with self._steps.step("exchange"):

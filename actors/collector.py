@@ -12,6 +12,7 @@ from actors.delivery import deliver, run_or_die
 from actors.feed import probe_of
 from actors.runtime import Probe, find
 from actors.spec import CollectSpec
+from don import heap
 from don.clock import NS_PER_S, SystemClock
 from don.collect import interval_of
 from don.errors import ConfigError, DataError, ExchangeRefused, ExchangeUnavailable, UsageError
@@ -109,6 +110,7 @@ class Collector:
             self._refused = str(error)
             get_logger("don.collector").error("cannot be collected", error=str(error))
             return
+        heap.settle()
         async for batch in self._feed.batches():
             await self._room.acquire()
             # From here to the send nothing is awaited: what a batch proves is claimed behind it.

@@ -10,6 +10,7 @@ import pyarrow as pa
 from actors.delivery import RESTART
 from actors.runtime import Probe
 from actors.spec import CollectSpec
+from don import heap
 from don.clock import SystemClock
 from don.errors import DatabaseError
 from don.log import configure_actor, get_logger
@@ -47,6 +48,7 @@ class MarketWriter:
         from actors.upkeep import Upkeep  # ccxt comes with it
 
         self._upkeep = Upkeep(spec, self._db, self._ledger, self._clock)
+        heap.settle()
 
     async def ping(self) -> Probe:
         """Who answers, and how the ingest is."""

@@ -33,6 +33,7 @@ class FeedConfig(Section):
 
     batch_rows: int = Field(default=512, ge=1)  # a batch leaves with this many rows ...
     batch_age_ms: float = Field(default=10.0, gt=0)  # ... or when its first row is this old
+    bars_at_once: bool = True  # a closed bar does not wait for its batch's age
     queue_batches: int = Field(default=64, ge=1)  # then the socket is no longer read
     hold_rows: int = Field(default=50_000, ge=1)  # kept while bars are repaired; then as above
 

@@ -280,7 +280,7 @@ class Core:
 
     def burst_ended_soon(self) -> None:
         """Let the batch leave once what has arrived together is parsed: bars close together."""
-        if not self._flush_soon:
+        if self.config.bars_at_once and not self._flush_soon:
             self._flush_soon = True
             asyncio.get_running_loop().call_soon(self._flush_now)
 

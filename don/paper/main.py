@@ -23,6 +23,7 @@ import structlog
 from aiohttp import web
 from pydantic import ValidationError
 
+from don import heap
 from don.clock import NS_PER_S, Clock, SystemClock, parse_iso
 from don.errors import DonError, UsageError
 from don.log import configure_actor
@@ -249,6 +250,7 @@ def _stop_at_end_of_input(stop: asyncio.Event) -> None:
 
 
 def _announce(ready: Ready) -> None:
+    heap.settle()
     print(json.dumps(asdict(ready)), flush=True)
 
 

@@ -1,6 +1,7 @@
 """What a soak of the collector needs: a tape of its own, watched memory, exact comparison."""
 
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -19,11 +20,13 @@ from don.storage.market.reads import MarketStore
 
 MIB = 2**20
 MINUTE_MS = 60_000
-START_MS = 1_735_689_600_000  # 2025-01-01
+DAY_MS = 1_440 * MINUTE_MS
+AGO_DAYS = 12  # when a tape begins: more than it plays, so that its clock never meets ours
 
 
 def write_tape(path: Path, symbols: int, bars: int) -> tuple[str, ...]:
-    """Minute bars of so many symbols; returns their canonical names."""
+    """Minute bars of the last days of so many symbols; returns their canonical names."""
+    start_ms = time.time_ns() // 1_000_000 // DAY_MS * DAY_MS - AGO_DAYS * DAY_MS
     rng = np.random.default_rng(5)
     names = [f"S{number:02d}USDT" for number in range(symbols)]
     tables = []
@@ -35,7 +38,7 @@ def write_tape(path: Path, symbols: int, bars: int) -> tuple[str, ...]:
                 {
                     "symbol": pa.array([name] * bars),
                     "timestamp": pa.array(
-                        START_MS + MINUTE_MS * np.arange(bars), pa.timestamp("ms", tz="UTC")
+                        start_ms + MINUTE_MS * np.arange(bars), pa.timestamp("ms", tz="UTC")
                     ),
                     "open": np.round(opened, 2),
                     "high": np.round(np.maximum(opened, close) + 0.1, 2),

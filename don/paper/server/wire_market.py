@@ -73,7 +73,10 @@ def symbol_info(instrument: Instrument, config: PaperConfig) -> Json:
 
 
 def _levels(side: tuple[tuple[Decimal, Decimal], ...]) -> list[tuple[str, str]]:
-    return [(number(price), number(size)) for price, size in side]
+    plain = [(str(price), str(size)) for price, size in side]  # a hundred thousand a second
+    if any("E" in price or "E" in size for price, size in plain):
+        return [(number(price), number(size)) for price, size in side]
+    return plain
 
 
 def depth(book: DepthSnapshot) -> Json:
