@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
+from don.clock import iso
 from don.envs import BatchEnv, EnvMarket
 from don.errors import Interrupted
 from don.learning.card import Trained
@@ -240,6 +241,10 @@ class Training:
                     ended_ns=time.time_ns(),
                 ),
                 "in_sample": {k: v for k, v in known.items() if v is not None},
+                "notes": {  # an evaluation begins behind what was trained on
+                    "data_start": iso(int(self.market.close_ns[0])),
+                    "data_end": iso(int(self.market.close_ns[-1])),
+                },
             }
         )  # fmt: skip
         return Model(card=card, weights=weights, states=self.env.states)

@@ -31,6 +31,7 @@ class PolicyModule(TorchRLModule, InferenceOnlyAPI):
     """A network that acts. `model_config`: `observation` and `net` as plain values."""
 
     value = False  # whether learners ask for one
+    steps = 0  # of the environments until now; for exploration that changes
 
     def setup(self) -> None:
         """Build the networks."""

@@ -149,6 +149,10 @@ class BatchRunner(MultiAgentEnvRunner):
         if num_timesteps is None:
             raise ValueError("the batched runner samples steps: num_timesteps must be given")
         steps = -(-num_timesteps // B)
+        for policy in set(self._policy_of.values()):
+            self._module(policy).steps = self.num_env_steps_sampled_lifetime * max(
+                self.num_workers or 1, 1
+            )
         chunks = {
             name: Chunks(self._seen[name], g.action_space, steps)
             for name, g in self.core.groups.items()

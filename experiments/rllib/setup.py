@@ -1,25 +1,38 @@
 """From a training's configuration to RLlib's. Pure but for RLlib's registry of environments."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.tune.registry import register_env
 
 from don.envs import BatchEnv
+from don.envs.config import ActionKind
 from don.errors import ConfigError
 from don.learning.config import NetConfig
 from don.learning.model import card_of
 from experiments.rllib.connectors import Advantages
+from experiments.rllib.memory import FromMemory
 from experiments.rllib.modules import ValueModule
+from experiments.rllib.off_policy import (
+    MemoryDQN,
+    MemoryDQNLearner,
+    MemorySAC,
+    MemorySACLearner,
+    QModule,
+    SoftModule,
+)
 from experiments.rllib.runner import BatchRunner
 from experiments.rllib.stock import make_stock
-from experiments.training_config import PpoConfig, Runner, TrainConfig
+from experiments.training_config import DqnConfig, PpoConfig, Runner, SacConfig, TrainConfig
 
 ENV = "don-trading"
 
@@ -88,8 +101,14 @@ def build_config(
         "resumed": resumed,
     }
     register_env(ENV, make_stock)
-    made = _ppo(config, algorithm, len(mapping)) if isinstance(algorithm, PpoConfig) else None
-    if made is None:
+    kind: type = ValueModule
+    if isinstance(algorithm, PpoConfig):
+        made: AlgorithmConfig = _ppo(config, algorithm, len(mapping))
+    elif isinstance(algorithm, SacConfig):
+        made, kind = _sac(config, algorithm), SoftModule
+    elif isinstance(algorithm, DqnConfig):
+        made, kind = _dqn(config, algorithm), QModule
+    else:
         raise ConfigError(f"algorithm {algorithm.name!r} is not available")
     made.environment(ENV, env_config=settings, disable_env_checking=True)
     made.env_runners(
@@ -110,7 +129,7 @@ def build_config(
         policy_mapping_fn=partial(_of, mapping),
         count_steps_by="agent_steps",
     )
-    made.rl_module(rl_module_spec=_modules(config, env, mapping, ValueModule))
+    made.rl_module(rl_module_spec=_modules(config, env, mapping, kind))
     made.learners(num_learners=0)
     made.fault_tolerance(restart_failed_env_runners=True)
     made.debugging(seed=config.seed, log_level="ERROR")
@@ -131,7 +150,7 @@ def _modules(
             model_config={
                 "observation": told.observation.model_dump(mode="json"),
                 "net": told.net.model_dump(mode="json"),
-                "algorithm": config.algorithm.model_dump(mode="json"),
+                "explore": _explore(config.algorithm),
             },
         )
     return MultiRLModuleSpec(rl_module_specs=specs)
@@ -169,3 +188,69 @@ def _advantages(
     gamma: float, lambda_: float, sequence: int, seen: Any, actions: Any, *_: Any
 ) -> Advantages:
     return Advantages(seen, actions, gamma=gamma, lambda_=lambda_, sequence=sequence)
+
+
+def _sac(config: TrainConfig, algorithm: SacConfig) -> SACConfig:
+    made = SACConfig(algo_class=MemorySAC)
+    entropy: float | str = "auto"
+    if config.env.action.kind is ActionKind.DISCRETE:
+        entropy = algorithm.entropy_part * math.log(len(config.env.action.levels))
+    made.training(
+        actor_lr=algorithm.lr,
+        critic_lr=algorithm.lr,
+        alpha_lr=algorithm.lr,
+        lr=None,
+        tau=algorithm.tau,
+        initial_alpha=algorithm.alpha,
+        target_entropy=entropy,
+        twin_q=True,
+        n_step=1,
+    )
+    return _replay(made, config, algorithm, MemorySACLearner)
+
+
+def _dqn(config: TrainConfig, algorithm: DqnConfig) -> DQNConfig:
+    made = DQNConfig(algo_class=MemoryDQN)
+    made.training(
+        lr=algorithm.lr,
+        tau=algorithm.tau,
+        double_q=True,
+        dueling=False,
+        num_atoms=1,
+        n_step=1,
+    )
+    return _replay(made, config, algorithm, MemoryDQNLearner)
+
+
+def _replay(made: Any, config: TrainConfig, algorithm: Any, learner: type) -> Any:
+    workers = config.workers
+    sampled = algorithm.fragment * workers.copies * (workers.runners + 1)
+    made.training(
+        gamma=algorithm.gamma,
+        grad_clip=algorithm.grad_clip,
+        grad_clip_by="global_norm",
+        train_batch_size_per_learner=algorithm.batch,
+        training_intensity=algorithm.updates * algorithm.batch / sampled,  # `updates` a fragment
+        num_steps_sampled_before_learning_starts=algorithm.warm_up,
+        target_network_update_freq=0,
+        replay_buffer_config={
+            "type": "MultiAgentEpisodeReplayBuffer",
+            "capacity": algorithm.memory,
+        },
+    )
+    made.learners(
+        learner_class=learner,
+        learner_connector=_from_memory,
+        add_default_connectors_to_learner_pipeline=False,
+    )
+    return made
+
+
+def _from_memory(seen: Any, actions: Any, *_: Any) -> FromMemory:
+    return FromMemory(seen, actions)
+
+
+def _explore(algorithm: Any) -> tuple[float, float, int] | None:
+    if isinstance(algorithm, DqnConfig):
+        return algorithm.explore_from, algorithm.explore_to, algorithm.explore_steps
+    return None
