@@ -22,6 +22,8 @@ AREAS = {
     "storage": "don.bench.storage",
 }
 COLUMNS = ("name", "value#", "unit", "n#", "min#", "max#", "peer", "peer_value#", "ratio#")
+NARROW = ("name", "value#", "unit", "ratio#", "peer")  # on a terminal that cannot hold them all
+NARROW_WIDTH = 120
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +48,8 @@ def bench(
     if as_json:
         print_json(rows)
     else:
-        out.print(table(COLUMNS, [[_short(row[c.rstrip("#")]) for c in COLUMNS] for row in rows]))
+        shown = COLUMNS if out.width >= NARROW_WIDTH else NARROW
+        out.print(table(shown, [[_short(row[c.rstrip("#")]) for c in shown] for row in rows]))
 
 
 def _short(value: Any) -> str:

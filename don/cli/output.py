@@ -1,6 +1,7 @@
 """What commands print: tables for people, one JSON document on stdout for scripts."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -9,7 +10,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-out = Console(highlight=False)
+PIPED_WIDTH = 160  # of what goes to a file or another program, which have no width of their own
+
+
+def _width() -> int | None:
+    return None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH
+
+
+out = Console(highlight=False, width=_width())
 err = Console(stderr=True, highlight=False)
 
 
@@ -30,8 +38,12 @@ def print_json(document: Any) -> None:
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> Table:
     """A plain aligned table; columns whose name ends in `#` are numbers, right-aligned."""
     drawn = Table(title=title or None, box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        drawn.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left")
+    for place, column in enumerate(columns):
+        drawn.add_column(
+            column.rstrip("#"),
+            justify="right" if column.endswith("#") else "left",
+            no_wrap=place == 0 or column == "name",  # what a row is about stays readable
+        )
     for row in rows:
         drawn.add_row(*("" if cell is None else str(cell) for cell in row))
     return drawn
