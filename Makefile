@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test lint bench fault ui clean
+.PHONY: run test warm lint bench fault ui clean
 
 run: $(STAMP)
 	exec $(BIN)/don up
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+# compiles what is compiled at its first use, by the tests that use it; what fails here fails again
+warm: $(STAMP)
+	-$(BIN)/python -m pytest -m warm
 
 fault: $(STAMP)
 	$(BIN)/python -m pytest -m fault -n 2 --dist loadgroup --no-loadscope-reorder
@@ -31,7 +35,7 @@ ui:
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Don needs Python 3.11, this is " + sys.version.split()[0] + ": set PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 clean:

@@ -11,7 +11,7 @@ from don.clock import NS_PER_S, SystemClock
 from don.errors import DependencyError, DonError, UsageError
 from don.paper.server.config import PaperServerConfig, Ready
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 180  # the very first start compiles
 STOP_TIMEOUT_S = 15
 _ERRORS: dict[int, type[DonError]] = {2: UsageError, 4: DependencyError}
 

@@ -1,20 +1,24 @@
 """Where remoteness is added: the local cluster; names, options and handles of Don's actors."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray.actor import ActorHandle
 
 from don.errors import DependencyError
+from don.log import get_logger
 from don.observe.sample import Sample
 
 NAMESPACE = "don"
+LATE = "timed out during startup"  # how Ray says that its processes took too long
 STORE_BYTES = 256 * 2**20
 Progress = Callable[[str, str, float], None]  # part, state, seconds that it took
 
@@ -52,19 +56,50 @@ def start_ray(temp_dir: Path, *, cpus: int | None = None, store_bytes: int = STO
     """
     _private(temp_dir)
     try:
-        ray.init(
-            address="local",
-            namespace=NAMESPACE,
-            include_dashboard=False,
-            num_cpus=cpus or max(4, os.cpu_count() or 1),
-            object_store_memory=store_bytes,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=str(temp_dir),
-            _node_ip_address="127.0.0.1",
-        )
+        _init(temp_dir, cpus or max(4, os.cpu_count() or 1), store_bytes)
     except Exception as error:  # it raises bare ones, e.g. when the machine is too slow
         raise DependencyError(f"Ray did not start: {str(error).splitlines()[0]}") from error
+
+
+def _init(temp_dir: Path, cpus: int, store_bytes: int) -> None:
+    """`ray.init`, a second time if need be.
+
+    Ray gives its own processes half a minute, which cannot be changed and is too little while much
+    else starts on the same cores.
+    """
+    begin = partial(
+        ray.init,
+        address="local",
+        namespace=NAMESPACE,
+        include_dashboard=False,
+        num_cpus=cpus,
+        object_store_memory=store_bytes,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _temp_dir=str(temp_dir),
+        _node_ip_address="127.0.0.1",
+    )
+    try:
+        begin()
+    except Exception as error:
+        if LATE not in str(error):
+            raise
+        get_logger("don.runtime").warning("ray is late, starting it again", error=str(error)[:200])
+        _end_started(temp_dir)
+        begin()
+
+
+def _end_started(temp_dir: Path) -> None:
+    """End what a start that failed left running: our children that work in this folder."""
+    left: list[psutil.Process] = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any(str(temp_dir) in part for part in child.cmdline()):
+                left += [child, *child.children(recursive=True)]
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=30)
 
 
 def _private(folder: Path) -> None:

@@ -14,8 +14,9 @@ from hypothesis import settings
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
 
-# A busy machine is no failure: how fast something is, benchmarks tell.
-settings.register_profile("don", deadline=None)
+# A busy machine is no failure: how fast something is, benchmarks tell. Whoever needs more examples
+# says so.
+settings.register_profile("don", deadline=None, max_examples=50)
 settings.load_profile("don")
 
 _numbers = count(1)
@@ -123,10 +124,10 @@ def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], bool]], None]:
-    """Waits for a condition, at most 30 s."""
+    """Waits for a condition, at most 120 s."""
 
     def wait(condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while not condition():
             assert time.monotonic() < end, "condition not met in time"
             time.sleep(0.005)

@@ -178,7 +178,7 @@ async def test_the_countdown_cancels_orders_but_leaves_what_protects(
     assert len(await client.fetch_open_orders(UNIFIED)) == 1
     await countdown({"symbol": SYMBOL, "countdownTime": 0})
     key = (await rest("POST", "/fapi/v1/listenKey"))[1]["listenKey"]
-    async with stream(exchange, f"/ws/{key}") as socket, asyncio.timeout(20):
+    async with stream(exchange, f"/ws/{key}") as socket, asyncio.timeout(120):
         await countdown({"symbol": SYMBOL, "countdownTime": 1})
         assert (await socket.receive_json())["o"]["X"] == "CANCELED"
     assert [o["status"] for o in await client.fetch_orders(UNIFIED)] == ["canceled"]
@@ -233,7 +233,7 @@ async def test_a_triggered_order_is_told_on_the_stream(tmp_path: Path) -> None:
                     params |= {"closePosition": True, "clientOrderId": name}
                     await client.create_order(UNIFIED, "market", "sell", None, None, params)
                 await rest("POST", "/paper/v1/resume")
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(120):
                     async for message in socket:
                         event = json.loads(message.data)
                         body = event.get("o", {})

@@ -75,7 +75,7 @@ async def run(home: Path, url: str, weight: int) -> dict[str, Any]:
         answers = {"DATA": await flood("DATA")}
         ray.kill(budget, no_restart=False)
         second = first
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while second == first:
                 try:
                     second = (await budget.ping.remote()).pid

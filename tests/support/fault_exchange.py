@@ -9,9 +9,8 @@ import asyncio
 import datetime
 import ipaddress
 import json
-import socket
 import ssl
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from support.ports import free_port
 
 MINUTE_MS = 60_000
 START_MS = 1_700_000_040_000  # the open of a minute
@@ -53,12 +53,6 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
         )
     )
     return cert_file, key_file
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def listing(symbols: list[str]) -> dict:
@@ -108,6 +102,7 @@ class FaultExchange:
         self.rest_port, self.ws_port = free_port(), free_port()
         self.now_ms = START_MS
         self.requests: Counter[str] = Counter()  # by path
+        self.asked: defaultdict[str, list[float]] = defaultdict(list)  # when, s, by path
         self.handshakes = 0
         self.sockets: dict[web.WebSocketResponse, set[str]] = {}
         self.dead: list[web.WebSocketResponse] = []  # connected, but nothing is sent to them
@@ -286,6 +281,7 @@ class FaultExchange:
 
     def _fault(self, request: web.Request) -> web.Response | None:
         self.requests[request.path] += 1
+        self.asked[request.path].append(asyncio.get_running_loop().time())
         for end, statuses in self.rest_faults.items():
             if request.path.endswith(end) and statuses:
                 headers = {"Retry-After": self.retry_after} if self.retry_after else {}

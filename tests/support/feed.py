@@ -44,10 +44,10 @@ class Collected:
 
     async def close(self) -> None:
         await self.feed.close()
-        await asyncio.wait_for(self._task, 5)
+        await asyncio.wait_for(self._task, 120)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 10.0, what: str = "") -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 60.0, what: str = "") -> None:
     """Wait for a condition; an error, not a hang, if it does not come true."""
     end = time.monotonic() + timeout_s
     while not condition():

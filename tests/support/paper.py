@@ -64,7 +64,7 @@ class Process:
         )
         assert process.stdout is not None
         try:
-            line = await asyncio.wait_for(process.stdout.readline(), 60)
+            line = await asyncio.wait_for(process.stdout.readline(), 180)
             assert line, f"the exchange ended with {await process.wait()}"
             yield cls(process, Ready(**json.loads(line)))
         finally:
@@ -75,7 +75,7 @@ class Process:
     async def end(self, number: signal.Signals) -> int:
         """Send a signal and wait; the exit code."""
         os.kill(self.process.pid, number)
-        return await asyncio.wait_for(self.process.wait(), 20)
+        return await asyncio.wait_for(self.process.wait(), 120)
 
 
 def api_key(ready: Ready) -> ApiKey:
@@ -155,7 +155,7 @@ async def stream(ready: Ready, path: str) -> AsyncIterator[aiohttp.ClientWebSock
 
 
 async def until(
-    condition: Callable[[], Any], what: str, timeout_s: float = 30.0, every_s: float = 0.01
+    condition: Callable[[], Any], what: str, timeout_s: float = 120.0, every_s: float = 0.01
 ) -> None:
     """Wait for a condition."""
     try:

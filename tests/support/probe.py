@@ -170,7 +170,7 @@ class Probe:
             last_funding_ts=self._last_funding,
         )
 
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(condition)
 
@@ -227,7 +227,7 @@ async def running(
     gateway = BinanceGateway(gateway_config(venue), SystemClock())
     service = ExecutionService(gateway, execution_config(**over), SystemClock(), probe.deliver)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await service.start(known or KnownState())
         yield service
         assert service.health().failure == ""
@@ -242,7 +242,7 @@ async def running(
     assert left == set()
 
 
-async def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+async def eventually(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Wait for something that announces itself to nobody."""
     async with asyncio.timeout(timeout_s):
         while True:
@@ -251,7 +251,7 @@ async def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> 
             await asyncio.sleep(0.005)
 
 
-async def finish(service: ExecutionService, timeout_s: float = 30.0) -> None:
+async def finish(service: ExecutionService, timeout_s: float = 60.0) -> None:
     """Wait until nothing moves and the closing account report is delivered."""
     async with asyncio.timeout(timeout_s):
         await service.settled()

@@ -14,7 +14,8 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import WSMsgType, web
-from support.fault_exchange import free_port, make_certificate
+from support.fault_exchange import make_certificate
+from support.ports import free_port
 
 FOLDER = Path(__file__).parents[2].parent / "shared" / "data" / "raw" / "cryptofeed"
 OURS = {

@@ -5,12 +5,15 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from don.cli.main import main
 
 
 def don(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -21,6 +24,23 @@ def don(home: Path, *arguments: str, **environment: str) -> subprocess.Completed
         text=True,
         timeout=150,
     )
+
+
+@pytest.fixture
+def don_here(
+    don_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The same in this process, which has imported everything: for what ends before parts start."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setenv("DON_HOME", str(don_home))
+        monkeypatch.setattr(sys, "argv", ["don", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), *told)
+
+    return run
 
 
 def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
@@ -58,9 +78,11 @@ def test_tape_that_does_not_exist(don_home: Path) -> None:
         ("policy = ", ["not TOML"]),
     ],
 )
-def test_configuration_that_is_wrong(don_home: Path, text: str, words: list[str]) -> None:
+def test_configuration_that_is_wrong(
+    don_home: Path, don_here: Callable, text: str, words: list[str]
+) -> None:
     (don_home / "don.toml").write_text(text)
-    done = don(don_home, "up", "--no-console")
+    done = don_here("up", "--no-console")
     assert_one_line(done, 2, "don.toml", *words)
 
 
@@ -78,9 +100,9 @@ def test_state_folder_that_cannot_be(tmp_path: Path) -> None:
     assert_one_line(done, 2, "state folder", str(file / "home"), "DON_HOME")
 
 
-def test_nothing_runs(don_home: Path) -> None:
+def test_nothing_runs(don_here: Callable) -> None:
     for command in ("status", "halt", "resume"):
-        assert_one_line(don(don_home, command), 4, "no Don runs", "don up")
+        assert_one_line(don_here(command), 4, "no Don runs", "don up")
 
 
 def test_doctor_names_what_is_wrong(don_home: Path) -> None:

@@ -43,7 +43,7 @@ async def trade_and_kill(venue: Venue, journal: Path, number: int, rng: random.R
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while (line := await process.stdout.readline()) != b"trading\n":
                 assert line, "the process ended before it traded"
             sent = venue.calls["POST v1/order"] + rng.randint(1, 25)

@@ -49,7 +49,7 @@ async def running(
 ) -> AsyncIterator[ExecutionService]:
     service = ExecutionService(gateway, execution_config(**over), SystemClock(), probe.deliver)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await service.start(known or KnownState())
         yield service
         assert service.health().failure == ""

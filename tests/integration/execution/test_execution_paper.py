@@ -49,7 +49,7 @@ async def trading(process: Process, probe: Probe) -> AsyncIterator[ExecutionServ
     )
     service = ExecutionService(gateway, execution_config(), SystemClock(), probe.deliver)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await service.start(KnownState())
         yield service
         assert service.health().failure == ""

@@ -25,7 +25,7 @@ async def open_feed(exchange) -> AsyncIterator[Callable]:
 
     async def open_one(**changes) -> Collected:
         feed = LiveFeed(feed_config(exchange, **changes), SystemClock(), "TEST:1")
-        await asyncio.wait_for(feed.start(), 10)
+        await asyncio.wait_for(feed.start(), 120)
         collected = Collected(feed)
         opened.append(collected)
         return collected

@@ -82,7 +82,7 @@ async def play(name: str, folder: Path) -> Played:
 
     task = asyncio.create_task(collect())
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await feed.start()
             await exchange.played.wait()
             await until(lambda: feed.health().messages == len(recording.messages), 60)

@@ -191,7 +191,7 @@ async def test_feed_waits_for_an_exchange_that_is_not_up_yet(tmp_path):
     await until(lambda: feed.health().request_failures >= 2)
     assert feed.health().state is FeedState.STARTING and not starting.done()
     await exchange.start()
-    await asyncio.wait_for(starting, 10)
+    await asyncio.wait_for(starting, 120)
     await until(lambda: feed.health().connected == 1)
     await feed.close()
     await exchange.stop()
@@ -257,4 +257,4 @@ async def test_closing_while_the_exchange_is_away_ends_the_start(tmp_path):
     await until(lambda: feed.health().request_failures >= 1)
     await feed.close()
     with pytest.raises(ExchangeUnavailable, match="closed"):
-        await asyncio.wait_for(starting, 10)
+        await asyncio.wait_for(starting, 120)

@@ -52,7 +52,7 @@ async def test_exchange_that_dies_for_a_while_and_has_a_new_certificate(exchange
     await until(lambda: collected.feed.health().connected == 0)
     for _ in range(150):  # more than the bars of the first repair
         await exchange.close_bars()
-    await asyncio.wait_for(exchange.start(), 5)  # makes a new certificate
+    await asyncio.wait_for(exchange.start(), 120)  # makes a new certificate
     await ready(collected)
     await exchange.close_bars()
     await until(lambda: len(collected.bars(ETH)) == 152)
@@ -204,8 +204,10 @@ async def test_silence_makes_streams_stale_and_reconnects(exchange, open_feed):
     await until(lambda: collected.stream(BTC, "quotes").state is StreamState.STALE)
     assert "silent" in collected.stream(BTC, "quotes").detail
     assert collected.stream(BTC, "trades").state is StreamState.LIVE  # no limit on trades
+    lives = collected.states(BTC, "quotes").count("live")
     await exchange.quote("BTCUSDT")
-    await until(lambda: collected.stream(BTC, "quotes").state is StreamState.LIVE)
+    # as told, not as it is: on a busy machine it is silent again before anybody looks
+    await until(lambda: collected.states(BTC, "quotes").count("live") > lives)
     exchange.muted = True
     await until(lambda: collected.feed.health().reconnects >= 1)
     assert "silent" in collected.feed.health().detail
@@ -231,10 +233,10 @@ async def test_hint_of_the_exchange_is_respected(exchange, open_feed):
     exchange.rest_faults = {"depth": [429]}
     exchange.retry_after = "0.5"
     collected = await open_feed(channels=("books", "trades"), symbols=(BTC,))
-    await until(lambda: collected.feed.health().request_failures == 1)
-    start = asyncio.get_running_loop().time()
     await until(lambda: live(collected))
-    assert asyncio.get_running_loop().time() - start > 0.4
+    assert collected.feed.health().request_failures == 1
+    refused, answered = exchange.asked["/fapi/v1/depth"]
+    assert answered - refused > 0.45
 
 
 async def test_refused_handshakes_are_retried_without_a_storm(exchange, open_feed):
@@ -250,7 +252,7 @@ async def test_exchange_that_accepts_and_hangs_up_is_not_stormed(exchange, open_
     collected = await open_feed(backoff_base_s=0.05, backoff_cap_s=10.0)
     loop = asyncio.get_running_loop()
     end = loop.time() + 2.0
-    while loop.time() < end:
+    while loop.time() < end or exchange.handshakes < 2:
         exchange.cut()
         await asyncio.sleep(0.01)
     # Delays double although each handshake succeeded; without that there would be over 40.

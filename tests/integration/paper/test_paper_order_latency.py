@@ -27,7 +27,7 @@ async def place(rest: Rest, side: str, name: str) -> Any:
 async def test_orders_fill_a_part_of_a_bar_after_its_begin(tmp_path: Path) -> None:
     async with served(tmp_path, **SETTINGS) as ready, raw(ready) as rest:
         key = (await rest("POST", "/fapi/v1/listenKey"))[1]["listenKey"]
-        async with stream(ready, f"/ws/{key}") as socket, asyncio.timeout(30):
+        async with stream(ready, f"/ws/{key}") as socket, asyncio.timeout(120):
             await rest("POST", "/paper/v1/resume")
             for number in range(3):
                 answer = await place(rest, "BUY" if number % 2 else "SELL", f"don-{number}")
@@ -54,7 +54,7 @@ async def test_what_waits_survives_a_restart_and_the_end_of_the_tape(tmp_path: P
             assert (waiting["status"], waiting["filled"]) == ("open", 0)
             await rest("POST", "/paper/v1/resume")
             status = {"endOfTape": False}
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 while not status["endOfTape"]:
                     status = (await rest("GET", "/paper/v1/status"))[1]
             assert (await client.fetch_order(waiting["id"], UNIFIED))["status"] == "closed"

@@ -227,7 +227,7 @@ async def test_what_cannot_be_stored_did_not_happen(tmp_path: Path) -> None:
             resource.prlimit(exchange.process.pid, resource.RLIMIT_FSIZE, (4096, 4096))
             with contextlib.suppress(aiohttp.ClientError):
                 assert await trade(rest, 2) == {}
-        assert await asyncio.wait_for(exchange.process.wait(), 20) == 4
+        assert await asyncio.wait_for(exchange.process.wait(), 120) == 4
     async with served(tmp_path, **(SETTINGS | {"hold": True})) as ready, raw(ready) as rest:
         orders = await signed(rest, "GET", PRIVATE["orders"], symbol=SYMBOL)
         assert [order["clientOrderId"] for order in orders] == ["don-1"]

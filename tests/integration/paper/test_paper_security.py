@@ -31,6 +31,7 @@ async def rest(ready: Ready) -> AsyncIterator[Rest]:
         yield rest
 
 
+@pytest.mark.warm
 async def test_a_right_signature_opens_the_account(rest: Rest) -> None:
     status, answer, headers = await rest("GET", ACCOUNT, signed=True, timestamp=now_ms())
     assert (status, answer["totalWalletBalance"]) == (200, "100000")

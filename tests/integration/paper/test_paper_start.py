@@ -72,7 +72,7 @@ async def test_the_process_ends_with_code_2_and_one_line(tmp_path: Path) -> None
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(process.communicate(), 120)
     assert (process.returncode, out) == (2, b"")
     assert err.decode().splitlines()[-1].startswith("error: speed must be max")
     assert len(err.decode().splitlines()) == 1

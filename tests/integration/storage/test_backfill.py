@@ -166,7 +166,7 @@ async def test_trades_are_paged_by_id_and_funding_by_time(
     async with served(tmp_path, hold=False, speed="60bar") as ready, raw(ready) as rest:
         trades: list[dict] = []
         paid: list[dict] = []
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while len(trades) < 700 or len(paid) < 2:
                 await asyncio.sleep(0.2)
                 _, trades, _ = await rest(
@@ -243,7 +243,7 @@ async def test_killed_in_the_middle_it_goes_on_where_it_was(
     process = await asyncio.create_subprocess_exec(
         *command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    output, error = await asyncio.wait_for(process.communicate(), 60)
+    output, error = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode == 0, error.decode()
     lines = [json.loads(line) for line in output.decode().splitlines()]
     assert lines[-1]["failed"] == 0

@@ -63,6 +63,7 @@ def test_jobs_are_grid_times_windows(tmp_path: Path, market: Market) -> None:
     assert not {job.key for job in other} & {job.key for job in jobs}
 
 
+@pytest.mark.warm
 def test_a_job_is_a_function_of_its_arguments_and_kept_whole(
     tmp_path: Path, market: Market
 ) -> None:

@@ -85,6 +85,7 @@ def check(result: BacktestResult, found: VectorResult, market: Market, least: in
         assert found.orders == len(result.orders)
 
 
+@pytest.mark.warm
 @pytest.mark.parametrize(
     "changes",
     [

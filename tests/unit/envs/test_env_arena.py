@@ -16,12 +16,14 @@ def actions(env: ArenaBatch, rng: np.random.Generator) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.warm
 def test_pettingzoo_accepts_the_arena() -> None:
     config = ArenaConfig(makers=2, takers=2, length=40)
     parallel_api_test(ArenaParallel(config), num_cycles=60)
     parallel_seed_test(lambda: ArenaParallel(config), num_cycles=40)
 
 
+@pytest.mark.warm
 def test_cash_and_inventory_are_conserved() -> None:
     env = ArenaBatch(ArenaConfig(makers=3, takers=3, length=150), 4)
     env.reset(1)

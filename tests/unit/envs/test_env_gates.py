@@ -54,7 +54,7 @@ def act(env: BatchEnv, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 10_000), form=st.sampled_from(["own", "shared", "allocated", "single"]),
     kind=st.sampled_from(ACTIONS), gross=st.sampled_from([1.0, 4.0, 18.0]), spot=st.booleans(),

@@ -86,6 +86,7 @@ def ticket(rng: np.random.Generator, env: BatchEnv, n: int) -> np.ndarray:
     return out
 
 
+@pytest.mark.warm
 @pytest.mark.parametrize("symbols", [1, 3])
 @pytest.mark.parametrize("kind", ["target", "ticket"])
 def test_environment_equals_the_exchange(symbols: int, kind: str) -> None:
@@ -138,6 +139,7 @@ def test_absent_bars_and_thin_books_equal_the_exchange() -> None:
         run(env, twin, ticket(rng, env, 3) if step % 2 else target(rng, 3, 3.0))
 
 
+@pytest.mark.warm
 def test_short_cut_equals_the_general_step_to_the_bit() -> None:
     made = market(bars=500, symbols=1, vol=0.02)
     rng = np.random.default_rng(0)

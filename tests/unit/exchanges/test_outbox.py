@@ -42,7 +42,7 @@ async def test_a_consumer_that_fails_gets_the_same_again_in_order(seed):
     async with running(deliver) as outbox:
         for number in range(100):
             await outbox.put([report(number)])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await outbox.drained()
         assert outbox.delivered == 100
     last_seen = -1

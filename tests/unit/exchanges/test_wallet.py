@@ -37,7 +37,7 @@ def wallet(port: Held, patience_s: float) -> Wallet:
 async def waiting(one: Wallet, port: Held) -> list[asyncio.Task[None]]:
     """Ten data requests, the first of which has asked."""
     tasks = [asyncio.create_task(one.acquire(50, 0, Priority.DATA)) for _ in range(10)]
-    await asyncio.wait_for(port.asked.get(), 10)
+    await asyncio.wait_for(port.asked.get(), 120)
     return tasks
 
 
@@ -48,19 +48,19 @@ async def ended(one: Wallet, port: Held, tasks: list[asyncio.Task[None]]) -> Non
     await asyncio.gather(*tasks, return_exceptions=True)
     for _ in range(100):
         port.let.release()
-    await asyncio.wait_for(one.close(), 10)
+    await asyncio.wait_for(one.close(), 120)
 
 
 async def test_a_cancel_leaves_while_the_budget_hangs_and_others_wait() -> None:
     port = Held()
     one = wallet(port, patience_s=0.05)
     tasks = await waiting(one, port)
-    await asyncio.wait_for(one.acquire(1, 0, Priority.CANCEL), 10)  # nothing was ever answered
+    await asyncio.wait_for(one.acquire(1, 0, Priority.CANCEL), 120)  # nothing was ever answered
     assert not any(task.done() for task in tasks)
     port.away = True
     port.let.release()
-    await asyncio.wait_for(port.asked.get(), 10)  # the first was told that it is away
-    assert await asyncio.wait_for(one.take(1, 0, Priority.CANCEL), 10) == 0
+    await asyncio.wait_for(port.asked.get(), 120)  # the first was told that it is away
+    assert await asyncio.wait_for(one.take(1, 0, Priority.CANCEL), 120) == 0
     assert not one._refills or port.asked.empty(), "known to be away: nobody is asked"
     await ended(one, port, tasks)
 

@@ -66,6 +66,7 @@ def test_snapshots_are_numbered_and_on_the_grid(symbols, history, batches, tape)
     assert all(np.isfinite(s.values).all() for s in found)  # history was long enough for all
 
 
+@pytest.mark.warm
 def test_snapshots_equal_batch_over_the_same_bars(symbols, history, batches) -> None:
     cache = warm(symbols, history)
     found = run(cache, batches(EVENTS, 97))

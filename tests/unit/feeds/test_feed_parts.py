@@ -142,10 +142,10 @@ async def test_outbox_sends_by_size_and_by_age():
     assert (await box.get()).tables["trades"]["id"].to_pylist() == [0, 1, 2, 3]
     quick = outbox(max_age_s=0.001)
     quick.add("trades", trade(9))
-    batch = await asyncio.wait_for(quick.get(), 5)
+    batch = await asyncio.wait_for(quick.get(), 120)
     assert batch.rows == 1 and batch.seq == 1
     quick.add("trades", trade(10))  # the timer works again after it has fired
-    assert (await asyncio.wait_for(quick.get(), 5)).seq == 2
+    assert (await asyncio.wait_for(quick.get(), 120)).seq == 2
 
 
 async def test_full_outbox_congests_and_recovers_in_order():
@@ -157,7 +157,7 @@ async def test_full_outbox_congests_and_recovers_in_order():
     await asyncio.sleep(0)
     assert not waiting.done()
     seen = (await box.get()).tables["trades"]["id"].to_pylist()
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 120)
     assert not box.congested and box.depth == 2  # what waited has moved up
     box.close()
     while (batch := await box.get()) is not None:

@@ -68,7 +68,7 @@ def plain(rows: list[dict[str, Any]], interval: int) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(minute_bars(), st.sampled_from([1, 2, 5, 30, 60]))
 def test_larger_bars_are_what_the_definition_says(rows: list[dict[str, Any]], minutes: int) -> None:
     made = resample_bars(bars_of(rows), minutes * MINUTE)
@@ -76,14 +76,14 @@ def test_larger_bars_are_what_the_definition_says(rows: list[dict[str, Any]], mi
     assert made.schema == CHANNELS["bars"].schema
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(minute_bars())
 def test_resampling_in_two_steps_is_resampling_in_one(rows: list[dict[str, Any]]) -> None:
     twice = resample_bars(resample_bars(bars_of(rows), 5 * MINUTE), 60 * MINUTE)
     assert twice.equals(resample_bars(bars_of(rows), 60 * MINUTE))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(minute_bars())
 def test_a_bar_that_may_still_grow_is_left_out_if_asked(rows: list[dict[str, Any]]) -> None:
     closed = resample_bars(bars_of(rows), 5 * MINUTE, closed_only=True).to_pylist()
@@ -95,7 +95,7 @@ def test_a_bar_that_may_still_grow_is_left_out_if_asked(rows: list[dict[str, Any
     assert closed == [r for r in whole if r["ts_event"] <= latest[r["exchange"], r["symbol"]]]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 600), prices, st.integers(1, 9)), min_size=1, max_size=60),
     st.randoms(),

@@ -234,7 +234,7 @@ def start(*, marked=True):
     return ex, Reader(ex), store
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(HISTORIES, st.booleans())
 def test_laws_hold_after_every_step(history, marked):
     ex, reader, store = start(marked=marked)

@@ -58,6 +58,7 @@ def check_bars(tape: Tape, events: list[TapeEvent]) -> list[BarClose]:
     return bars
 
 
+@pytest.mark.warm
 def test_depth_is_replayed_as_recorded(depth: Tape) -> None:
     events = list(depth.events())
     market = [e for at, e in events if at != depth.start]

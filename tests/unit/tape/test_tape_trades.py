@@ -2,10 +2,13 @@
 
 from itertools import islice
 
+import pytest
+
 from don.paper.events import TradePrint
 from don.paper.tape import open_tape
 
 
+@pytest.mark.warm
 def test_trades_by_id_and_time_are_the_replayed_ones() -> None:
     tape = open_tape()
     symbol = tape.symbols[1]
