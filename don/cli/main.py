@@ -15,6 +15,7 @@ from don.cli import (
     control,
     data,
     doctor,
+    evaluate,
     features,
     logs,
     models,
@@ -54,6 +55,7 @@ for module in (
     replay,
     research,
     train,
+    evaluate,
 ):
     module.register(app)
 

@@ -80,7 +80,7 @@ class Trials:
     runs: tuple[int, ...]  # of the family
     outside: int  # trials among `count` that are not in this ledger
     looks: int  # evaluations of the family
-    sharpes: tuple[float, ...]  # annual, of the family's trials that told one
+    sharpes: tuple[float, ...]  # annual, of the family's runs that told one
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -153,7 +153,7 @@ def count_trials(runs: Sequence[Run], outside: Sequence[Outside], labels: Iterab
     sharpes = []
     for run in own:
         value = run.metrics.get("sharpe")
-        if run.trials and isinstance(value, int | float) and value == value:
+        if isinstance(value, int | float) and value == value:
             sharpes.append(float(value))
     return Trials(
         count=max(sum(run.trials for run in own) + missing, 1),

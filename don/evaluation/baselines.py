@@ -1,0 +1,165 @@
+"""What anybody could have done: hold, equal weight, inverse volatility, momentum, mean-variance.
+
+Pure. They see closes up to the bar they decide on, and trade through the agents' dynamics and
+costs. None of them has a parameter that was chosen on data.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from don.backtest.rules import RuleConfig, RuleKind, weights
+from don.clock import NS_PER_S
+from don.envs.config import ActionKind, EnvConfig, Form, ObservationConfig, Part
+from don.envs.core import AGENTS, BatchEnv
+from don.envs.layout import CLOSE, EQUITY, LOT, LOTS, TICK, Floats, Ints
+from don.envs.market import EnvMarket
+from don.envs.observe import Observation
+from don.evaluation.course import Course, out_of_sample, play
+from don.model.section import Section
+from don.portfolio.estimators import ledoit_wolf_cov
+
+HOLD, EQUAL, INVERSE = "hold", "equal weight", "inverse volatility"
+MOMENTUM, MEAN_VARIANCE = "momentum", "mean-variance"
+NAMES = (HOLD, EQUAL, INVERSE, MOMENTUM, MEAN_VARIANCE)
+_DAY_NS = 86_400 * NS_PER_S
+_NUDGE = 1.0 + 1e-12  # that a position asked for again is not one lot less by rounding
+
+
+class BaselineConfig(Section):
+    """Parameters of the baselines."""
+
+    rebalance_hours: float = Field(default=24.0, gt=0)  # all but hold
+    volatility_days: float = Field(default=28.0, gt=0)
+    momentum_days: float = Field(default=28.0, gt=0)
+    moments_days: float = Field(default=60.0, gt=0)  # of mean-variance
+    risk_aversion: float = Field(default=5.0, gt=0)  # of mean-variance, on daily moments
+    gross: float = Field(default=1.0, gt=0, le=20)  # sum of |weights| at most
+
+
+def run_baselines(
+    market: EnvMarket, config: EnvConfig, begin: int, baselines: BaselineConfig, *,
+    history: EnvMarket | None = None,
+) -> dict[str, Course]:  # fmt: skip
+    """Courses of all baselines from a bar to the end of a market.
+
+    Args:
+        market: bars.
+        config: of the agents that they are compared with: costs, capital, margin.
+        begin: bar at whose close is first decided.
+        baselines: parameters.
+        history: bars that `market` is the end of, so that estimates have a past; None: `market`.
+    """
+    whole = market if history is None else history
+    shift = int(np.searchsorted(whole.close_ns, market.close_ns[0]))
+    spot = config.costs.spot
+    gross = 1.0 if spot else min(20.0, 2.0 * max(baselines.gross, 1.0))  # positions may drift
+    agents = config.agents if config.form is not Form.SINGLE else len(market.symbols)
+    accounts = 1 if config.form is Form.SHARED else agents
+    test = out_of_sample(config)
+    own = test.model_copy(
+        update={
+            "form": Form.OWN,
+            "agents": 1,
+            "action": test.action.model_copy(
+                update={"kind": ActionKind.LONG_SHORT, "gross": gross, "band": 0.0}
+            ),
+            "observation": ObservationConfig(features=("log_return_1",), parts=(Part.ACCOUNT,)),
+            "episode": test.episode.model_copy(update={"capital": test.episode.capital * accounts}),
+        }
+    )
+    env = BatchEnv(market, own, len(NAMES))
+    at = np.arange(len(market.close_ns)) + shift
+    due = market.close_ns % max(round(baselines.rebalance_hours * 3600) * NS_PER_S, 1) == 0
+    due[begin] = True
+    wanted = targets(whole.close(), at[due], whole.interval_ns, baselines, short=not spot)
+    rows = np.cumsum(due) - 1
+
+    def decide(
+        seen: Mapping[str, Observation], env: BatchEnv, fresh: NDArray[np.bool_]
+    ) -> dict[str, Floats]:
+        t = int(env.bar_of.max())
+        now = _now(env, t)  # what is held already: asks for no trade
+        for n, name in enumerate(NAMES):
+            if fresh[n] or (due[t] and name != HOLD):
+                now[n] = wanted[name][rows[t]]
+        return {AGENTS: now[:, None, :] / gross}
+
+    courses = play(env, decide, NAMES, begin)
+    return {course.name: course for course in courses}
+
+
+def _now(env: BatchEnv, t: int) -> Floats:
+    """[B, N] weights held at the close of bar t."""
+    d = env.dynamics
+    worth = d.bars[t, :, CLOSE] * d.spec[:, TICK] * d.spec[:, LOT]
+    equity = np.maximum(d.money[:, EQUITY], 1e-12)[:, None]
+    return np.asarray(d.book[:, :, LOTS] * worth / equity * _NUDGE)
+
+
+def targets(
+    close: Floats, at: Ints, interval_ns: int, config: BaselineConfig, *, short: bool
+) -> dict[str, Floats]:
+    """[D, N] weights of each baseline at the bars decided on; 0 where too little is known.
+
+    Args:
+        close: [T, N] quote, NaN where not listed.
+        at: [D] bars.
+        interval_ns: length of a bar.
+        config: parameters.
+        short: whether weights may be negative.
+    """
+
+    def bars(days: float) -> int:
+        return max(round(days * _DAY_NS / interval_ns), 2)
+
+    def rule(kind: RuleKind, lookback: int = 2) -> Floats:
+        made = RuleConfig(
+            kind=kind, lookback=lookback, volatility_bars=bars(config.volatility_days),
+            gross=config.gross, max_weight=config.gross, allow_short=short,
+        )  # fmt: skip
+        return np.nan_to_num(weights(made, close, at), nan=0.0)
+
+    equal = rule(RuleKind.EQUAL)
+    return {
+        HOLD: equal,
+        EQUAL: equal,
+        INVERSE: rule(RuleKind.INVERSE_VOLATILITY),
+        MOMENTUM: rule(RuleKind.TREND, bars(config.momentum_days)),
+        MEAN_VARIANCE: mean_variance(
+            close, at, bars(config.moments_days), config, interval_ns, short=short
+        ),
+    }
+
+
+def mean_variance(
+    close: Floats, at: Sequence[int] | Ints, window: int, config: BaselineConfig,
+    interval_ns: int, *, short: bool,
+) -> Floats:  # fmt: skip
+    """[D, N] weights Sigma^-1 mu / risk aversion, scaled down to `gross`; without shorts the
+    negative ones are left out.
+
+    mu is the mean and Sigma the shrunk covariance of daily-scaled returns over the last `window`
+    bars, of symbols that were listed for all of them.
+
+    Sources: Markowitz, "Portfolio selection", Journal of Finance 7(1), 1952; covariance of Ledoit &
+    Wolf, Journal of Multivariate Analysis 88(2), 2004.
+    """
+    daily = _DAY_NS / interval_ns
+    r = np.diff(close, axis=0) / close[:-1]
+    out = np.zeros((len(at), close.shape[1]))
+    for row, t in enumerate(np.asarray(at).tolist()):
+        past = r[max(t - window, 0) : t]
+        if len(past) < max(window // 2, 8):
+            continue
+        known = np.isfinite(past).all(axis=0)
+        past = past[:, known]
+        if not past.shape[1] or not (past.std(axis=0) > 0).all():
+            continue
+        sigma = ledoit_wolf_cov(past) * daily
+        w = np.linalg.solve(sigma, past.mean(axis=0) * daily) / config.risk_aversion
+        w = w if short else np.maximum(w, 0.0)
+        out[row, known] = w * min(1.0, config.gross / max(float(np.abs(w).sum()), 1e-12))
+    return out

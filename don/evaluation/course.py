@@ -1,0 +1,257 @@
+"""Courses: what an account was worth, bar by bar, while somebody acted in an environment. Pure.
+
+Everything that is compared runs here: agents and baselines through the same compiled dynamics, over
+the same bars, with costs on.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from don.backtest.bootstrap import NAMES, statistics
+from don.envs.config import EnvConfig, RandomConfig
+from don.envs.core import BatchEnv
+from don.envs.layout import (
+    CLOSE,
+    EQUITY,
+    FEES,
+    FILLS,
+    FUNDING,
+    LIQUIDATED,
+    LIQUIDATION,
+    LOT,
+    LOTS,
+    PNL,
+    SLIPPAGE,
+    START,
+    TICK,
+    TURNOVER,
+    Floats,
+    Ints,
+)  # fmt: skip
+from don.envs.observe import Observation
+from don.errors import DataError
+from don.performance import YEAR_NS
+
+SUMS = {
+    "price profit": PNL, "fees": FEES, "slippage": SLIPPAGE, "funding": FUNDING,
+    "liquidation": LIQUIDATION, "turnover": TURNOVER, "fills": FILLS,
+}  # fmt: skip
+Actions = Mapping[str, NDArray[np.generic]]
+# (observations by group, environment, [B] slots whose episode begins) -> actions by group
+Decide = Callable[[Mapping[str, Observation], BatchEnv, NDArray[np.bool_]], Actions]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """An account's course over S steps; several accounts of one strategy are one."""
+
+    name: str
+    interval_ns: int
+    ts: Ints  # [S + 1] closes
+    equity: Floats  # [S + 1] quote; the first is the capital
+    sums: Mapping[str, float]  # quote; "price profit" less the others but turnover = profit
+    gross: float  # mean of sum |position| over equity
+    liquidations: int
+    breaks: int  # times that bars could not be observed and all was sold without cost
+
+    @property
+    def returns(self) -> Floats:
+        """[S] simple returns; -1 at the step that lost everything, 0 after it."""
+        before, after = self.equity[:-1], self.equity[1:]
+        return np.divide(after, before, out=np.ones_like(after), where=before > 0) - 1.0
+
+    def figures(self) -> dict[str, float]:
+        """Figures of performance and of cost, annual where it says so."""
+        r = self.returns
+        told = dict(zip(NAMES, statistics(r, self.interval_ns).tolist(), strict=True))
+        if not np.any(r):  # it stayed out: that is no error
+            told = dict.fromkeys(NAMES, 0.0)
+        years = max(len(r) * self.interval_ns / YEAR_NS, 1e-12)
+        mean = max(float(self.equity.mean()), 1e-12)
+        return {
+            "total_return": float(self.equity[-1] / self.equity[0] - 1.0),
+            **told,
+            "turnover": self.sums["turnover"] / mean / years,
+            "fees": self.sums["fees"] / mean / years,
+            "slippage": self.sums["slippage"] / mean / years,
+            "funding": self.sums["funding"] / mean / years,
+            "gross": self.gross,
+            "fills": self.sums["fills"],
+            "liquidations": float(self.liquidations),
+        }
+
+
+def out_of_sample(config: EnvConfig) -> EnvConfig:
+    """An environment's configuration for a test: one episode in order, nothing drawn, costs on.
+
+    Cost factors that a training set below what the exchange lists are raised to it.
+    """
+    costs = config.costs
+    paid = costs.model_copy(
+        update={
+            "taker": max(costs.taker, 1.0),
+            "maker": max(costs.maker, 1.0),
+            "funding": max(costs.funding, 1.0),
+        }
+    )
+    episode = config.episode.model_copy(update={"length": None, "random_start": False})
+    return config.model_copy(update={"costs": paid, "random": RandomConfig(), "episode": episode})
+
+
+def first_bar(env: BatchEnv, begin: int) -> int:
+    """The first bar from `begin` on at which can be decided.
+
+    Raises:
+        DataError: if there is none.
+    """
+    ready = np.flatnonzero(env.observer.ready[begin:])
+    if not len(ready):
+        raise DataError(
+            f"no bar from {begin} on can be observed: features and windows need more bars before "
+            "or after it"
+        )
+    return begin + int(ready[0])
+
+
+def play(
+    env: BatchEnv, decide: Decide, names: Sequence[str], begin: int, *, seed: int = 0
+) -> list[Course]:
+    """Act from a bar to the end of the market, in every slot of a batch.
+
+    Where bars cannot be observed (a gap in the data) positions are worth what they were, and a new
+    episode goes on with the money behind the gap. Who is ruined or liquidated stays out.
+
+    Args:
+        env: its episodes must have no length.
+        decide: what to do.
+        names: [B] of the courses.
+        begin: bar at whose close is first decided; where it cannot be observed nothing is done
+            until the first that can.
+        seed: of what the environment draws.
+
+    Returns:
+        [B] courses over the same bars.
+    """
+    B, market = env.batch, env.market
+    stop = market.segments[-1].stop - 1  # the last bar that is traded
+    money = env.dynamics.money
+    first = first_bar(env, begin)
+    seen: Mapping[str, Observation] = env.reset(seed=seed, starts=np.full(B, first))
+    capital = money[:, START].reshape(B, -1).sum(axis=1)
+    curve = np.zeros((stop - begin + 1, B))
+    curve[: first - begin + 1] = capital
+    scale = np.ones(B)  # what an episode's money is worth, after the ones before
+    sums = np.zeros((B, len(SUMS)))
+    columns = list(SUMS.values())
+    gross, out = np.zeros(B), np.zeros(B, np.bool_)
+    liquidations, breaks = np.zeros(B, np.int64), 0
+    fresh = np.ones(B, np.bool_)
+    t = first
+    while t < stop:
+        active = ~env.done
+        step = env.step(decide(seen, env, fresh), observe=True)
+        seen, fresh = step.observations, np.zeros(B, np.bool_)
+        t += 1
+        flow = env.dynamics.flow.reshape(B, -1, env.dynamics.flow.shape[1]).sum(axis=1)
+        sums += np.where(active[:, None], flow[:, columns] * scale[:, None], 0.0)
+        liquidations += np.where(active, flow[:, LIQUIDATED], 0.0).astype(np.int64)
+        total = money[:, EQUITY].reshape(B, -1).sum(axis=1)
+        curve[t - begin] = total * scale
+        gross += np.where(total > 0, _held(env, t) / np.maximum(total, 1e-12), 0.0)
+        if step.done.all() and t < stop:
+            # a dead account stays out; the others go on where bars can be observed again
+            out |= ~step.truncated & active
+            following = np.flatnonzero(env.observer.ready[t:stop])
+            if out.all() or not len(following):
+                curve[t - begin :] = curve[t - begin]
+                break
+            nearest = t + int(following[0])
+            curve[t - begin : nearest - begin + 1] = curve[t - begin]
+            scale = np.where(out, scale, np.maximum(curve[t - begin], 0.0) / capital)
+            breaks += 1
+            t, fresh = nearest, ~out
+            seen = env.reset(which=~out, starts=np.full(B, nearest))
+    steps = max(stop - begin, 1)
+    return [
+        Course(
+            name=names[b],
+            interval_ns=market.interval_ns,
+            ts=np.array(market.close_ns[begin : stop + 1]),
+            equity=np.maximum(curve[:, b], 0.0),
+            sums=dict(zip(SUMS, sums[b].tolist(), strict=True)),
+            gross=float(gross[b]) / steps,
+            liquidations=int(liquidations[b]),
+            breaks=breaks,
+        )
+        for b in range(B)
+    ]
+
+
+def _held(env: BatchEnv, t: int) -> Floats:
+    """[B] sum of |position| at the close of bar t, quote."""
+    d = env.dynamics
+    columns = d.columns  # [K, n]
+    worth = d.bars[t, columns, CLOSE] * d.spec[columns, TICK] * d.spec[columns, LOT]
+    lots = np.abs(d.book[:, :, LOTS]).reshape(env.batch, *columns.shape)
+    return np.asarray((lots * np.where(columns >= 0, worth, 0.0)).sum(axis=(1, 2)))
+
+
+def joined(courses: Sequence[Course]) -> Course:
+    """Courses one after the other as one: each goes on with what the one before ended with.
+
+    Raises:
+        ValueError: if there is none, or they are not in order of time.
+    """
+    if not courses:
+        raise ValueError("need at least one course")
+    first = courses[0]
+    equity, ts = [first.equity[:1]], [first.ts[:1]]
+    sums, worth, steps, gross = dict.fromkeys(SUMS, 0.0), 1.0, 0, 0.0
+    for course in courses:
+        if len(ts) > 1 and course.ts[0] < ts[-1][-1]:
+            raise ValueError(f"courses must follow each other, {course.name} begins too early")
+        factor = worth * first.equity[0] / course.equity[0]
+        equity.append(course.equity[1:] * factor)
+        ts.append(course.ts[1:])
+        for name in sums:
+            sums[name] += course.sums[name] * (1.0 if name == "fills" else factor)
+        worth *= float(course.equity[-1] / course.equity[0])
+        steps += len(course.ts) - 1
+        gross += course.gross * (len(course.ts) - 1)
+    return replace(
+        first,
+        ts=np.concatenate(ts),
+        equity=np.concatenate(equity),
+        sums=sums,
+        gross=gross / max(steps, 1),
+        liquidations=sum(c.liquidations for c in courses),
+        breaks=sum(c.breaks for c in courses),
+    )
+
+
+def mixed(courses: Sequence[Course], name: str) -> Course:
+    """Equal capital in each of several courses of the same bars, evened out at every step.
+
+    Raises:
+        ValueError: if they are not of the same bars.
+    """
+    first = courses[0]
+    if any(not np.array_equal(c.ts, first.ts) for c in courses):
+        raise ValueError("courses must be of the same bars")
+    if len(courses) == 1:
+        return replace(first, name=name)
+    r = np.mean([c.returns for c in courses], axis=0)
+    start = float(first.equity[0])
+    return replace(
+        first,
+        name=name,
+        equity=start * np.concatenate([[1.0], np.cumprod(1.0 + r)]),
+        sums={k: math.fsum(c.sums[k] for c in courses) / len(courses) for k in SUMS},
+        gross=sum(c.gross for c in courses) / len(courses),
+        liquidations=sum(c.liquidations for c in courses),
+        breaks=max(c.breaks for c in courses),
+    )

@@ -1,0 +1,244 @@
+"""Evaluate trained models out of sample, beside baselines, counted in the research ledger.
+
+Needs no Ray. Reads models and bars, writes a result in three forms: JSON, text, one HTML file.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from don import __version__
+from don.clock import iso, parse_iso
+from don.envs import EnvMarket
+from don.errors import ConfigError, UsageError
+from don.evaluation.agent import run_agent, window
+from don.evaluation.assess import Assessment, Counted, assess
+from don.evaluation.baselines import run_baselines
+from don.evaluation.course import Course
+from don.evaluation.page import document, page, text
+from don.evaluation.verdict import grade, words
+from don.learning.card import ModelCard
+from don.learning.model import Model
+from don.storage.research import Research
+from don.storage.research_runs import RunKind, RunStatus, Trials
+from experiments.evaluation_config import EvaluateConfig
+from experiments.rllib.market_file import open_data, read_market
+from experiments.training_config import DataConfig
+
+Tell = Callable[[str], None]
+RESULT = "result"  # .json, .txt, .html
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """An evaluation that is over."""
+
+    run: int  # its number in the ledger
+    assessment: Assessment
+    document: dict[str, Any]
+    folder: Path
+
+
+def evaluate(
+    folders: Sequence[Path], config: EvaluateConfig, out: Path, *, research: Research,
+    tell: Tell = print, market: EnvMarket | None = None,
+) -> Result:  # fmt: skip
+    """Evaluate models over one window; several are taken as seeds of one strategy.
+
+    Args:
+        folders: of exported models.
+        config: data, window, statistics.
+        out: folder for the result.
+        research: the ledger.
+        tell: takes lines about progress.
+        market: all bars, in place of `config.data`.
+
+    Raises:
+        UsageError, DataError, ConfigError: if models, data or window do not fit together.
+    """
+    if not folders:
+        raise UsageError("give at least one model")
+    models = [Model.load(folder) for folder in folders]
+    data = config.data if config.data.tape is not None else _data_of(folders[0], config.data)
+    whole = market if market is not None else open_data(data.model_copy(
+        update={"start": None, "end": None, "symbols": data.symbols or models[0].card.symbols}
+    ))  # fmt: skip
+    start, end, cautions = _window(folders, models, config.data, whole)
+    told = {
+        "models": [m.id for m in models], "start": start and iso(start), "end": end and iso(end),
+        "config": config.model_dump(mode="json"),
+    }  # fmt: skip
+    names = lineage(whole, data)
+    before = research.trials(whole.hash, names)
+    run = research.begin(RunKind.EVALUATE, told, whole.hash, seed=config.seed, lineage=names)
+    try:
+        own, courses, others, baselines = _courses(models, whole, start, end, config, tell)
+        found = assess(
+            own, courses, baselines, counted(before, research), others=others,
+            cautions=[*cautions, *_costs(models[0].card)], draws=config.draws, seed=config.seed,
+        )  # fmt: skip
+        about = {
+            "run": run, "version": __version__, "models": [_about(m.card, m.id) for m in models],
+            "data": whole.hash, "ledger": research.reference(),
+            "config": config.model_dump(mode="json"),
+        }  # fmt: skip
+        made = document(found, about)
+        write(out, found, [*courses, *others, *baselines.values()], about)
+    except BaseException as error:
+        status = RunStatus.STOPPED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
+        research.end(run, status, {"error": str(error) or type(error).__name__})
+        raise
+    research.end(run, RunStatus.DONE, metrics(found))
+    return Result(run=run, assessment=found, document=made, folder=out)
+
+
+def counted(trials: Trials, research: Research) -> Counted:
+    """What the ledger says of data, as the statistics take it."""
+    return Counted(
+        trials=trials.count, sharpes=trials.sharpes, looks=trials.looks, outside=trials.outside,
+        ledger=research.reference(),
+    )  # fmt: skip
+
+
+def lineage(market: EnvMarket, data: DataConfig) -> list[str]:
+    """What the ledger knows data by, beside their hash."""
+    return [*market.symbols, *([str(data.tape)] if data.tape is not None else [])]
+
+
+def metrics(a: Assessment) -> dict[str, Any]:
+    """What the ledger keeps of a result."""
+    own = a.figures[a.strategy]
+    return {
+        "sharpe": own["sharpe"], "total_return": own["total_return"],
+        "max_drawdown": own["max_drawdown"], "deflated": a.certainty.deflated,
+        "grade": str(grade(a)), "answer": words(a)[0],
+    }  # fmt: skip
+
+
+def write(
+    out: Path, a: Assessment, courses: Sequence[Course], about: Mapping[str, Any],
+    windows: Sequence[Mapping[str, Any]] = (),
+) -> None:  # fmt: skip
+    """Write a result in its three forms."""
+    out.mkdir(parents=True, exist_ok=True)
+    for suffix, content in (
+        ("json", json.dumps(document(a, about, windows), indent=1)),
+        ("txt", text(a)),
+        ("html", page(a, courses, about, windows)),
+    ):
+        draft = out / f"{RESULT}.{suffix}.new"
+        draft.write_text(content, encoding="utf-8")
+        draft.replace(out / f"{RESULT}.{suffix}")
+
+
+def _courses(
+    models: Sequence[Model], whole: EnvMarket, start: int | None, end: int | None,
+    config: EvaluateConfig, tell: Tell,
+) -> tuple[str, list[Course], list[Course], dict[str, Course]]:  # fmt: skip
+    cards = [model.card for model in models]
+    part, begin = window(whole, _greediest(cards), start, end)
+    own = cards[0].name if len(models) == 1 else f"{len(models)} models"
+    courses: list[Course] = []
+    others: list[Course] = []
+    for n, model in enumerate(models):
+        name = own if len(models) == 1 else f"{model.card.name} #{n + 1}"
+        tell(f"{name}: {len(part.close_ns) - begin - 1:,} bars")
+        seeds = range(config.seed + 1, config.seed + 1 + config.seeds)
+        first, *drawn = run_agent(model, part, begin, name=name, drawn=seeds)
+        courses.append(first)
+        others += drawn
+    tell("baselines")
+    baselines = run_baselines(part, cards[0].env, begin, config.baselines, history=whole)
+    tell("statistics")
+    return own, courses, others, baselines
+
+
+def _greediest(cards: Sequence[ModelCard]) -> ModelCard:
+    from don.evaluation.agent import history_needed
+
+    return max(cards, key=history_needed)
+
+
+def _window(
+    folders: Sequence[Path], models: Sequence[Model], data: DataConfig, whole: EnvMarket
+) -> tuple[int | None, int | None, list[str]]:
+    """Begin and end of the test, and what must be said of it."""
+    ends = [_trained_until(folder, model) for folder, model in zip(folders, models, strict=True)]
+    start = None if data.start is None else parse_iso(data.start)
+    end = None if data.end is None else parse_iso(data.end)
+    known = [e for e in ends if e is not None]
+    if start is None:
+        if len(known) < len(ends):
+            raise UsageError(
+                "it is not known on which bars the model was trained: give --start, the end of its "
+                "training"
+            )
+        start = max(known)
+        if start >= int(whole.close_ns[-1]):
+            raise UsageError(
+                f"the model was trained up to the end of the data, {iso(start)}: there is nothing "
+                "out of sample; train on less, or give other data"
+            )
+    if len(known) < len(ends):
+        return start, end, ["It is not known on which bars the model was trained: these may be "
+                            "among them."]  # fmt: skip
+    if start < max(known):
+        return (
+            start,
+            end,
+            [
+                f"In sample: the model was trained on bars up to {iso(max(known))}, the test "
+                f"begins at {iso(start)}. Nothing here says what it would earn on new bars."
+            ],
+        )
+    return start, end, []
+
+
+def _trained_until(folder: Path, model: Model) -> int | None:
+    """Close of the last bar that a model was trained on, ns; None if it is not known."""
+    noted = model.card.notes.get("data_end")
+    if noted:
+        return parse_iso(noted)
+    file = folder.parent / "market.npz"  # as a training leaves it
+    if file.exists():
+        trained = read_market(str(file))
+        if trained.hash == model.card.data_hash:
+            return int(trained.close_ns[-1])
+    return None
+
+
+def _data_of(folder: Path, given: DataConfig) -> DataConfig:
+    """The bars that a model was trained on come from, with the window that is asked for."""
+    try:
+        told = json.loads((folder.parent / "config.json").read_text())["config"]["data"]
+        found = DataConfig.model_validate(told)
+    except FileNotFoundError:
+        return given
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{folder.parent / 'config.json'} is no training's: {error}; give --data"
+        ) from error
+    return found.model_copy(update={"start": given.start, "end": given.end})
+
+
+def _costs(card: ModelCard) -> list[str]:
+    low = {
+        name: value
+        for name in ("taker", "maker", "funding")
+        if (value := getattr(card.env.costs, name)) < 1.0
+    }
+    if not low:
+        return []
+    shown = ", ".join(f"{name} × {value:g}" for name, value in low.items())
+    return [f"It was trained with lower costs ({shown}); here it pays what the exchange lists."]
+
+
+def _about(card: ModelCard, model_id: str) -> dict[str, Any]:
+    return {
+        "name": card.name, "id": model_id, "algorithm": card.algorithm, "seed": card.seed,
+        "symbols": card.symbols, "features": card.features, "feature_hash": card.feature_hash,
+        "data_hash": card.data_hash, "code_version": card.code_version,
+        "steps": card.trained.steps,
+    }  # fmt: skip

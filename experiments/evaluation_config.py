@@ -1,0 +1,93 @@
+"""What an evaluation and a walk-forward study can be told. Reads TOML."""
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from don.config import explain
+from don.errors import ConfigError
+from don.evaluation.baselines import BaselineConfig
+from don.model.section import Section
+from experiments.training_config import DataConfig, TrainConfig
+
+S = TypeVar("S", bound=Section)
+
+
+class Scheme(StrEnum):
+    """How time is cut into what is trained on and what is tested on."""
+
+    ROLLING = "rolling"  # train on the last `train_days`, test on the next `test_days`, move on
+    ANCHORED = "anchored"  # the same, training from the beginning of the data
+    COMBINATORIAL = "combinatorial"  # every choice of `tests` of `groups` stretches is tested
+
+
+class WindowConfig(Section):
+    """Windows. Bars in a gap are in no set."""
+
+    scheme: Scheme = Scheme.ANCHORED
+    train_days: float = Field(default=365.0, gt=0)  # of the first window; of each one if rolling
+    test_days: float = Field(default=90.0, gt=0)
+    purge_bars: int = Field(default=1, ge=0)  # outcomes of an action come with the next bar
+    embargo_bars: int = Field(default=24, ge=0)
+    groups: int = Field(default=6, ge=2, le=20)  # combinatorial
+    tests: int = Field(default=2, ge=1, le=10)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.tests >= self.groups:
+            raise ValueError(f"tests must be below groups, were {self.tests} and {self.groups}")
+        return self
+
+
+class EvaluateConfig(Section):
+    """An evaluation of models on bars that they have not seen."""
+
+    data: DataConfig = DataConfig()  # `start` and `end` are those of the test
+    seeds: int = Field(default=0, ge=0, le=100)  # further courses, with actions drawn
+    baselines: BaselineConfig = BaselineConfig()
+    draws: int = Field(default=1_000, ge=10, le=100_000)  # of each bootstrap
+    seed: int = Field(default=0, ge=0)
+
+
+class WalkForwardConfig(Section):
+    """A study: a training on each window and seed, tested on what comes after it."""
+
+    name: str = Field(default="walk-forward", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    out: Path = Path("walk_forward")
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    windows: WindowConfig = WindowConfig()
+    train: TrainConfig = TrainConfig()  # its seed and out are set for each part
+    baselines: BaselineConfig = BaselineConfig()
+    draws: int = Field(default=1_000, ge=10, le=100_000)
+
+    @model_validator(mode="after")
+    def _seeds(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds) or any(not 0 <= s < 2**31 for s in self.seeds):
+            raise ValueError(f"seeds must be different, from 0 to 2**31 - 1, were {self.seeds}")
+        return self
+
+
+def parse(kind: type[S], values: dict[str, Any], origin: str) -> S:
+    """A configuration from a table.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error, kind, origin)) from None
+
+
+def read(path: Path) -> WalkForwardConfig:
+    """A study's configuration from TOML; see `parse`."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    return parse(WalkForwardConfig, values, str(path))

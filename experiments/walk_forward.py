@@ -1,0 +1,366 @@
+"""Walk-forward studies: train on a window, test on what comes after it, go on; several seeds.
+
+`python -m experiments.walk_forward CONFIG [--out FOLDER]`, also as a Ray job. Each part, a window
+and a seed, is a folder that is finished at once: a study that was killed goes on where it was.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from don import __version__
+from don.clock import iso
+from don.envs import EnvMarket
+from don.envs.market import Segment
+from don.errors import DonError, Interrupted, UsageError
+from don.evaluation.agent import run_agent, window
+from don.evaluation.assess import assess
+from don.evaluation.baselines import run_baselines
+from don.evaluation.course import SUMS, Course, joined
+from don.evaluation.page import document
+from don.evaluation.splits import combinatorial, group_edges, paths, walk_forward
+from don.home import home_dir
+from don.learning.model import Model
+from don.storage.research import Research, counted_by, open_research
+from don.storage.research_runs import RunKind, RunStatus
+from experiments.cluster import local_cluster
+from experiments.evaluate import Result, counted, lineage, metrics, write
+from experiments.evaluation_config import Scheme, WalkForwardConfig, WindowConfig, read
+from experiments.rllib.market_file import open_data
+
+Tell = Callable[[str], None]
+DAY_NS = 86_400 * 10**9
+PLAN = "plan.json"
+LOOK = 8  # bars that baselines look at before they may trade
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One training and what it is tested on."""
+
+    key: str  # names its folder
+    seed: int
+    market: EnvMarket  # to train on
+    trained: str  # in words
+    tests: tuple[tuple[int, int], ...]  # bars [start, stop) of the whole market
+    places: tuple[tuple[int, int], ...]  # (path, stretch) that each test is of, beside the seed
+
+
+def parts(config: WalkForwardConfig, market: EnvMarket) -> list[Part]:
+    """Every part, windows innermost.
+
+    Raises:
+        DataError: if there is too little history for a window.
+        UsageError: if the windows do not fit.
+    """
+    found: list[Part] = []
+    for seed in config.seeds:
+        found += _seed_parts(config.windows, market, seed)
+    return found
+
+
+def _seed_parts(windows: WindowConfig, market: EnvMarket, seed: int) -> list[Part]:
+    bars, closes = len(market.close_ns), market.close_ns
+    if windows.scheme is Scheme.COMBINATORIAL:
+        splits = combinatorial(
+            bars, windows.groups, windows.tests, purge=windows.purge_bars,
+            embargo=windows.embargo_bars,
+        )  # fmt: skip
+        edges, of_path = group_edges(bars, windows.groups), paths(windows.groups, windows.tests)
+        found = []
+        for n, split in enumerate(splits):
+            runs = np.split(split.train, np.flatnonzero(np.diff(split.train) > 1) + 1)
+            stretches = tuple(Segment(start=int(r[0]), stop=int(r[-1]) + 1) for r in runs)
+            found.append(
+                Part(
+                    key=f"s{seed}-c{n:03d}",
+                    seed=seed,
+                    market=replace(market, segments=_within(market.segments, stretches)),
+                    trained=f"without stretches {', '.join(str(g + 1) for g in split.groups)}",
+                    tests=tuple((int(edges[g]), int(edges[g + 1])) for g in split.groups),
+                    places=tuple(
+                        (int(np.flatnonzero(of_path[:, g] == n)[0]), g) for g in split.groups
+                    ),
+                )
+            )
+        return found
+    step = market.interval_ns
+    cut = walk_forward(
+        bars,
+        train=max(round(windows.train_days * DAY_NS / step), 1),
+        test=max(round(windows.test_days * DAY_NS / step), 1),
+        anchored=windows.scheme is Scheme.ANCHORED,
+        purge=windows.purge_bars,
+        embargo=windows.embargo_bars,
+    )
+    return [
+        Part(
+            key=f"s{seed}-w{n:03d}",
+            seed=seed,
+            market=market.part(int(closes[w.train_start]) - 1, int(closes[w.train_stop - 1])),
+            trained=f"{iso(int(closes[w.train_start]))[:10]} to "
+            f"{iso(int(closes[w.train_stop - 1]))[:10]}",
+            tests=((w.test_start, w.test_stop),),
+            places=((0, n),),
+        )
+        for n, w in enumerate(cut)
+    ]
+
+
+def _within(whole: Sequence[Segment], chosen: Sequence[Segment]) -> tuple[Segment, ...]:
+    """The chosen stretches, cut where the market's own segments end."""
+    cut = [
+        (max(a.start, b.start), min(a.stop, b.stop)) for a in whole for b in chosen
+        if max(a.start, b.start) < min(a.stop, b.stop)
+    ]  # fmt: skip
+    return tuple(Segment(start=a, stop=b) for a, b in sorted(cut))
+
+
+def run(
+    config: WalkForwardConfig, tell: Tell = print, *, research: Research | None = None,
+    market: EnvMarket | None = None, home: Path | None = None,
+) -> Result:  # fmt: skip
+    """Run what of a study is not done yet, and judge the whole.
+
+    Args:
+        config: of the study.
+        tell: takes lines about progress.
+        research: the ledger; None: that of the state folder.
+        market: bars, in place of `config.train.data`.
+        home: the state folder; None: as `DON_HOME` says.
+
+    Raises:
+        UsageError: if the folder holds another study, or data and windows do not fit.
+        Interrupted: if it was stopped: the same command goes on.
+    """
+    if research is None:
+        with open_research(home, warn=tell) as opened:
+            return run(config, tell, research=opened, market=market, home=home)
+    whole = open_data(config.train.data) if market is None else market
+    todo = parts(config, whole)
+    names = lineage(whole, config.train.data)
+    number = _begun(config, whole, research, names)
+    left = [part for part in todo if not _done(config, part)]
+    tell(f"{len(todo)} trainings, {len(todo) - len(left)} done already, {len(left)} to run")
+    try:
+        if left:
+            with local_cluster(home or home_dir(), cpus=max(1, config.train.workers.runners + 1)):
+                _train(config, whole, left, number, research, tell)
+        found = _judge(config, whole, todo, number, research, tell)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped; the same command goes on") from None
+    except DonError:
+        raise  # the run stays open: the same command goes on
+    if research.run(number).status is RunStatus.OPEN:
+        research.end(number, RunStatus.DONE, metrics(found.assessment))
+    return found
+
+
+def _train(
+    config: WalkForwardConfig, whole: EnvMarket, left: Sequence[Part], number: int,
+    research: Research, tell: Tell,
+) -> None:  # fmt: skip
+    from experiments.train import train
+
+    begin = time.monotonic()
+    for n, part in enumerate(left):
+        folder = config.out / part.key
+        settings = config.train.model_copy(
+            update={"seed": part.seed, "out": folder / "training",
+                    "name": f"{config.name}-{part.key}".lower()[:64]}
+        )  # fmt: skip
+        head = f"[{n + 1}/{len(left)}] {part.key}, {part.trained}"
+        tell(head)
+        with counted_by(number):
+            outcome = train(settings, lambda line, h=head: tell(f"{h}: {line}"),  # type: ignore[misc]
+                            resume=True, market=part.market, research=research)  # fmt: skip
+        model = Model.load(outcome.model)
+        found = []
+        for start, stop in part.tests:
+            at, begin_bar = window(
+                whole, model.card, int(whole.close_ns[max(start - 1, 0)]),
+                int(whole.close_ns[stop - 1]),
+            )  # fmt: skip
+            found += run_agent(model, at, begin_bar, name=f"seed {part.seed}")
+        _store(folder / "courses.npz", found)
+        passed = time.monotonic() - begin
+        tell(f"{head}: tested; {passed / (n + 1) * (len(left) - n - 1):,.0f} s left of the study")
+
+
+def _judge(
+    config: WalkForwardConfig, whole: EnvMarket, todo: Sequence[Part], number: int,
+    research: Research, tell: Tell,
+) -> Result:  # fmt: skip
+    tell("baselines and statistics")
+    tested: dict[tuple[int, int], dict[int, Course]] = {}  # (seed, path) -> stretch -> course
+    rows = []
+    for part in todo:
+        for course, place, (start, stop) in zip(
+            _load(config.out / part.key / "courses.npz", f"seed {part.seed}", whole.interval_ns),
+            part.places, part.tests, strict=True,
+        ):  # fmt: skip
+            tested.setdefault((part.seed, place[0]), {})[place[1]] = course
+            told = course.figures()
+            rows.append(
+                {
+                    "part": part.key, "trained": part.trained,
+                    "tested": f"{iso(int(whole.close_ns[start]))[:10]} to "
+                    f"{iso(int(whole.close_ns[stop - 1]))[:10]}",
+                    "return": f"{told['total_return']:.2%}", "Sharpe": f"{told['sharpe']:.2f}",
+                    "drawdown": f"{told['max_drawdown']:.2%}",
+                }
+            )  # fmt: skip
+    many = len({path for _, path in tested}) > 1
+    seeds = [
+        replace(
+            joined([one for _, one in sorted(own.items())]),
+            name=f"seed {seed}" + (f", path {path + 1}" if many else ""),
+        )
+        for (seed, path), own in sorted(tested.items())
+    ]
+    first, last = int(seeds[0].ts[0]), int(seeds[0].ts[-1])
+    at = int(np.searchsorted(whole.close_ns, first))
+    span = whole.part(int(whole.close_ns[max(at - LOOK, 0)]) - 1, last)
+    baselines = run_baselines(
+        span, config.train.env, min(at, LOOK), config.baselines, history=whole
+    )
+    names = lineage(whole, config.train.data)
+    found = assess(
+        config.name, seeds, baselines, counted(research.trials(whole.hash, names), research),
+        draws=config.draws, cautions=_said(config),
+    )  # fmt: skip
+    about = {
+        "run": number, "version": __version__, "data": whole.hash, "ledger": research.reference(),
+        "config": config.model_dump(mode="json"),
+    }  # fmt: skip
+    write(config.out, found, [*seeds, *baselines.values()], about, rows)
+    return Result(
+        run=number, assessment=found, document=document(found, about, rows), folder=config.out
+    )
+
+
+def _said(config: WalkForwardConfig) -> list[str]:
+    said = ["Each window begins with cash: positions of the window before are let go at the mark."]
+    if config.windows.scheme is Scheme.COMBINATORIAL:
+        said.append(
+            "Combinatorial: some tests lie before what was trained on. Paths share trainings, so "
+            "they are not independent."
+        )
+    return said
+
+
+# ---- what is kept --------------------------------------------------------------------------------
+
+
+def _begun(
+    config: WalkForwardConfig, market: EnvMarket, research: Research, names: Sequence[str]
+) -> int:
+    """The study's number in the ledger; a folder that was begun keeps its own.
+
+    Raises:
+        UsageError: if the folder's study is another one.
+    """
+    path = config.out / PLAN
+    told = config.model_dump(mode="json", exclude={"out", "draws", "baselines"})
+    for free in ("out", "workers", "keep"):
+        told["train"].pop(free)
+    plan = {"config": told, "data_hash": market.hash}
+    if path.exists():
+        before = json.loads(path.read_text())
+        ledger = research.reference()["ledger"]
+        if {k: before[k] for k in plan} != plan:
+            raise UsageError(f"{config.out} holds another study: use another --out")
+        if before["ledger"] == ledger:
+            return int(before["run"])
+    number = research.begin(
+        RunKind.WALK_FORWARD, config.model_dump(mode="json"), market.hash, lineage=names,
+        trials=len(config.seeds),
+    )  # fmt: skip
+    config.out.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    kept = {**plan, "run": number, "ledger": research.reference()["ledger"]}
+    draft.write_text(json.dumps(kept, indent=1))
+    draft.replace(path)
+    return number
+
+
+def _done(config: WalkForwardConfig, part: Part) -> bool:
+    return (config.out / part.key / "courses.npz").exists()
+
+
+def _store(path: Path, courses: Sequence[Course]) -> None:
+    draft = path.with_suffix(".new")
+    arrays: dict[str, Any] = {}
+    for n, course in enumerate(courses):
+        arrays |= {f"ts{n}": course.ts, f"equity{n}": course.equity}
+        arrays[f"sums{n}"] = np.array([course.sums[name] for name in SUMS])
+        arrays[f"told{n}"] = np.array([course.gross, course.liquidations, course.breaks])
+    with draft.open("wb") as file:
+        np.savez(file, **arrays)
+    draft.replace(path)
+
+
+def _load(path: Path, name: str, interval_ns: int) -> list[Course]:
+    with np.load(path) as told:
+        return [
+            Course(
+                name=name, interval_ns=interval_ns, ts=told[f"ts{n}"], equity=told[f"equity{n}"],
+                sums=dict(zip(SUMS, told[f"sums{n}"].tolist(), strict=True)),
+                gross=float(told[f"told{n}"][0]), liquidations=int(told[f"told{n}"][1]),
+                breaks=int(told[f"told{n}"][2]),
+            )
+            for n in range(len(told.files) // 4)
+        ]  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(prog="experiments.walk_forward", description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
+    given = parser.parse_args(arguments)
+    config = read(given.config)
+    if given.out is not None:
+        config = config.model_copy(update={"out": given.out})
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    found = run(config, tell)
+    if given.json:
+        print(json.dumps(found.document, indent=1))
+    else:
+        print((found.folder / "result.txt").read_text())
+        print(f"{found.folder / 'result.html'}")
+    return 0
+
+
+def fixed_environment() -> None:
+    """Start this process anew with what a seed depends on, unless it is set."""
+    wanted = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+    if any(name not in os.environ for name in wanted):
+        command = [sys.executable, "-m", "experiments.walk_forward", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**wanted, **os.environ})
+
+
+if __name__ == "__main__":
+    fixed_environment()
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except DonError as error:
+        print(f"walk-forward: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

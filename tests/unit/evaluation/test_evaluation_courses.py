@@ -1,0 +1,301 @@
+"""Agents and baselines over the same bars: courses, assessment, verdict, the result's forms."""
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from support.envs import HOUR, SYMBOLS, columns, market
+
+from don.envs import BatchEnv, EnvConfig, EnvMarket, from_arrays
+from don.envs.layout import CLOSE, TAKER
+from don.envs.market import Segment
+from don.errors import ConfigError, DataError
+from don.evaluation.agent import run_agent, window
+from don.evaluation.assess import Counted, assess
+from don.evaluation.baselines import (
+    EQUAL,
+    HOLD,
+    MEAN_VARIANCE,
+    MOMENTUM,
+    NAMES,
+    BaselineConfig,
+    run_baselines,
+    targets,
+)
+from don.evaluation.course import Course, joined, mixed, out_of_sample, play
+from don.evaluation.page import document, page, text
+from don.evaluation.verdict import Grade, grade, words
+from don.learning.card import ModelCard
+from don.learning.config import NetConfig
+from don.learning.model import card_of
+
+SETTINGS: dict[str, Any] = {
+    "action": {"kind": "long_short"},
+    "observation": {"features": ["log_return_1", "zscore_24"], "window": 2},
+}
+SHORT = BaselineConfig(
+    rebalance_hours=4, volatility_days=1, momentum_days=1, moments_days=2, gross=1.0
+)
+
+
+class Fixed:
+    """Acts as it was told: the weights of one bar after the other."""
+
+    def __init__(self, env: BatchEnv, actions: np.ndarray) -> None:
+        self.card: ModelCard = card_of(env, NetConfig(), name="fixed")
+        self.states = env.states
+        self.steps, self.actions = 0, actions
+
+    def act(
+        self, observations: Any, state: Any = None, *, rng: np.random.Generator | None = None
+    ) -> tuple[dict[str, np.ndarray], Any]:
+        B, A = observations["agents"].shape[:2]
+        chosen = np.broadcast_to(self.actions[self.steps % len(self.actions)], (B, A, 3)).copy()
+        if rng is not None:
+            chosen += rng.normal(0, 0.1, chosen.shape)
+        self.steps += 1
+        return {"agents": chosen}, None
+
+
+def fixed(made: EnvMarket, actions: np.ndarray, **more: object) -> Fixed:
+    return Fixed(BatchEnv(made, EnvConfig.model_validate({**SETTINGS, **more}), 1), actions)
+
+
+def course(name: str, r: np.ndarray, interval_ns: int = 24 * HOUR) -> Course:
+    equity = 1e5 * np.concatenate([[1.0], np.cumprod(1 + r)])
+    return Course(
+        name=name, interval_ns=interval_ns, ts=np.arange(len(equity)) * interval_ns,
+        equity=equity, gross=1.0, liquidations=0, breaks=0,
+        sums=dict.fromkeys(["price profit", "fees", "slippage", "funding", "liquidation",
+                            "turnover", "fills"], 0.0),
+    )  # fmt: skip
+
+
+# ---- courses -------------------------------------------------------------------------------------
+
+
+def test_a_course_adds_up_and_trades_the_whole_window() -> None:
+    made = market(bars=200)
+    model = fixed(made, np.random.default_rng(0).uniform(-1, 1, (40, 3)))
+    start, end = int(made.close_ns[99]), int(made.close_ns[159])
+    part, begin = window(made, model.card, start, end)
+    found = run_agent(model, part, begin, name="a", drawn=[1, 2])
+    one = found[0]
+    assert [c.name for c in found] == ["a", "a, drawn 1", "a, drawn 2"]
+    assert (one.ts[0], one.ts[-1], len(one.returns)) == (start, end, 60)
+    s = one.sums
+    parts = s["price profit"] - s["fees"] - s["slippage"] - s["funding"] - s["liquidation"]
+    assert one.equity[-1] - one.equity[0] == pytest.approx(parts, abs=1e-6)
+    assert s["fees"] > 0 and s["slippage"] > 0 and 0 < one.gross <= 1.05
+    assert not np.array_equal(found[1].equity, found[2].equity)
+    model.steps = 0
+    again = run_agent(model, part, begin, name="a")[0]
+    assert np.array_equal(again.equity, one.equity)
+
+
+def test_bars_after_the_window_change_nothing() -> None:
+    past = columns(bars=200)
+    other = {name: np.vstack([v[:160], columns(bars=40, seed=9)[name]]) for name, v in past.items()}
+    courses = []
+    for told in (past, other):
+        made = from_arrays(told, SYMBOLS, interval_ns=HOUR)
+        model = fixed(made.part(None, int(made.close_ns[99])), np.full((1, 3), 0.3))
+        part, begin = window(made, model.card, int(made.close_ns[99]), int(made.close_ns[159]))
+        own = run_agent(model, part, begin, name="a")
+        base = run_baselines(part, model.card.env, begin, SHORT, history=made.part(None, int(
+            made.close_ns[159])))  # fmt: skip
+        courses.append([*own, *base.values()])
+    for one, two in zip(*courses, strict=True):
+        assert np.array_equal(one.equity, two.equity)
+
+
+def test_costs_are_always_on() -> None:
+    made = market(bars=150)
+    free = {"costs": {"taker": 0.0, "maker": 0.0, "funding": 0.0}, "random": {"taker": [0, 0]}}
+    config = out_of_sample(EnvConfig.model_validate({**SETTINGS, **free}))
+    assert (config.costs.taker, config.costs.maker, config.costs.funding) == (1.0, 1.0, 1.0)
+    assert config.random.taker == (1.0, 1.0) and config.episode.length is None
+    dear = out_of_sample(EnvConfig.model_validate({**SETTINGS, "costs": {"taker": 3.0}}))
+    assert dear.costs.taker == 3.0
+    swing = np.array([[0.9, 0, 0], [-0.9, 0, 0]])
+    model = fixed(made, swing, **free)
+    part, begin = window(made, model.card, int(made.close_ns[49]), None)
+    assert run_agent(model, part, begin, name="a")[0].sums["fees"] > 0
+
+
+def test_another_market_is_refused() -> None:
+    made = market(bars=120)
+    model = fixed(made, np.zeros((1, 3)))
+    with pytest.raises(ConfigError, match=r"trades AAA.*the data have BBB"):
+        other = replace(made, symbols=(SYMBOLS[1], SYMBOLS[0], SYMBOLS[2]))
+        run_agent(model, other, 40, name="a")
+    with pytest.raises(ConfigError, match=r"bars of 3600 s; the data have 60 s"):
+        run_agent(model, replace(made, interval_ns=60 * 10**9), 40, name="a")
+    with pytest.raises(DataError, match="no bar closes between"):
+        window(made, model.card, int(made.close_ns[-1]), None)
+
+
+def test_a_gap_is_crossed_with_the_money_that_was_there() -> None:
+    whole = market(bars=160)
+    made = replace(
+        whole, segments=(Segment(start=0, stop=80), Segment(start=90, stop=160))
+    )  # a hole of ten bars; after it features warm up anew
+    model = fixed(made, np.full((1, 3), 0.3))
+    found = run_agent(model, made, 40, name="a")[0]
+    flat = found.returns == 0
+    assert found.breaks == 1 and len(found.returns) == 160 - 41
+    quiet = np.flatnonzero(flat)
+    assert quiet.min() == 39 and (np.diff(quiet) == 1).all() and len(quiet) > 30
+    parts = sum(
+        found.sums[k] * s for k, s in
+        (("price profit", 1), ("fees", -1), ("slippage", -1), ("funding", -1), ("liquidation", -1))
+    )  # fmt: skip
+    assert found.equity[-1] - found.equity[0] == pytest.approx(parts, rel=1e-6)
+
+
+def test_who_is_liquidated_stays_out() -> None:
+    told = columns(bars=150)
+    told["close"][100:] *= 0.5
+    told["open"][101:] *= 0.5
+    told["low"] = np.minimum.reduce([told["low"], told["open"], told["close"]])
+    told["high"] = np.maximum.reduce([told["high"], told["open"], told["close"]])
+    made = from_arrays(told, SYMBOLS, interval_ns=HOUR)
+    model = fixed(made, np.full((1, 3), 1.0), action={"kind": "long_short", "gross": 10.0})
+    found = run_agent(model, made, 60, name="a")[0]
+    assert found.liquidations == 1 and found.equity[-1] < 0.2 * found.equity[0]
+    assert (found.returns[-40:] == 0).all()
+    assert math.isfinite(found.figures()["total_return"])
+
+
+def test_courses_join_and_mix() -> None:
+    r = np.random.default_rng(0).normal(0, 0.01, 60)
+    whole = course("a", r)
+    first, second = course("a", r[:25]), course("a", r[25:])
+    second = replace(second, ts=second.ts + first.ts[-1])
+    assert np.allclose(joined([first, second]).equity, whole.equity, rtol=1e-12)
+    assert np.array_equal(joined([first, second]).ts, whole.ts)
+    with pytest.raises(ValueError, match="begins too early"):
+        joined([second, first])
+    both = mixed([whole, course("b", -r)], "both")
+    assert np.allclose(both.returns, 0, atol=1e-15)
+    with pytest.raises(ValueError, match="of the same bars"):
+        mixed([whole, first], "both")
+
+
+# ---- baselines -----------------------------------------------------------------------------------
+
+
+def test_holding_is_holding() -> None:
+    made = market(bars=300)
+    env = EnvConfig.model_validate(SETTINGS)
+    found = run_baselines(made, env, 60, SHORT)
+    assert tuple(found) == NAMES
+    hold, close = found[HOLD], made.close()
+    assert hold.sums["turnover"] == pytest.approx(1e5, rel=0.01)  # bought once, that is all
+    assert hold.sums["fills"] <= 6
+    ideal = 1e5 * (close[61:] / close[60]).mean(axis=1)
+    costs = 1e5 * (made.spec[0, TAKER] + 0.003)
+    funding = np.abs(made.bars[60:, :, 6]).sum() / 3 * 2e5
+    assert np.abs(hold.equity[1:] - ideal).max() < costs + funding
+    assert found[EQUAL].sums["fills"] > 30
+    assert all(abs(c.gross - 1.0) < 0.1 for name, c in found.items() if name in (HOLD, EQUAL))
+    assert all(np.array_equal(c.ts, hold.ts) for c in found.values())
+    assert made.bars[60, 0, CLOSE] > 0
+
+
+def test_baselines_follow_their_definitions() -> None:
+    rng = np.random.default_rng(0)
+    r = rng.normal(0, [0.01, 0.02, 0.005], (200, 3)) + np.array([0.002, -0.002, 0])
+    close = 100 * np.cumprod(1 + r, axis=0)
+    at = np.array([100, 199])
+    found = targets(close, at, HOUR, SHORT, short=True)
+    assert np.allclose(found[EQUAL], 1 / 3)
+    assert (np.sign(found[MOMENTUM][-1, :2]) == [1, -1]).all()
+    past = np.diff(close, axis=0)[199 - 48 : 199] / close[199 - 48 : 199]
+    from don.portfolio.estimators import ledoit_wolf_cov
+
+    w = np.linalg.solve(ledoit_wolf_cov(past), past.mean(axis=0)) / 5.0
+    assert np.allclose(found[MEAN_VARIANCE][-1], w / max(np.abs(w).sum(), 1.0))
+    long_only = targets(close, at, HOUR, SHORT, short=False)
+    assert all((w >= 0).all() for w in long_only.values())
+    assert all((np.abs(w).sum(axis=1) <= 1 + 1e-12).all() for w in found.values())
+    early = targets(close, np.array([3]), HOUR, SHORT, short=True)
+    assert (early[MOMENTUM] == 0).all() and (early[MEAN_VARIANCE] == 0).all()
+
+
+def test_spot_baselines_owe_nothing() -> None:
+    made = market(bars=200)
+    env = EnvConfig.model_validate({**SETTINGS, "costs": {"spot": True}})
+    found = run_baselines(made, env, 60, SHORT)
+    assert found[HOLD].sums["funding"] == 0 and found[HOLD].gross < 1.0001
+
+
+# ---- assessment and verdict ----------------------------------------------------------------------
+
+
+def judged(own: np.ndarray, hold: np.ndarray, trials: int = 1, **more: Any) -> Any:
+    base = {HOLD: course(HOLD, hold), EQUAL: course(EQUAL, hold * 0.9)}
+    return assess("agent", [course("agent", own)], base, Counted(trials=trials), draws=60, **more)
+
+
+def test_verdicts() -> None:
+    rng = np.random.default_rng(1)
+    hold = rng.normal(0.0, 0.02, 700)
+    skilled = 0.2 * hold + rng.normal(0.004, 0.01, 700)
+    found = judged(skilled, hold)
+    assert grade(found) is Grade.BETTER and words(found)[0].startswith("Better than holding")
+    assert found.certainty.deflated > 0.99 and found.reality.spa < 0.01
+    many = judged(rng.normal(0.0012, 0.01, 700), rng.normal(-0.001, 0.01, 700), trials=100_000)
+    assert grade(many) is Grade.UNPROVEN and many.certainty.probabilistic > 0.9
+    assert many.certainty.deflated < 0.9 and many.certainty.best_of_luck > 2
+    assert "trials explain that" in words(many)[0]
+    same = judged(hold, hold)
+    assert grade(same) is Grade.NO_BETTER and words(same)[0] == "No better than holding."
+    costly = judged(hold - 0.001, hold)
+    assert grade(costly) is Grade.WORSE and words(costly)[0] == "Worse than holding."
+    assert "Simpler rules grew more: equal weight" not in words(found)[4:]
+    idle = judged(np.zeros(700), hold)
+    assert any("never traded" in line for line in words(idle))
+    assert grade(judged(hold[:5], hold[:5])) is Grade.UNKNOWN
+    ruined = np.zeros(700)
+    ruined[10] = -1.0
+    assert grade(judged(ruined, hold)) is Grade.WORSE
+
+
+def test_seeds_are_told_and_results_are_whole() -> None:
+    rng = np.random.default_rng(2)
+    hold = rng.normal(0.001, 0.02, 400)
+    seeds = [course(f"seed {n}", hold + rng.normal(0.0005, 0.01, 400)) for n in range(3)]
+    base = {HOLD: course(HOLD, hold)}
+    counted = Counted(trials=7, sharpes=(0.1,) * 3, looks=2, outside=4, ledger={"runs": 9})
+    found = assess("study", seeds, base, counted, cautions=["mind the gap"], draws=30)
+    ends = sum(s.equity[-1] > base[HOLD].equity[-1] for s in seeds)
+    assert found.seeds_above_hold == (ends, 3) and found.choice is not None
+    assert list(found.figures) == ["study", "seed 0", "seed 1", "seed 2", HOLD]
+    assert any("4 runs" in c for c in found.cautions) and "mind the gap" in found.cautions
+    assert any("looked at 2 times" in c for c in found.cautions)
+    told = document(found, {"run": 3}, [{"part": "w0"}])
+    text_ = json.dumps(told, allow_nan=False)
+    assert told["verdict"] == list(words(found)) and told["certainty"]["trials"] == 7
+    assert json.loads(text_)["about"] == {"run": 3}
+    plain = text(found)
+    assert words(found)[0] in plain and "max drawdown" in plain and "! mind the gap" in plain
+    html = page(found, [*seeds, *base.values()], {"run": 3}, [{"part": "w0"}])
+    assert words(found)[0] in html and "<script>" in html and "mind the gap" in html
+    assert "src=" not in html.split("<script>")[0]  # it loads nothing
+    with pytest.raises(ValueError, match="of others"):
+        assess("x", seeds, {HOLD: course(HOLD, hold[:-1])}, counted)
+
+
+def test_play_takes_as_many_courses_as_slots() -> None:
+    made = market(bars=120)
+    env = BatchEnv(made, out_of_sample(EnvConfig.model_validate(SETTINGS)), 2)
+    weights = np.array([[[0.5, 0, 0]], [[0, -0.5, 0]]])
+    one, two = play(env, lambda seen, env, fresh: {"agents": weights}, ["x", "y"], 0)
+    assert (one.ts[0], one.ts[-1]) == (made.close_ns[0], made.close_ns[-1])
+    early = one.equity[:20]
+    assert (early == early[0]).all()  # nothing is done before features are known
+    assert one.equity[-1] != two.equity[-1]
