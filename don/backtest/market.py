@@ -8,6 +8,7 @@ two runs; all others do not.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,10 @@ import pyarrow as pa
 
 from don.clock import NS_PER_MS
 from don.model.schema import DEPTH, SCHEMAS, MarketBatch
+from don.paper.columns import BUY, PRICE, SIZE_OF, SOURCE, Columns
 from don.paper.events import BookTicker, Event, ForceOrder, Kline, Premium, PublicTrade
+from don.paper.ladder import Ints
+from don.paper.stretch import Stretch
 from don.paper.types import DepthSnapshot
 
 MARK_EVERY_NS = 3_000 * NS_PER_MS  # of the mark price stream
@@ -30,6 +34,7 @@ class MarketTap:
         interval: of the bars.
         source: name of the batches.
         depth: the book of an exchange symbol as published; None leaves books out.
+        units: tick and lot size of each exchange symbol, powers of ten.
     """
 
     def __init__(
@@ -38,9 +43,14 @@ class MarketTap:
         interval: str,
         source: str,
         depth: Callable[[str], DepthSnapshot] | None,
+        units: Mapping[str, tuple[Decimal, Decimal]],
     ) -> None:
+        self._units: dict[str, tuple[float, float]] = {
+            name: (float(1 / tick), float(1 / lot)) for name, (tick, lot) in units.items()
+        }
         self._names, self._interval, self._source, self._depth = names, interval, source, depth
         self._rows: dict[str, list[tuple[Any, ...]]] = {}
+        self._parts: dict[str, list[pa.Table]] = {}  # rows before those, in order
         self._marked: dict[str, int] = {}
         self._empty: set[str] = set()  # symbols whose book lacks a side
         self._seq = 0
@@ -72,20 +82,62 @@ class MarketTap:
         if self._depth is not None:
             for name in self._names:
                 self._book(self._depth(name), wall)
-        tables = {
-            channel: pa.Table.from_arrays(
-                [
-                    pa.array(column, type=field.type)
-                    for column, field in zip(zip(*rows, strict=True), SCHEMAS[channel], strict=True)
-                ],
-                schema=SCHEMAS[channel],
-            )
-            for channel, rows in self._rows.items()
-        }
-        self._rows = {}
+        tables = {}
+        for channel, rows in self._rows.items():
+            parts = [*self._parts.get(channel, ()), *([_table(channel, rows)] if rows else [])]
+            tables[channel] = parts[0] if len(parts) == 1 else pa.concat_tables(parts)
+            tables[channel] = tables[channel].combine_chunks()
+        self._rows, self._parts = {}, {}
         self._closed = 0
         self._seq += 1
         return MarketBatch(source=self._source, seq=self._seq, tables=tables)
+
+    def take_stretch(self, columns: Columns, done: Stretch, wall: Callable[[Ints], Ints]) -> None:
+        """Take in steps of a recording that were played at once, as `take` their events.
+
+        Args:
+            columns: the recording.
+            done: which steps, and the best prices that changed.
+            wall: wall time at tape times.
+        """
+        symbol = columns.symbol
+        name = self._names.get(symbol)
+        if name is None:
+            return
+        per_tick, per_lot = self._units[symbol]
+        trades = columns.trades(done.start, done.stop)
+        if len(trades):
+            rows, ts = columns.steps[trades], columns.ts[trades]
+            self._put(
+                "trades", name, ts, wall(ts), columns.ids[rows[:, SOURCE]],
+                rows[:, PRICE] / per_tick, rows[:, SIZE_OF] / per_lot, rows[:, BUY] > 0,
+            )  # fmt: skip
+        best = done.best
+        if not len(best):
+            return
+        ts = columns.ts[best[:, 0]]
+        if symbol in self._empty or (best[:, [1, 3]] == 0).any():
+            for at, moment, row in zip(ts.tolist(), wall(ts).tolist(), best.tolist(), strict=True):
+                bid, ask = row[1] / per_tick, row[3] / per_tick
+                self._sides(symbol, at, moment, bid, row[2] / per_lot, ask, row[4] / per_lot)
+            return
+        sides = [best[:, k] / (per_tick if k % 2 else per_lot) for k in range(1, 5)]
+        self._put("quotes", name, ts, wall(ts), *sides)
+
+    def _put(self, channel: str, name: str, *columns: np.ndarray) -> None:
+        """Rows as columns, after those that came before."""
+        rows = self._rows.setdefault(channel, [])
+        parts = self._parts.setdefault(channel, [])
+        if rows:
+            parts.append(_table(channel, rows))
+            rows.clear()
+        schema = SCHEMAS[channel]
+        arrays = [pa.repeat(name, len(columns[0]))]
+        arrays += [
+            pa.array(column, type=field.type)
+            for column, field in zip(columns, list(schema)[1:], strict=True)
+        ]
+        parts.append(pa.Table.from_arrays(arrays, schema=schema))
 
     def _add(self, channel: str, symbol: str, *row: object) -> None:
         name = self._names.get(symbol)
@@ -110,19 +162,23 @@ class MarketTap:
             self._add("funding", event.symbol, event.ts, wall, mark, rate, event.next_funding_ts)
 
     def _quote(self, event: BookTicker, wall: int) -> None:
+        sizes = float(event.bid_size), float(event.ask_size)
         bid, ask = float(event.bid), float(event.ask)
-        symbol = event.symbol
+        self._sides(event.symbol, event.ts, wall, bid, sizes[0], ask, sizes[1])
+
+    def _sides(
+        self, symbol: str, ts: int, wall: int, bid: float, bids: float, ask: float, asks: float
+    ) -> None:
         if not bid or not ask:
             if (bid or ask) and symbol not in self._empty:
                 self._empty.add(symbol)
                 side = "ask" if bid else "bid"
-                self._status(symbol, event.ts, wall, "stale", f"the {side} side is empty")
+                self._status(symbol, ts, wall, "stale", f"the {side} side is empty")
             return
         if symbol in self._empty:
             self._empty.discard(symbol)
-            self._status(symbol, event.ts, wall, "live", "")
-        sizes = float(event.bid_size), float(event.ask_size)
-        self._add("quotes", symbol, event.ts, wall, bid, sizes[0], ask, sizes[1])
+            self._status(symbol, ts, wall, "live", "")
+        self._add("quotes", symbol, ts, wall, bid, bids, ask, asks)
 
     def _status(self, symbol: str, ts: int, wall: int, state: str, detail: str) -> None:
         self._add("status", symbol, ts, wall, "quotes", state, detail, ts)
@@ -135,3 +191,13 @@ class MarketTap:
             sides += [(prices + _PAD)[:DEPTH], (sizes + _PAD)[:DEPTH]]
         if np.isfinite(sides[0][0]) or np.isfinite(sides[2][0]):
             self._add("books", book.symbol, book.ts, wall, *sides)
+
+
+def _table(channel: str, rows: list[tuple[Any, ...]]) -> pa.Table:
+    return pa.Table.from_arrays(
+        [
+            pa.array(column, type=field.type)
+            for column, field in zip(zip(*rows, strict=True), SCHEMAS[channel], strict=True)
+        ],
+        schema=SCHEMAS[channel],
+    )

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from don.backtest.account import LocalAccount
 from don.backtest.desk import LocalDesk
 from don.backtest.market import MarketTap
@@ -9,6 +11,8 @@ from don.features.cache import FeatureCache
 from don.model.schema import MarketBatch
 from don.paper.events import Event, TapeEvent
 from don.paper.exchange import PaperExchange
+from don.paper.ladder import Ints
+from don.paper.recorded import RecordedTape, Run
 from don.paper.tape import Tape
 
 Progress = Callable[[int], None]  # tape time reached
@@ -36,6 +40,15 @@ class TapeClock:
             return self._wall
         return self._wall + (passed if self._speed == 1.0 else int(passed / self._speed))
 
+    def at(self, ts: Ints) -> Ints:
+        """Wall time at tape times, ns."""
+        if self._speed is None:
+            return np.full(len(ts), self._wall, np.int64)
+        passed = np.maximum(ts - self._start, 0)
+        return self._wall + (
+            passed if self._speed == 1.0 else (passed / self._speed).astype(np.int64)
+        )
+
 
 class Replay:
     """Moves the tape; each set of bars that closes goes through the cache to the desk."""
@@ -62,8 +75,15 @@ class Replay:
 
     def run(self, tape: Tape, desk: LocalDesk, start: int, end_ns: int, progress: Progress) -> None:
         """Play to a time; then, deciding no more, until all requests are through."""
-        for position, event in self._standing(tape.events(start), start):
-            if event.ts > end_ns and (desk.engine.idle or event.ts > end_ns + tape.interval_ns):
+        events: Iterator[tuple[int, TapeEvent | Run]] = tape.events(start)
+        if isinstance(tape, RecordedTape) and tape.columns is not None:
+            events = tape.runs(start)
+        for position, event in self._standing(events, start):
+            if isinstance(event, Run):
+                if not self._play(event, position, desk, end_ns, tape.interval_ns):
+                    break
+                continue
+            if self._over(event.ts, desk, end_ns, tape.interval_ns):
                 break
             self._move(event, position, desk)
             if self._ready and event.ts <= end_ns:
@@ -72,16 +92,42 @@ class Replay:
         self._account.hear(self._exchange.release())
         desk.check_account(final=True)
 
+    def _over(self, ts: int, desk: LocalDesk, end_ns: int, interval_ns: int) -> bool:
+        return ts > end_ns and (desk.engine.idle or ts > end_ns + interval_ns)
+
     def _standing(
-        self, events: Iterator[tuple[int, TapeEvent]], start: int
-    ) -> Iterator[tuple[int, TapeEvent]]:
+        self, events: Iterator[tuple[int, TapeEvent | Run]], start: int
+    ) -> Iterator[tuple[int, TapeEvent | Run]]:
         """The tape after the books and marks as they stand, which nobody was there to hear of."""
         for position, event in events:
-            if position > start:
+            if isinstance(event, Run) or position > start:
                 yield position, event
                 break
             self._exchange.apply(event, position)
         yield from events
+
+    def _play(
+        self, run: Run, position: int, desk: LocalDesk, end_ns: int, interval_ns: int
+    ) -> bool:
+        """Play steps at once where they meet nobody, else one by one; False when it is over."""
+        columns, at = run.columns, run.start
+        last = min(run.stop, int(np.searchsorted(columns.ts, end_ns, side="right")))
+        while at < run.stop:
+            stop, arrival = last, self._account.next_arrival
+            if arrival is not None:
+                stop = min(stop, int(np.searchsorted(columns.ts, arrival)))
+            done = self._exchange.advance(columns, at, stop) if at < stop else None
+            if done is not None:
+                at = done.stop
+                self._exchange.position = position + at - run.start
+                self._tap.take_stretch(columns, done, self._clock.at)
+                continue
+            event = columns.event(at)
+            if self._over(event.ts, desk, end_ns, interval_ns):
+                return False
+            at += 1
+            self._move(event, position + at - run.start, desk)
+        return True
 
     def _move(self, event: TapeEvent, position: int, desk: LocalDesk) -> None:
         arrival = self._account.next_arrival

@@ -97,7 +97,11 @@ def run_tape(
     account = LocalAccount(exchange, instruments, config.latency, config.seed, clock.now)
     names = {i.exchange_symbol: i.symbol for i in instruments if i.symbol in first.symbols}
     tap = MarketTap(
-        names, tape.interval, f"backtest:{first.session}", lambda name: exchange.depth(name, 10)
+        names,
+        tape.interval,
+        f"backtest:{first.session}",
+        lambda name: exchange.depth(name, 10),
+        {i.exchange_symbol: (i.tick_size, i.lot_size) for i in instruments},
     )
     replay = Replay(exchange, account, tap, cache, clock, account_bars=config.account_bars)
     desk = LocalDesk(engine, optimizer, account, first.session, clock.now, replay.published)

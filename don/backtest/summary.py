@@ -112,7 +112,10 @@ def summary(result: BacktestResult) -> dict[str, Any]:
     columns = {result.policy: figures(equity_at_bars(result), step)}
     columns |= {name: figures(curve, step) for name, curve in benchmarks(result).items()}
     traded = sum((fill.price * fill.size for fill in result.fills), start=books.fees * 0)
-    even = resample(result.equity_ts, result.equity, step)
+    # the opening balance may be stamped with tape time 0, before anything was played: even steps
+    # from there on would be half a century of them
+    begun = result.equity_ts >= result.start_ns
+    even = resample(result.equity_ts[begun], result.equity[begun], step)
     mean = float(even.mean()) if len(even) else float("nan")
     closing = [fill.realized_pnl for fill in result.fills if fill.realized_pnl]
     won = sum(1 for pnl in closing if pnl > 0)

@@ -1,8 +1,9 @@
 """Bench of the depth replay: recorded book changes and trades per second through the matching book.
 
-The recorded diffs of a raw recording set the house's levels, its trades sweep the book, and a quote
-of ours on each side joins the best price anew after every diff, so that orders queue, advance and
-are filled. The kernels are those of the paper exchange, in its order. Reads files and a timer.
+What `don backtest` does with a raw recording: its diffs set the house's levels, its trades sweep
+the book, many at once where no order of ours is met, one by one where one is. A quote of ours on
+each side joins the best price anew every second, so that orders queue, advance
+and are filled. Reads files and a timer.
 """
 
 import statistics
@@ -11,20 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from don.paper.display import deposit, raise_house, top_levels, withdraw
-from don.paper.kernels import ASK, BID, SIZE, Ints, add, make_store, node_of, shrink, sweep, take
+from don.paper.columns import BUY, KIND, PRICE, SIZE_OF, SOURCE, TRADE, Columns
+from don.paper.kernels import ANY_PRICE
+from don.paper.ladder import ASK, BID
 from don.paper.market import rows_of
 from don.paper.matching import Book
-from don.paper.recorded import Recording
-from don.paper.recordings import load_depth
+from don.paper.recorded import RecordedTape
+from don.paper.tape import open_tape
 
 RECORDINGS = Path("../shared/data/raw/binance_depth")  # beside the repository, where there are any
 _FILE = "usdm_btcusdt_20240808.gz"
 _RUNS = 5
-_ROOM = 1 << 15  # orders; the kernels do not grow their book
 _OWN = 1_000  # lots of our quotes
+_EVERY_NS = 1_000_000_000  # between our quotes
 
 
 def rows(full: bool) -> list[dict[str, Any]]:
@@ -35,18 +36,20 @@ def rows(full: bool) -> list[dict[str, Any]]:
     path = RECORDINGS / _FILE
     if not path.is_file():
         return []
-    (recording,) = load_depth([path], None)
-    levels, steps = flatten(recording)
-    check(recording, levels, steps)
-    fills = _run(levels, steps)  # compiles
+    tape = open_tape(path)
+    if not isinstance(tape, RecordedTape) or tape.columns is None:
+        raise AssertionError("a raw recording of one symbol must be told in runs")
+    columns = tape.columns
+    check(columns)
+    first = replay(columns)  # compiles
+    count = len(columns.levels) + len(columns.trade_steps)
     rates = []
-    count = len(levels) + int((steps[:, 0] == 1).sum())
     for _ in range(_RUNS * (4 if full else 1)):
         start = time.process_time()
-        again = _run(levels, steps)
+        again = replay(columns)
         rates.append(count / (time.process_time() - start))
-        if again != fills or not fills:
-            raise AssertionError(f"each run must fill the same, {fills} and {again}")
+        if again != first or not first[0]:
+            raise AssertionError(f"each run must fill the same, {first} and {again}")
     return [
         {
             "area": "backtest",
@@ -63,87 +66,77 @@ def rows(full: bool) -> list[dict[str, Any]]:
     ]
 
 
-def flatten(recording: Recording) -> tuple[Ints, Ints]:
-    """A recording as arrays: levels (side, price, size) and steps in the order of time.
-
-    A step is (0, first level, level after the last, is a snapshot) or (1, price, size, is a buy).
-    """
-    found: list[tuple[int, int, int]] = []
-    steps: list[tuple[int, int, int, int, int, int]] = []
-    for book, arrival in zip(recording.books, recording.book_arrival.tolist(), strict=True):
-        begin = len(found)
-        found += rows_of(book)
-        steps.append((book.ts, arrival, 0, begin, len(found), int(book.snapshot)))
-    for n, ts in enumerate(recording.ts.tolist()):
-        price, lots = int(recording.price[n]), int(recording.lots[n])
-        steps.append((ts, int(recording.arrival[n]), 1, price, lots, int(recording.buy[n])))
-    steps.sort()
-    return np.array(found, np.int64), np.array(steps, np.int64)[:, 2:]
-
-
-def check(recording: Recording, levels: Ints, steps: Ints) -> None:
-    """Hold the books after all diffs against those of `Book.display`, without orders of ours.
+def check(columns: Columns) -> None:
+    """Hold the replay with orders of ours against the same steps taken one by one.
 
     Raises:
-        AssertionError: if they differ.
+        AssertionError: if fills or books differ.
     """
+    fast, slow = replay(columns), replay(columns, at_once=False)
+    if fast != slow:
+        raise AssertionError("steps taken at once must leave what they leave one by one")
+
+
+def replay(
+    columns: Columns, *, at_once: bool = True
+) -> tuple[int, list[tuple[int, int, int]], list[tuple[int, int, int]]]:
+    """Lots of ours that were filled, and both sides of the book at the end."""
     book = Book()
-    for update in recording.books:
-        for _ in book.display(rows_of(update), snapshot=update.snapshot):
-            raise AssertionError("a book without users' orders cannot be crossed")
-    store = make_store(_ROOM)
-    _replay(store, levels, steps[steps[:, 0] == 0], np.zeros((64, 3), np.int64), 0)
-    for side in (BID, ASK):
-        out: Ints = np.empty((int(store.meta[side]), 3), np.int64)
-        n = top_levels(store, side, len(out), out)
-        if [tuple(row) for row in out[:n].tolist()] != book.levels(side):
-            raise AssertionError("the replayed book must be the exchange's")
-
-
-def _run(levels: Ints, steps: Ints) -> int:
-    return int(_replay(make_store(_ROOM), levels, steps, np.zeros((64, 3), np.int64), _OWN))
-
-
-@njit(cache=True)
-def _replay(s, levels, steps, fills, own):  # type: ignore[no-untyped-def]
-    """Replay all steps; how many lots of ours were filled. `own` lots rest at each best price."""
-    touched = np.empty((2 * len(s.orders), 2), np.int64)
-    quotes = np.zeros(2, np.int64)
-    ident = filled = 0
-    for i in range(len(steps)):
-        if steps[i, 0] == 1:
-            side = BID if steps[i, 3] else ASK
-            left = steps[i, 2]
-            while left > 0:
-                n, left = sweep(s, side, steps[i, 1], left, fills)
-                if n == 0:
-                    break
-                filled += fills[0, 2]
-            continue
-        rows = levels[steps[i, 1] : steps[i, 2]]
-        withdraw(s, rows, steps[i, 3] == 1, touched)
-        at, _ = deposit(s, rows, 0, touched)
-        while at < len(rows):  # a level that stands against ours
-            side, price, left = rows[at, 0], rows[at, 1], rows[at, 2]
-            while left > 0:
-                n, left = take(s, side, price, left, True, fills, 0)
-                if n == 0:
-                    break
-                for k in range(n):
-                    if fills[k, 0] != 0:
-                        filled += fills[k, 2]
-            if left > 0:
-                raise_house(s, side, price, left)
-            at, _ = deposit(s, rows, at + 1, touched)
-        if own == 0:
-            continue
+    steps, stamps = columns.steps, columns.ts
+    moments = np.arange(int(stamps[0]), int(stamps[-1]) + _EVERY_NS, _EVERY_NS)
+    best = np.zeros(4, np.int64)
+    told = np.empty((1 << 14, 5), np.int64)
+    quotes, ident, filled, at = [0, 0], 0, 0, 0
+    for stop in np.searchsorted(stamps, moments[1:]).tolist():
         for side in (BID, ASK):
-            node = node_of(s, quotes[side]) if quotes[side] else -1
-            if node >= 0:
-                shrink(s, node, s.orders[node, SIZE])
-            top = s.meta[side] - 1
-            if top >= 0:
-                ident += 1
-                quotes[side] = ident
-                add(s, ident, side, abs(s.ladder[side, top, 0]), own)
+            ident += 1
+            _quote(book, side, quotes[side], ident)
+            quotes[side] = ident
+        while at < stop:
+            limits = [book.price_of(one) for one in quotes]
+            if at_once:
+                after, _, _ = book.play(
+                    columns.levels, steps, at, stop, limits[BID], limits[ASK] or ANY_PRICE,
+                    best, told,
+                )  # fmt: skip
+                if after > at:
+                    at = after
+                    continue
+            filled += _step(book, columns, at)
+            at += 1
+    return filled, book.levels(BID), book.levels(ASK)
+
+
+def _quote(book: Book, side: int, last: int, ident: int) -> None:
+    """Take our last quote back and join the best price."""
+    if last:
+        book.cancel(last)
+    best = book.best(side)
+    if best is not None:
+        book.add(ident, side, best[0], _OWN)
+    book.touched.clear()
+
+
+def _step(book: Book, columns: Columns, at: int) -> int:
+    """One step as the exchange takes it; how many lots of ours it filled."""
+    step = columns.steps[at]
+    filled = 0
+    if step[KIND] == TRADE:
+        side, left = BID if step[BUY] else ASK, int(step[SIZE_OF])
+        while left > 0:
+            fills, left = book.sweep(side, int(step[PRICE]), left)
+            if not fills:
+                break
+            filled += sum(fill.size for fill in fills)
+    else:
+        update = columns.books[int(step[SOURCE])]
+        shown = book.display(rows_of(update), snapshot=update.snapshot)
+        for side, price, left in shown:
+            while left > 0:
+                fills, left = book.take(side, price, left)
+                if not fills:
+                    break
+                filled += sum(fill.size for fill in fills if fill.maker)
+            shown.settle(left)
+    book.touched.clear()
     return filled

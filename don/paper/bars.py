@@ -7,10 +7,14 @@ a stream shows in between.
 from dataclasses import replace
 from decimal import Decimal
 
+import numpy as np
+
 from don.clock import interval_ns
 from don.model.instrument import Instrument
+from don.paper.columns import BUY, PRICE, SIZE_OF, SOURCE, Columns
 from don.paper.config import PaperConfig
 from don.paper.events import BarClose, Kline, TradePrint
+from don.paper.ladder import Ints
 from don.paper.types import FormingBar
 
 
@@ -64,6 +68,40 @@ class Bars:
                 self._shown[interval] = event.ts
                 due.append(self._kline(bar, event.ts))
         return due
+
+    def fold(self, columns: Columns, trades: Ints) -> None:
+        """Fold prints in, steps of a recording, without telling the updates."""
+        rows = columns.steps[trades]
+        price, size, buy = rows[:, PRICE], rows[:, SIZE_OF], rows[:, BUY] > 0
+        count, stamps = columns.counts[rows[:, SOURCE]], columns.ts[trades]
+        for interval, length in self._lengths.items():
+            opens = stamps - stamps % length
+            open_time = int(opens[-1])
+            known = self._bars.get(interval)
+            shown, forming = self._shown.get(interval, 0), known.open_time if known else -1
+            for ts, opened in zip(stamps.tolist(), opens.tolist(), strict=True):
+                if opened != forming or ts - shown >= self._every:
+                    shown, forming = ts, opened
+            self._shown[interval] = shown
+            own = slice(int(np.searchsorted(opens, open_time)), None)
+            p, q = price[own], size[own]
+            bought = q * buy[own]
+            before = known if known is not None and known.open_time == open_time else None
+            self._bars[interval] = FormingBar(
+                symbol=self._symbol,
+                interval=interval,
+                open_time=open_time,
+                open=before.open if before else int(p[0]),
+                high=max(before.high if before else 0, int(p.max())),
+                low=min(before.low, int(p.min())) if before else int(p.min()),
+                close=int(p[-1]),
+                volume=(before.volume if before else 0) + int(q.sum()),
+                quote_volume=(before.quote_volume if before else 0) + int((q * p).sum()),
+                trades=(before.trades if before else 0) + int(count[own].sum()),
+                buy_volume=(before.buy_volume if before else 0) + int(bought.sum()),
+                buy_quote_volume=(before.buy_quote_volume if before else 0)
+                + int((bought * p).sum()),
+            )
 
     def on_close(self, event: BarClose) -> Kline:
         """The tape's closed bar as it is published."""

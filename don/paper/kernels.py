@@ -1,196 +1,60 @@
 """Compiled steps of the limit order book. Pure: they change the arrays of a `Store`.
 
-Layout. `orders` is a pool of nodes, each level a FIFO queue linked through it; `levels` is a pool
-of queues; `ladder` holds per side the sorted levels, best at the end, so that changes near the
-touch move little; `table` maps order ids to nodes (open addressing). A key is the price on the bid
-side and the negated price on the ask side: the best level always has the greatest key. Prices are
-ticks > 0, sizes lots > 0, all int64. Order id 0 is the house: the tape's own displayed size.
+Queues and matching; where levels and orders lie is in `ladder`.
 """
 
-from typing import NamedTuple
-
-import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from don.paper.ladder import (
+    ASK,
+    BID,
+    FREE_ORDER,
+    HEAD,
+    HOUSE,
+    HOUSE_ID,
+    ID,
+    KEY,
+    LEVEL,
+    NEXT,
+    PREV,
+    SIDE,
+    SIZE,
+    TAIL,
+    TOTAL,
+    USED,
+    Ints,
+    Store,
+    close_level,
+    erase,
+    find,
+    grow_store,
+    insert,
+    level_of,
+    make_store,
+    node_of,
+    open_level,
+    sort_down_to,
+)
 
-BID, ASK = 0, 1
-HOUSE_ID = 0
+__all__ = [
+    "ANY_PRICE", "ASK", "BID", "CANCEL", "HOUSE_ID", "LIMIT", "TAKE", "Ints", "Store", "add",
+    "fillable", "grow_store", "make_store", "node_of", "process", "queue_house", "shrink", "sweep",
+    "take",
+]  # fmt: skip
+
 ANY_PRICE = 1 << 61  # limit of a buyer who takes any price; sellers use 0
 LIMIT, TAKE, CANCEL = 0, 1, 2  # kinds of messages of `process`
 
-# columns
-ID, KEY, SIZE, SIDE, PREV, NEXT, LEVEL = 0, 1, 2, 3, 4, 5, 6  # orders
-HEAD, TAIL, TOTAL, HOUSE = 0, 1, 2, 3  # levels
-FREE_ORDER, FREE_LEVEL, USED = 2, 3, 4  # meta; 0 and 1 count the levels of each side
+# ---- queues --------------------------------------------------------------------------------------
 
 
-class Store(NamedTuple):
-    """Arrays of one book; all int64. C: capacity in orders, H: a power of two >= 2 C."""
-
-    orders: Ints  # (C, 8)
-    levels: Ints  # (C, 4)
-    ladder: Ints  # (2, C, 2): key, level; ascending by key
-    table: Ints  # (H, 2): order id (0: empty), node
-    meta: Ints  # (8,)
-
-
-def make_store(capacity: int) -> Store:
-    """An empty book with room for `capacity` orders."""
-    width = 1 << (2 * capacity - 1).bit_length()
-    store = Store(
-        np.zeros((capacity, 8), np.int64),
-        np.zeros((capacity, 4), np.int64),
-        np.zeros((2, capacity, 2), np.int64),
-        np.zeros((width, 2), np.int64),
-        np.zeros(8, np.int64),
-    )
-    chain = np.append(np.arange(1, capacity), -1)
-    store.orders[:, NEXT] = chain
-    store.levels[:, HEAD] = chain
-    return store
-
-
-def grow_store(old: Store) -> Store:
-    """The same book with twice the room."""
-    size = len(old.orders)
-    new = make_store(2 * size)
-    new.orders[:size] = old.orders
-    new.levels[:size] = old.levels
-    new.ladder[:, :size] = old.ladder
-    new.meta[:] = old.meta
-    # the free list of the new half goes in front of what is left of the old one
-    new.orders[-1, NEXT] = old.meta[FREE_ORDER]
-    new.levels[-1, HEAD] = old.meta[FREE_LEVEL]
-    new.meta[FREE_ORDER] = new.meta[FREE_LEVEL] = size
-    for ident, node in old.table[old.table[:, 0] > 0]:
-        _insert(new.table, ident, node)
-    return new
-
-
-# ---- id table ------------------------------------------------------------------------------------
-
-
-@njit(cache=True)
-def _slot(table, ident):  # type: ignore[no-untyped-def]
-    """Home slot: Fibonacci hashing, since consecutive ids would cluster."""
-    return ((ident * -7046029254386353131) >> 20) & (len(table) - 1)
-
-
-@njit(cache=True)
-def _insert(table, ident, node):  # type: ignore[no-untyped-def]
-    mask = len(table) - 1
-    at = _slot(table, ident)
-    while table[at, 0] != 0:
-        at = (at + 1) & mask
-    table[at, 0] = ident
-    table[at, 1] = node
-
-
-@njit(cache=True)
-def _find(table, ident):  # type: ignore[no-untyped-def]
-    mask = len(table) - 1
-    at = _slot(table, ident)
-    while table[at, 0] != 0:
-        if table[at, 0] == ident:
-            return at
-        at = (at + 1) & mask
-    return -1
-
-
-@njit(cache=True)
-def _erase(table, at):  # type: ignore[no-untyped-def]
-    """Empty a slot and move later ones of its run back, so that no tombstones are needed."""
-    mask = len(table) - 1
-    hole = at
-    at = (at + 1) & mask
-    while table[at, 0] != 0:
-        home = _slot(table, table[at, 0])
-        if ((at - home) & mask) >= ((at - hole) & mask):
-            table[hole, 0] = table[at, 0]
-            table[hole, 1] = table[at, 1]
-            hole = at
-        at = (at + 1) & mask
-    table[hole, 0] = 0
-
-
-@njit(cache=True)
-def node_of(s, ident):  # type: ignore[no-untyped-def]
-    """Node of a resting order, -1 if there is none."""
-    at = _find(s.table, ident)
-    return s.table[at, 1] if at >= 0 else -1
-
-
-# ---- levels and queues ---------------------------------------------------------------------------
-
-
-@njit(cache=True)
-def locate(s, side, key):  # type: ignore[no-untyped-def]
-    """Index of the first level whose key is not below `key`; near the end first, then by halves."""
-    n = s.meta[side]
-    i = n
-    while i > 0 and s.ladder[side, i - 1, 0] >= key:
-        i -= 1
-        if n - i == 12:
-            low, high = 0, i
-            while low < high:
-                middle = (low + high) // 2
-                if s.ladder[side, middle, 0] < key:
-                    low = middle + 1
-                else:
-                    high = middle
-            return low
-    return i
-
-
-@njit(cache=True)
-def level_of(s, side, key):  # type: ignore[no-untyped-def]
-    """The level of a key, -1 if there is none."""
-    i = locate(s, side, key)
-    if i < s.meta[side] and s.ladder[side, i, 0] == key:
-        return s.ladder[side, i, 1]
-    return -1
-
-
-@njit(cache=True)
-def _open(ladder, i, n):  # type: ignore[no-untyped-def]
-    """Move levels i to n - 1 one up. Flat and unsigned, which compiles to wide moves."""
-    part = ladder.reshape(-1)[2 * i : 2 * n + 2]
-    m = 2 * (n - i)
-    for k in range(m):
-        j = np.uint64(m + 1 - k)
-        part[j] = part[j - np.uint64(2)]
-
-
-@njit(cache=True)
-def _close(ladder, i, n):  # type: ignore[no-untyped-def]
-    """Move levels i + 1 to n - 1 one down; see `_open`."""
-    part = ladder.reshape(-1)[2 * i : 2 * n]
-    for k in range(2 * (n - i - 1)):
-        j = np.uint64(k)
-        part[j] = part[j + np.uint64(2)]
-
-
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def add(s, ident, side, price, size):  # type: ignore[no-untyped-def]
     """Queue an order at the back of its level. The caller has made sure of room and of no cross."""
     key = price if side == BID else -price
-    n = s.meta[side]
-    i = locate(s, side, key)
-    if i < n and s.ladder[side, i, 0] == key:
-        level = s.ladder[side, i, 1]
-    else:
-        level = s.meta[FREE_LEVEL]
-        s.meta[FREE_LEVEL] = s.levels[level, HEAD]
-        s.levels[level, HEAD] = -1
-        s.levels[level, TAIL] = -1
-        s.levels[level, TOTAL] = 0
-        s.levels[level, HOUSE] = 0
-        _open(s.ladder[side], i, n)
-        s.ladder[side, i, 0] = key
-        s.ladder[side, i, 1] = level
-        s.meta[side] = n + 1
+    level = level_of(s, side, key)
+    if level < 0:
+        level = open_level(s, side, key)
     node = s.meta[FREE_ORDER]
     s.meta[FREE_ORDER] = s.orders[node, NEXT]
     s.meta[USED] += 1
@@ -211,10 +75,10 @@ def add(s, ident, side, price, size):  # type: ignore[no-untyped-def]
     if ident == HOUSE_ID:
         s.levels[level, HOUSE] += size
     else:
-        _insert(s.table, ident, node)
+        insert(s.table, ident, node)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def shrink(s, node, size):  # type: ignore[no-untyped-def]
     """Take `size` off a node; an empty node leaves its queue, an empty level the ladder."""
     level = s.orders[node, LEVEL]
@@ -235,20 +99,15 @@ def shrink(s, node, size):  # type: ignore[no-untyped-def]
     else:
         s.levels[level, TAIL] = before
     if ident != HOUSE_ID:
-        _erase(s.table, _find(s.table, ident))
+        erase(s.table, find(s.table, ident))
     s.orders[node, NEXT] = s.meta[FREE_ORDER]
     s.meta[FREE_ORDER] = node
     s.meta[USED] -= 1
     if s.levels[level, HEAD] < 0:
-        side = s.orders[node, SIDE]
-        n = s.meta[side]
-        _close(s.ladder[side], locate(s, side, s.orders[node, KEY]), n)
-        s.meta[side] = n - 1
-        s.levels[level, HEAD] = s.meta[FREE_LEVEL]
-        s.meta[FREE_LEVEL] = level
+        close_level(s, s.orders[node, SIDE], s.orders[node, KEY], level)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def queue_house(s, level, side, price, size):  # type: ignore[no-untyped-def]
     """Add to the house at the back of a level's queue; `level` is -1 where there is none yet."""
     if level >= 0:
@@ -264,7 +123,7 @@ def queue_house(s, level, side, price, size):  # type: ignore[no-untyped-def]
 # ---- matching ------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def take(s, side, limit, size, stop, fills, base):  # type: ignore[no-untyped-def]
     """Match an aggressor against the other side in price-time order.
 
@@ -306,7 +165,7 @@ def take(s, side, limit, size, stop, fills, base):  # type: ignore[no-untyped-de
     return n, left
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def sweep(s, side, price, size, fills):  # type: ignore[no-untyped-def]
     """A trade of the tape as an outside aggressor: up to the first fill of a user's order.
 
@@ -320,6 +179,7 @@ def sweep(s, side, price, size, fills):  # type: ignore[no-untyped-def]
     other = 1 - side
     key = price if other == BID else -price
     left = size
+    sort_down_to(s, other, key)
     i = s.meta[other] - 1
     while i >= 0 and s.ladder[other, i, 0] >= key:
         level = s.ladder[other, i, 1]
@@ -349,12 +209,13 @@ def sweep(s, side, price, size, fills):  # type: ignore[no-untyped-def]
     return 0, 0
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def fillable(s, side, limit, house_only):  # type: ignore[no-untyped-def]
     """Size that an aggressor could take up to a limit."""
     other = 1 - side
     bound = -limit if side == BID else limit
     total = 0
+    sort_down_to(s, other, bound)
     for i in range(s.meta[other] - 1, -1, -1):
         if s.ladder[other, i, 0] < bound:
             break
@@ -363,7 +224,7 @@ def fillable(s, side, limit, house_only):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def process(s, messages, start, fills):  # type: ignore[no-untyped-def]
     """Run messages (kind, id, side, price, size) from row `start`: the engine's batch entry.
 

@@ -36,7 +36,6 @@ class Market:
         self._mark = self._index = self._rate = ZERO
         self._next_funding_ts = 0
         self._update_id = 0
-        self._shown: dict[tuple[int, int], int] = {}  # (side, ticks) -> lots, as published
         self._ticker: tuple[int, ...] = (0, 0, 0, 0)
 
     # ---- units -----------------------------------------------------------------------------------
@@ -110,14 +109,9 @@ class Market:
         if not touched:
             return []
         sides: tuple[list[tuple[int, int]], ...] = ([], [])
-        for side, price, size in touched:
-            if size == self._shown.get((side, price), 0):
-                continue
-            sides[side].append((price, size))
-            if size:
-                self._shown[side, price] = size
-            else:
-                del self._shown[side, price]
+        for side, price, before, size in touched:
+            if size != before:
+                sides[side].append((price, size))
         count = len(sides[BID]) + len(sides[ASK])
         if not count:
             return []
@@ -139,6 +133,17 @@ class Market:
             return [diff]
         self._ticker = best
         return [diff, self.ticker(ts)]
+
+    @property
+    def best_known(self) -> tuple[int, ...]:
+        """Best bid, its size, best ask, its size, as published; ticks and lots."""
+        return self._ticker
+
+    def played(self, changes: int, best: tuple[int, ...]) -> None:
+        """Note what book changes that were taken in at once would have published."""
+        self._update_id += changes
+        self._ticker = best
+        self.changed |= changes > 0
 
     def ticker(self, ts: int) -> BookTicker:
         """Best bid and ask."""
@@ -167,7 +172,8 @@ class Market:
         return (*(self.book.best(BID) or (0, 0)), *(self.book.best(ASK) or (0, 0)))
 
     def _decimals(self, levels: list[tuple[int, int]]) -> Levels:
-        return tuple((price * self._tick, size * self._lot) for price, size in levels)
+        tick, lot = self._tick, self._lot
+        return tuple([(price * tick, size * lot) for price, size in levels])
 
     # ---- rows ------------------------------------------------------------------------------------
 
@@ -204,9 +210,7 @@ class Market:
             whole: the book was stored too; else it differs from what was last published, and ids
                 leap so that no reader can mistake one for the other.
         """
-        for side, price, size in self.book.take_touched():
-            if size:
-                self._shown[side, price] = size
+        self.book.take_touched()
         self._ticker = self._best()
         if not whole:
             self._update_id += LEAP

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from don.paper import display, kernels
-from don.paper.kernels import ANY_PRICE, ASK, BID, HOUSE_ID, Ints
+from don.paper import display, kernels, ladder, play
+from don.paper.kernels import ANY_PRICE
+from don.paper.ladder import ASK, BID, HOUSE_ID, KEY, SIDE, SIZE, TOTAL, USED, Ints
 
 __all__ = ["ANY_PRICE", "ASK", "BID", "HOUSE_ID", "Book", "Fill"]
 
@@ -29,9 +30,11 @@ class Book:
     """One symbol's book. Sides are BID (0) and ASK (1): of resting orders, or of an aggressor."""
 
     def __init__(self, capacity: int = 1024) -> None:
-        self._store = kernels.make_store(capacity)
+        self._store = ladder.make_store(capacity)
         self._fills: Ints = np.zeros((_BUFFER, 3), np.int64)
-        self.touched: set[tuple[int, int]] = set()  # (side, price) of levels not taken yet
+        self._room: Ints = np.empty((0, 3), np.int64)
+        # (side, price) -> size before, of levels that changed and were not taken yet
+        self.touched: dict[tuple[int, int], int] = {}
 
     # ---- users' orders ---------------------------------------------------------------------------
 
@@ -43,14 +46,14 @@ class Book:
         """
         if ident <= 0 or price <= 0 or size <= 0:
             raise ValueError(f"id, price and size must be positive, were {ident}, {price}, {size}")
-        if kernels.node_of(self._store, ident) >= 0:
+        if ladder.node_of(self._store, ident) >= 0:
             raise ValueError(f"order {ident} is in the book already")
         best = self.best(1 - side)
         if best is not None and (price >= best[0] if side == BID else price <= best[0]):
             raise ValueError(f"order {ident} at {price} crosses the other side at {best[0]}")
         self._reserve(1)
+        self._touch(side, price)
         kernels.add(self._store, ident, side, price, size)
-        self.touched.add((side, price))
 
     def cancel(self, ident: int) -> int:
         """Remove an order; the size it still had, 0 if it is not in the book."""
@@ -58,21 +61,26 @@ class Book:
 
     def reduce(self, ident: int, size: int) -> int:
         """Cut an order to `size` where it stands in its queue; how much was taken off."""
-        node = kernels.node_of(self._store, ident)
+        node = ladder.node_of(self._store, ident)
         if node < 0:
             return 0
         row = self._store.orders[node]
-        excess = int(row[kernels.SIZE]) - size
+        excess = int(row[SIZE]) - size
         if excess <= 0:
             return 0
-        self.touched.add((int(row[kernels.SIDE]), abs(int(row[kernels.KEY]))))
+        self._touch(int(row[SIDE]), abs(int(row[KEY])))
         kernels.shrink(self._store, node, excess)
         return excess
 
     def size_of(self, ident: int) -> int:
         """What is left of an order in the book, 0 if it is not there."""
-        node = kernels.node_of(self._store, ident)
-        return int(self._store.orders[node, kernels.SIZE]) if node >= 0 else 0
+        node = ladder.node_of(self._store, ident)
+        return int(self._store.orders[node, SIZE]) if node >= 0 else 0
+
+    def price_of(self, ident: int) -> int:
+        """The price of an order in the book, 0 if it is not there."""
+        node = ladder.node_of(self._store, ident)
+        return abs(int(self._store.orders[node, KEY])) if node >= 0 else 0
 
     # ---- matching --------------------------------------------------------------------------------
 
@@ -116,10 +124,10 @@ class Book:
             start, n = kernels.process(self._store, messages, start, fills)
             if n:
                 yield fills[:n]
-            elif start < len(messages) and len(fills) <= self._store.meta[kernels.USED]:
+            elif start < len(messages) and len(fills) <= self._store.meta[USED]:
                 raise ValueError(f"fills needs more rows than resting orders, had {len(fills)}")
-            if self._store.meta[kernels.USED] == len(self._store.orders):
-                self._store = kernels.grow_store(self._store)
+            if self._store.meta[USED] == len(self._store.orders):
+                self._store = ladder.grow_store(self._store)
 
     # ---- the house -------------------------------------------------------------------------------
 
@@ -134,6 +142,28 @@ class Book:
         array = np.array([*rows], np.int64).reshape(-1, 3)
         return Displayed(self, array, snapshot)
 
+    def play(
+        self,
+        levels: Ints,
+        steps: Ints,
+        start: int,
+        stop: int,
+        bid: int,
+        ask: int,
+        best: Ints,
+        told: Ints,
+    ) -> tuple[int, int, int]:
+        """Take in recorded steps that meet no user's order, see `play.play`; what it changes
+        counts as published.
+        """
+        room = 3 * len(self._store.orders)
+        if len(self._room) < room:
+            self._room = np.empty((room, 3), np.int64)
+        at, rows, changed = play.play(
+            self._store, levels, steps, start, stop, bid, ask, best, told, self._room
+        )
+        return int(at), int(rows), int(changed)
+
     def house(self, side: int, price: int) -> int:
         """The house's size at a price, lots."""
         return int(display.house_size(self._store, side, price))
@@ -147,52 +177,70 @@ class Book:
         if n == 0:
             return None
         key, level = store.ladder[side, n - 1]
-        return abs(int(key)), int(store.levels[level, kernels.TOTAL])
+        return abs(int(key)), int(store.levels[level, TOTAL])
 
     def size_at(self, side: int, price: int) -> int:
         """Total size at a price, 0 when there is no level."""
         store = self._store
-        level = kernels.level_of(store, side, price if side == BID else -price)
-        return int(store.levels[level, kernels.TOTAL]) if level >= 0 else 0
+        level = ladder.level_of(store, side, price if side == BID else -price)
+        return int(store.levels[level, TOTAL]) if level >= 0 else 0
 
     def levels(self, side: int, limit: int | None = None) -> list[tuple[int, int, int]]:
         """(price, size, house's part) of the best levels, best first."""
-        most = int(self._store.meta[side])
+        most = int(self._store.meta[side] + self._store.meta[ladder.FAR + side])
         out: Ints = np.empty((most if limit is None else min(limit, most), 3), np.int64)
         n = display.top_levels(self._store, side, len(out), out)
         return [(price, size, house) for price, size, house in out[:n].tolist()]
 
     def queue(self, side: int, price: int) -> list[tuple[int, int]]:
         """(order id, size) at a price, first in line first; the house has id 0."""
-        out: Ints = np.empty((int(self._store.meta[kernels.USED]), 2), np.int64)
+        out: Ints = np.empty((int(self._store.meta[USED]), 2), np.int64)
         n = display.queue(self._store, side, price, out)
         return [(ident, size) for ident, size in out[:n].tolist()]
 
-    def take_touched(self) -> list[tuple[int, int, int]]:
-        """(side, price, size) of the levels that may have changed since the last call."""
+    def take_touched(self) -> list[tuple[int, int, int, int]]:
+        """(side, price, size before, size) of the levels that were touched since the last call."""
         if not self.touched:
             return []
         rows: Ints = np.zeros((len(self.touched), 3), np.int64)
         rows[:, :2] = list(self.touched)
-        self.touched.clear()
         display.sizes(self._store, rows)
-        return [(side, price, size) for side, price, size in rows.tolist()]
+        found = [
+            (side, price, before, size)
+            for (side, price, size), before in zip(
+                rows.tolist(), self.touched.values(), strict=True
+            )
+        ]
+        self.touched.clear()
+        return found
 
     # ---- inside ----------------------------------------------------------------------------------
 
     def _reserve(self, count: int) -> None:
-        while self._store.meta[kernels.USED] + count > len(self._store.orders):
-            self._store = kernels.grow_store(self._store)
+        while self._store.meta[USED] + count > len(self._store.orders):
+            self._store = ladder.grow_store(self._store)
+
+    def _touch(self, side: int, price: int) -> None:
+        """Remember a level as it is, before it changes."""
+        if (side, price) not in self.touched:
+            self.touched[side, price] = self.size_at(side, price)
 
     def _read(self, n: int, side: int) -> list[Fill]:
         if n == 0:
             return []
         fills = [Fill(*row) for row in self._fills[:n].tolist()]
-        self.touched.update((side, fill.price) for fill in fills)
+        taken: dict[int, int] = {}
+        for fill in fills:
+            taken[fill.price] = taken.get(fill.price, 0) + fill.size
+        for price, size in taken.items():
+            if (side, price) not in self.touched:
+                self.touched[side, price] = self.size_at(side, price) + size
         return fills
 
     def _note(self, touched: Ints, n: int) -> None:
-        self.touched.update([(side, price) for side, price in touched[:n].tolist()])
+        known = self.touched
+        for side, price, before in touched[:n].tolist():
+            known.setdefault((side, price), before)
 
 
 class Displayed:
@@ -201,16 +249,20 @@ class Displayed:
     def __init__(self, book: Book, rows: Ints, snapshot: bool) -> None:
         self._book, self._rows, self._at = book, rows, 0
         book._reserve(len(rows))
-        n = 2 * len(rows) + display.level_count(book._store)
-        self._buffer: Ints = np.empty((n, 2), np.int64)
-        book._note(self._buffer, display.withdraw(book._store, rows, snapshot, self._buffer))
+        store = book._store
+        n = 2 * len(rows) + display.level_count(store)
+        self._buffer: Ints = np.empty((n, 3), np.int64)
+        book._note(self._buffer, display.withdraw(store, rows, self._buffer))
+        if snapshot:
+            book._note(self._buffer, display.withdraw_unnamed(store, rows, self._buffer))
 
     def __iter__(self) -> "Displayed":
         return self
 
     def __next__(self) -> tuple[int, int, int]:
         """The next level that crosses users' orders."""
-        self._at, n = display.deposit(self._book._store, self._rows, self._at, self._buffer)
+        store = self._book._store
+        self._at, n, _ = display.deposit(store, self._rows, self._at, self._buffer, 0)
         self._book._note(self._buffer, n)
         if self._at == len(self._rows):
             raise StopIteration
@@ -219,8 +271,8 @@ class Displayed:
 
     def settle(self, left: int) -> None:
         """What is left of the crossing level after matching becomes the house's size there."""
-        side, price, _ = self._rows[self._at]
-        self._book.touched.add((int(side), int(price)))
+        side, price, _ = self._rows[self._at].tolist()
+        self._book._touch(side, price)
         if left:
             display.raise_house(self._book._store, side, price, left)
         self._at += 1

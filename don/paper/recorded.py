@@ -9,7 +9,8 @@ side it took, the other side is a tick away, and levels follow tick by tick with
 tape's mean trade.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +20,10 @@ from don.clock import interval_ns as parse_interval
 from don.errors import DataError
 from don.model.instrument import Instrument
 from don.paper import bridge
+from don.paper.columns import PRICE, Columns, columns_of
 from don.paper.events import BarClose, BookUpdate, TapeEvent, TradePrint
 from don.paper.funding import FundingSchedule
-from don.paper.slots import Side, SlotTape, apply_book
+from don.paper.slots import OFFSET_BITS, Side, SlotTape, apply_book
 
 Ints = NDArray[np.int64]
 _MARKS = 20  # mark prices a bar
@@ -43,6 +45,15 @@ class Recording:
     books: tuple[BookUpdate, ...]  # empty: draw them
     book_arrival: Ints
     begin_ns: int  # from here on the recording is whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Steps `start` to before `stop` of a recording, with no other event between them."""
+
+    columns: Columns
+    start: int
+    stop: int
 
 
 class RecordedTape(SlotTape):
@@ -79,6 +90,7 @@ class RecordedTape(SlotTape):
         self.begin_ns = self._begin
         self._key = np.uint64(seed % 2**64)
         self._means = [max(int(r.lots.mean()), 1) for r in recordings]
+        self.columns = _columns(self._recordings)
         self._book_ts = [np.array([b.ts for b in r.books], np.int64) for r in recordings]
 
     # ---- history ---------------------------------------------------------------------------------
@@ -149,12 +161,58 @@ class RecordedTape(SlotTape):
             rows = zip(one.books[a:b], one.book_arrival[a:b].tolist(), strict=True)
             found.extend((book.ts, arrival, n, book) for book, arrival in rows)
         found.sort(key=lambda row: row[:3])
-        whole = self._begin <= open_ns and end_ns <= self._until
-        closes = [
+        return [row[3] for row in found], self._closes(slot)
+
+    def _closes(self, slot: int) -> list[BarClose]:
+        """The bars that close at the end of a slot if it is a whole one."""
+        open_ns = slot * self.interval_ns
+        whole = self._begin <= open_ns and open_ns + self.interval_ns <= self._until
+        return [
             self._bar(n, open_ns, self.interval_ns, self.interval)
             for n in range(len(self.symbols) if whole else 0)
         ]
-        return [row[3] for row in found], closes
+
+    def runs(self, position: int) -> Iterator[tuple[int, TapeEvent | Run]]:
+        """As `events`, but trades and books between other events come as one `Run`.
+
+        The position with a run is that before its first step; each step adds one.
+
+        Raises:
+            ValueError: if the tape has no `columns`.
+        """
+        if self.columns is None:
+            raise ValueError(f"tape {self.source} cannot be told in runs")
+        slot, offset = position >> OFFSET_BITS, position & ((1 << OFFSET_BITS) - 1)
+        first = itertools.takewhile(
+            lambda told: told[0] >> OFFSET_BITS == slot, self.events(position)
+        )
+        if offset:
+            yield from first
+            slot += 1
+        else:
+            yield from itertools.takewhile(lambda told: told[0] == position, first)
+        for at in range(slot, self._last + 1):
+            yield from self._slot_runs(at, self.columns)
+
+    def _slot_runs(self, slot: int, columns: Columns) -> Iterator[tuple[int, TapeEvent | Run]]:
+        open_ns, end_ns = slot * self.interval_ns, (slot + 1) * self.interval_ns
+        begin = max(open_ns, self._begin)
+        at, last = np.searchsorted(columns.ts, [begin, end_ns]).tolist()
+        trades = columns.trades(at, last)
+        prints = list(
+            zip(columns.ts[trades].tolist(), columns.steps[trades, PRICE].tolist(), strict=True)
+        )
+        position = slot << OFFSET_BITS
+        for event in self.timed_events(slot, [prints], self._closes(slot)):
+            stop = int(np.searchsorted(columns.ts[at:last], event.ts, side="right")) + at
+            if stop > at:
+                yield position, Run(columns=columns, start=at, stop=stop)
+                position += stop - at
+                at = stop
+            position += 1
+            yield position, event
+        if last > at:
+            yield position, Run(columns=columns, start=at, stop=last)
 
     def slot_of_trade(self, n: int, trade_id: int) -> int:
         """The slot of a symbol's trade, or of the next one that there is."""
@@ -209,3 +267,12 @@ class RecordedTape(SlotTape):
             asks=tuple(asks),
             snapshot=True,
         )
+
+
+def _columns(recordings: Sequence[Recording]) -> Columns | None:
+    """Arrays of the recording, if it is the only one and has books."""
+    if len(recordings) != 1:
+        return None
+    (one,) = recordings
+    trades = (one.ts, one.arrival, one.id, one.price, one.lots, one.buy, one.count)
+    return columns_of(one.instrument.exchange_symbol, one.books, one.book_arrival, trades)

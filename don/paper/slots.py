@@ -169,13 +169,28 @@ class SlotTape(ABC):
 
     def slot_events(self, slot: int) -> list[TapeEvent]:
         """All events of one slot, in order."""
-        open_ns = slot * self.interval_ns
         events, closes = self.market_events(slot)
         printed: list[list[tuple[int, int]]] = [[] for _ in self.symbols]
         place = {symbol: n for n, symbol in enumerate(self.symbols)}
         for event in events:
             if type(event) is TradePrint:
                 printed[place[event.symbol]].append((event.ts, event.price))
+        events.extend(self.timed_events(slot, printed, closes))
+        events.sort(key=_by_time)  # stable: at the same time the order of construction holds
+        return events
+
+    def timed_events(
+        self, slot: int, printed: list[list[tuple[int, int]]], closes: list[BarClose]
+    ) -> list[TapeEvent]:
+        """All events of one slot but trades and books, in order.
+
+        Args:
+            slot: which.
+            printed: (time, price) of each symbol's trades in it, in order.
+            closes: bars that close at its end.
+        """
+        open_ns = slot * self.interval_ns
+        events: list[TapeEvent] = []
         for n, prints in enumerate(printed):
             events.extend(self._mark_prices(n, slot, prints))
         events.extend(closes)

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import tracemalloc
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -70,6 +72,17 @@ def test_summary_has_benchmarks_and_states_assumptions(result: BacktestResult) -
     assert set(told["performance"]) == {"momentum", "hold", "equal_weight", "inverse_volatility"}
     assert {"fills", "latency", "fees", "funding", "margin"} <= set(told["assumptions"])
     assert told["books_equal"] is True
+
+
+def test_a_summary_takes_memory_for_the_span_alone(result: BacktestResult) -> None:
+    """The opening balance is stamped before the tape begins: nothing is laid out from there."""
+    assert result.equity_ts[0] < result.start_ns
+    tracemalloc.start()
+    told = summary(replace(result, interval_ns=10**9))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+    assert told["turnover"] == pytest.approx(summary(result)["turnover"], rel=0.01)
 
 
 def test_equal_to_itself_and_differences_are_split_to_the_last_digit(

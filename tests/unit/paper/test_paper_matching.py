@@ -115,8 +115,9 @@ def test_book_equals_a_naive_one(operations):
                 assert house == naive.house(side, price)
         bid, ask = book.best(BID), book.best(ASK)
         assert bid is None or ask is None or bid[0] < ask[0]
-        for side, price, size in book.take_touched():  # readers can follow by what is noted
+        for side, price, before, size in book.take_touched():  # readers can follow what is noted
             assert size == book.size_at(side, price)
+            assert before == shown.get((side, price), 0)
             shown[side, price] = size
         for side in (BID, ASK):
             following = {p: z for (s, p), z in shown.items() if s == side and z}
