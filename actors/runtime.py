@@ -19,6 +19,7 @@ from don.observe.sample import Sample
 
 NAMESPACE = "don"
 LATE = "timed out during startup"  # how Ray says that its processes took too long
+TRIES = 3
 STORE_BYTES = 256 * 2**20
 Progress = Callable[[str, str, float], None]  # part, state, seconds that it took
 
@@ -62,7 +63,7 @@ def start_ray(temp_dir: Path, *, cpus: int | None = None, store_bytes: int = STO
 
 
 def _init(temp_dir: Path, cpus: int, store_bytes: int) -> None:
-    """`ray.init`, a second time if need be.
+    """`ray.init`, again if need be.
 
     Ray gives its own processes half a minute, which cannot be changed and is too little while much
     else starts on the same cores.
@@ -79,14 +80,16 @@ def _init(temp_dir: Path, cpus: int, store_bytes: int) -> None:
         _temp_dir=str(temp_dir),
         _node_ip_address="127.0.0.1",
     )
-    try:
-        begin()
-    except Exception as error:
-        if LATE not in str(error):
-            raise
-        get_logger("don.runtime").warning("ray is late, starting it again", error=str(error)[:200])
-        _end_started(temp_dir)
-        begin()
+    for _ in range(TRIES - 1):
+        try:
+            begin()
+            return
+        except Exception as error:
+            if LATE not in str(error):
+                raise
+            get_logger("don.runtime").warning("ray is late, starting it again")
+            _end_started(temp_dir)
+    begin()
 
 
 def _end_started(temp_dir: Path) -> None:

@@ -24,6 +24,8 @@ _numbers = count(1)
 RAY = "ray"
 # The longest files, in the order in which they begin: a short one at the end leaves no worker idle.
 LONGEST = (
+    "test_kill_nine",
+    "test_collect_kill",
     "test_book",
     "test_env_gates",
     "test_env_arena",
