@@ -104,6 +104,12 @@ def with_models(config: DonConfig, home: Path, db: Database) -> DonConfig:
     return config.model_copy(update={"policy": policy, "engine": engine})
 
 
+def has_models(db: Database) -> bool:
+    """Whether the registry has an entry: else nobody needs what serves models."""
+    with db.connection() as connection:
+        return connection.execute("SELECT 1 FROM model_entry LIMIT 1").fetchone() is not None
+
+
 def paper_feed(config: DonConfig, ready: Ready, symbols: tuple[str, ...]) -> FeedConfig:
     """The feed on the paper exchange."""
     return config.feed.model_copy(

@@ -81,6 +81,7 @@ class Launch:
         self._actors: dict[str, ActorHandle] = {}
         self.session = compose.session_id(self._clock.now_ns())
         self.spec: SessionSpec | None = None
+        self.has_models = False  # whether the registry has any, that can be asked over HTTP
         self.supervisor = Supervisor(self._clock, self._show)
 
     # ---- start ----------------------------------------------------------------------------------
@@ -116,6 +117,7 @@ class Launch:
             instruments = asyncio.run(compose.instruments(gateway, self._clock))
         with Database(url) as db:
             self._config = compose.with_models(self._config, self._home, db)
+            self.has_models = compose.has_models(db)
         spec = compose.session_spec(
             self._home, url, self.session, self._config, ready, gateway, instruments
         )

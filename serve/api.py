@@ -20,7 +20,7 @@ from don.clock import Clock, SystemClock
 from serve.auth import Gate
 from serve.hub import Hub
 from serve.middleware import BodyLimit, HostGuard, RateLimit
-from serve.ports import Commander, Policies, Reader
+from serve.ports import Commander, Models, Policies, Reader
 from serve.problems import RESPONSES, install
 from serve.routes import commands, coverage, data, market, metrics, policies, trading
 from serve.settings import ServeConfig
@@ -55,6 +55,7 @@ def build_api(
     gate: Gate,
     config: ServeConfig | None = None,
     clock: Clock | None = None,
+    models: Models | None = None,
 ) -> FastAPI:
     """The ASGI application: `/v1/...`, `/v1/stream`, `/docs`, `/static`.
 
@@ -65,6 +66,7 @@ def build_api(
         gate: who may command.
         config: bounds; the defaults if None.
         clock: for ages; the system's if None.
+        models: trained models that `act` asks besides.
     """
     config = config or ServeConfig()
     clock = clock or SystemClock()
@@ -95,7 +97,7 @@ def build_api(
     app.include_router(coverage.build(reader))
     app.include_router(data.build(reader))
     app.include_router(metrics.build(reader, config, clock))
-    app.include_router(policies.build(asked))
+    app.include_router(policies.build(asked, models, gate))
     app.include_router(commands.build(commander, gate, config))
 
     @app.websocket("/v1/stream")

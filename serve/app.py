@@ -22,7 +22,7 @@ from don.security.secrets import Secret
 from serve.auth import TOKEN_FILE
 from serve.settings import ServeConfig
 
-API, CONSOLE = "api", "console"
+API, CONSOLE, APP = "api", "console", "policies"
 
 # One replica each: the console's sessions live in one, and the API's rate limits count in one.
 _OPTIONS: dict[str, Any] = {
@@ -45,6 +45,7 @@ class ServeSpec:
     database_url: Secret
     config: ServeConfig
     policies: PoliciesConfig
+    models: bool = False  # whether trained ones are served as well
 
 
 @serve.deployment(**_OPTIONS, ray_actor_options={"num_cpus": 0.2})
@@ -65,6 +66,7 @@ class Api:
         from serve.auth import Gate
         from serve.gateway import ActorCommander, ActorReader
         from serve.policies import DeskPolicies
+        from serve.policy import ServedModels
 
         spec = self._spec
         self._app = build_api(
@@ -73,6 +75,7 @@ class Api:
             DeskPolicies(spec.policies),
             Gate(read_secret(spec.home / TOKEN_FILE)),
             spec.config,
+            models=ServedModels() if spec.models else None,
         )
         return self._app
 
@@ -132,8 +135,10 @@ def deploy(spec: ServeSpec) -> str:
             ),
             logging_config=log,
         )
+        trained = [_policies(spec, log)] if spec.models else []
         serve.run_many(
             [
+                *trained,
                 serve.RunTarget(_bound(Api, spec), name=API, route_prefix="/", logging_config=log),
                 serve.RunTarget(
                     _bound(Console, spec),
@@ -151,12 +156,22 @@ def deploy(spec: ServeSpec) -> str:
 def stop() -> None:
     """Drain and remove both applications; what is left of Serve ends with Ray. May be repeated."""
     running = serve.status().applications
-    for name in (CONSOLE, API):
+    for name in (CONSOLE, API, APP):
         if name in running:
             serve.delete(name)
 
 
-def _bound(deployment: Any, spec: ServeSpec) -> Application:
+def _policies(spec: ServeSpec, log: dict[str, Any]) -> Any:
+    """Trained models, without a route of their own: the API asks them."""
+    from serve.policy import PolicyDeployment, PolicySpec
+
+    built = PolicySpec(home=spec.home, session=spec.session, database_url=spec.database_url)
+    return serve.RunTarget(
+        _bound(PolicyDeployment, built), name=APP, route_prefix=None, logging_config=log
+    )
+
+
+def _bound(deployment: Any, spec: Any) -> Application:
     """The decorators turned the class into a deployment, which its type does not show."""
     bound: Application = deployment.bind(spec)
     return bound

@@ -15,7 +15,13 @@ from don.market.coverage import Range
 from don.market.coverage_grid import Grid
 from don.model.messages import CommandKind
 from don.observe.sample import Sample
-from serve.responses import ActRequest, ActResponse, PolicyInfo
+from serve.responses import (
+    ActRequest,
+    ActResponse,
+    ModelActRequest,
+    ModelActResponse,
+    PolicyInfo,
+)
 
 Row = Mapping[str, Any]
 
@@ -164,4 +170,26 @@ class Policies(Protocol):
         Raises:
             UsageError: if the policy is unknown or a feature is missing; names it.
         """
+        ...
+
+
+class Models(Protocol):
+    """Asks trained models; nothing is traded. Methods may raise `DependencyError`, and `ApiError`
+    for what is wrong with a question.
+    """
+
+    async def names(self) -> Mapping[str, str]:
+        """Name -> `name@version` that it means."""
+        ...
+
+    async def describe(self, name: str) -> Mapping[str, Any]:
+        """What a model reads and says."""
+        ...
+
+    async def act(self, name: str, request: ModelActRequest) -> ModelActResponse:
+        """What a model does."""
+        ...
+
+    async def load(self, name: str) -> Sequence[str]:
+        """Let a name mean another version, `name@version`, in every replica."""
         ...

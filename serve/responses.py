@@ -1,9 +1,9 @@
 """Requests and responses of the API that are not views of the board. Pure."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from don.risk.states import TradingState
 from serve.schemas import (
@@ -264,6 +264,56 @@ class ActResponse(View):
     usable: dict[str, bool]  # a symbol that is not keeps its position
     weights: dict[str, float] | None  # fractions of equity to track instead, if it names any
     reason: str
+
+
+class ModelActRequest(BaseModel):
+    """Observations of a trained model, as its environment or its desk makes them."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    feature_hash: str = Field(
+        description="of the features in the observations; another than the model's is a 409"
+    )
+    observations: list[list[list[float]]] = Field(
+        min_length=1, max_length=4096, description="[row][agent][number]; one row or many"
+    )
+    group: str = "agents"
+    state: list[list[list[float]]] | None = Field(
+        default=None, description="of the answer before, for models that remember; null: begins"
+    )
+
+    @model_validator(mode="after")
+    def _even(self) -> Self:
+        for what, rows in (("observations", self.observations), ("state", self.state or [])):
+            agents = {len(row) for row in rows}
+            sizes = {len(one) for row in rows for one in row}
+            if len(agents) > 1 or len(sizes) > 1:
+                raise ValueError(f"{what} must be equally long, were {agents} x {sizes}")
+        return self
+
+
+class ModelActResponse(View):
+    """What the model does: the desk runs the same code."""
+
+    model: str  # name@version
+    id: str  # of its content
+    actions: list[Any]  # [row][agent], as the environment takes them
+    weights: list[Any] | None  # [row][agent][symbol] exposures that they ask for
+    state: list[Any] | None  # [row][agent][unit] to give with the next observation
+
+
+class LoadRequest(BaseModel):
+    """Which version a name is to mean."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: int = Field(ge=1)
+
+
+class LoadResponse(View):
+    """What every replica means by the name now."""
+
+    replicas: list[str]
 
 
 class ScopeState(View):

@@ -26,7 +26,7 @@ def rows(full: bool) -> list[dict[str, Any]]:
     """`env.steps_index`, `env.steps_windows`, `env.gym_api` (Gymnasium's vector interface) and
     `env.gym_single` (its plain one): agent-steps per second of one core's own time.
     """
-    market = _market(20_000, 4)
+    market = made_up(20_000, 4)
     batch, steps = (4096, 200) if full else (2048, 50)
     count = 20_000 if full else 4_000
     bare = _batch(market, batch, steps, 1, observe=False)
@@ -65,7 +65,8 @@ def _row(
     }
 
 
-def _market(bars: int, symbols: int) -> EnvMarket:
+def made_up(bars: int, symbols: int) -> EnvMarket:
+    """A market of hourly bars."""
     rng = np.random.default_rng(0)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.004, (bars, symbols)), axis=0))
     opened = np.vstack([close[:1], close[:-1]])

@@ -136,6 +136,7 @@ def _serve(launch: "Launch") -> str:
             database_url=spec.database_url,
             config=ServeConfig(port=spec.config.web.port, lake=spec.config.lake.root),
             policies=spec.config.engine.policies,
+            models=launch.has_models,
         )
     )
 

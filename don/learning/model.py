@@ -125,9 +125,11 @@ class Model:
         actions: dict[str, NDArray[np.generic]] = {}
         after: State = {}
         for group, given in observations.items():
-            values = self._checked(group, given)
+            values = self.checked(group, given)
             B = len(values)
             before = (state or {}).get(group)
+            if before is not None:
+                before = self.checked_state(group, before, B)
             for policy, places in self._places[group]:
                 spec, A = self.card.policies[policy], len(self.card.agents[group])
                 rows = np.ascontiguousarray(values[:, places]).reshape(B * len(places), -1)
@@ -147,7 +149,13 @@ class Model:
                     after[group][:, places, : spec.net.memory] = then.reshape(B, len(places), -1)
         return actions, after
 
-    def _checked(self, group: str, given: NDArray[np.floating]) -> Floats:
+    def checked(self, group: str, given: NDArray[np.floating]) -> Floats:
+        """Observations of a group as numbers [B, A, D].
+
+        Raises:
+            UsageError: if the group is not the model's or the shape is wrong.
+            DataError: if one is not finite.
+        """
         if group not in self.card.agents:
             raise UsageError(
                 f"observations must be of {sorted(self.card.agents)}, were of {group!r}"
@@ -165,6 +173,22 @@ class Model:
             raise DataError(
                 f"observations must be finite: {shape.place(i)} of {agents[a]}, row {b}, was "
                 f"{values[b, a, i]}"
+            )
+        return values
+
+    def checked_state(self, group: str, given: NDArray[np.floating], rows: int) -> Floats:
+        """A state of a group as numbers [B, A, S].
+
+        Raises:
+            UsageError: if the shape is wrong or a number is not finite.
+        """
+        agents = self.card.agents[group]
+        most = max(self.card.policies[p].net.memory for p in agents.values())
+        values = np.array(given, np.float64)
+        if values.shape != (rows, len(agents), most) or not np.isfinite(values).all():
+            raise UsageError(
+                f"state of {group} must be {[rows, len(agents), most]} finite numbers, was "
+                f"{list(values.shape)}"
             )
         return values
 

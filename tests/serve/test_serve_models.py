@@ -1,0 +1,192 @@
+"""Trained models over HTTP: the actions of the environment and the desk, several versions, clear
+refusals.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from support.envs import market
+
+from don.envs import BatchEnv, EnvConfig
+from don.errors import UsageError
+from don.learning.config import NetConfig
+from don.learning.look import Look
+from don.learning.model import Model
+from don.security.secrets import Secret
+from serve.auth import Gate
+from serve.local import running
+from serve.models import LocalModels
+from serve.policies import DeskPolicies
+from serve.problems import install
+from serve.routes import policies
+from serve.shelf import Answered, Asked, Refused, Shelf
+
+TOKEN = "test-token"
+MARKET = market(60, 2, seed=4)
+
+
+def exported(folder: Path, version: int, memory: int = 0) -> Model:
+    config = EnvConfig.model_validate(
+        {"observation": {"features": ["log_return_1", "zscore_8"], "window": 3},
+         "action": {"kind": "long_short"}}
+    )  # fmt: skip
+    env = BatchEnv(MARKET, config, 5)
+    net = NetConfig(hidden=(8,), memory=memory)
+    model = Model.untrained(env, net, name="trend", seed=version)
+    rng = np.random.default_rng(version)
+    loud = {
+        policy: {k: v + rng.normal(size=v.shape, scale=0.3).astype("f4") for k, v in own.items()}
+        for policy, own in model.weights.items()
+    }
+    made = Model(card=model.card, weights=loud, states=model.states)
+    made.save(folder / str(version))
+    return made
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Model]]:
+    folder = tmp_path_factory.mktemp("models")
+    return folder, [exported(folder, 1), exported(folder, 2), exported(folder, 3, memory=4)]
+
+
+def shelf_over(folder: Path) -> Shelf:
+    def lookup(text: str) -> tuple[str, str, Path]:
+        name, _, version = text.partition("@")
+        if not (folder / version).exists():
+            raise UsageError(f"{text} is not there")
+        return name, version, folder / version
+
+    return Shelf(lookup)
+
+
+@pytest.fixture(scope="module")
+def url(models: tuple[Path, list[Model]]) -> Iterator[str]:
+    shelf = shelf_over(models[0])
+    shelf.load("trend@1")
+    app = FastAPI()
+    install(app)
+    app.include_router(policies.build(DeskPolicies(), LocalModels(shelf), Gate(Secret(TOKEN))))
+    with running(app) as address:
+        yield address
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=url) as opened:
+        yield opened
+
+
+def test_http_acts_like_environment_and_desk(
+    client: httpx.Client, models: tuple[Path, list[Model]]
+) -> None:
+    model = models[1][0]
+    env = BatchEnv(MARKET, model.card.env, 5)
+    seen = env.reset(seed=3)["agents"]
+    hashed = model.card.feature_hash
+    body = {"observations": seen.tolist(), "feature_hash": hashed}
+    many = client.post("/v1/policies/trend/act", json=body).json()
+    wanted = model.act({"agents": seen})[0]["agents"]
+    assert np.array_equal(np.array(many["actions"], np.float32), wanted)
+    assert (many["model"], many["id"], many["state"]) == ("trend@1", model.id, None)
+    env.step(np.array(many["actions"], np.float32))  # an action of the environment
+    look = Look(model.card, model.states, _instruments())
+    for row in range(5):  # alone it is answered as together; the desk turns it into these weights
+        one = {"observations": seen[row : row + 1].tolist(), "feature_hash": hashed}
+        alone = client.post("/v1/policies/trend@1/act", json=one).json()
+        assert alone["actions"] == many["actions"][row : row + 1]
+        desk = look.weights(np.array(alone["actions"], np.float32), None)
+        assert desk.tolist() == alone["weights"][0][0] == many["weights"][row][0]
+
+
+def _instruments() -> list[object]:
+    from decimal import Decimal
+
+    from don.paper.tape_data import make_instrument
+
+    return [make_instrument(n, Decimal("0.01"), Decimal("0.001")) for n in ("AAAUSDT", "BBBUSDT")]
+
+
+def test_what_does_not_fit_is_refused(
+    client: httpx.Client, models: tuple[Path, list[Model]]
+) -> None:
+    card = models[1][0].card
+    size = card.policies["agents"].observation.size
+    good = {"observations": [[[0.0] * size]], "feature_hash": card.feature_hash}
+
+    def refused(name: str, **changes: object) -> tuple[int, str]:
+        answer = client.post(f"/v1/policies/{name}/act", json={**good, **changes})
+        return answer.status_code, str(answer.json().get("detail"))
+
+    status, detail = refused("trend", feature_hash="0123")
+    assert status == 409 and card.feature_hash in detail and "0123" in detail
+    status, detail = refused("trend", observations=[[[0.0] * (size - 1)]])
+    assert status == 422 and f"must be [B, 1, {size}], were [1, 1, {size - 1}]" in detail
+    assert refused("trend", group="others")[0] == 422
+    assert refused("trend", observations=[[[0.0], [0.0, 1.0]]])[0] == 422
+    status, detail = refused("nope")
+    assert status == 404 and "momentum" in detail and "trend" in detail
+    assert refused("trend@9")[0] == 404
+    status, detail = refused("momentum")
+    assert status == 422 and "no trained model" in detail
+    answer = client.post("/v1/policies/trend/act", json={"features": {"A": {}}, "volatility": {}})
+    assert answer.status_code == 422 and "is a trained model" in answer.json()["detail"]
+    told = client.get("/v1/policies/trend").json()
+    assert told["groups"]["agents"]["size"] == size and told["model"] == "trend@1"
+    listed = {one["name"]: one for one in client.get("/v1/policies").json()}
+    assert listed["trend"]["features"] == ["log_return_1", "zscore_8"] and "momentum" in listed
+
+
+def test_a_name_means_another_version_when_it_is_loaded(client: httpx.Client) -> None:
+    size = client.get("/v1/policies/trend").json()["groups"]["agents"]["size"]
+    hashed = client.get("/v1/policies/trend").json()["feature_hash"]
+    body = {"observations": [[[0.0] * size]], "feature_hash": hashed}
+    assert client.post("/v1/policies/trend/load", json={"version": 2}).status_code == 401
+    sign = {"Authorization": f"Bearer {TOKEN}"}
+    missing = client.post("/v1/policies/trend/load", json={"version": 9}, headers=sign)
+    assert missing.status_code == 422
+    assert client.post("/v1/policies/trend/act", json=body).json()["model"] == "trend@1"
+    loaded = client.post("/v1/policies/trend/load", json={"version": 2}, headers=sign)
+    assert loaded.json() == {"replicas": ["trend@2"]}
+    assert client.post("/v1/policies/trend/act", json=body).json()["model"] == "trend@2"
+    assert client.post("/v1/policies/trend@1/act", json=body).json()["model"] == "trend@1"
+    client.post("/v1/policies/trend/load", json={"version": 1}, headers=sign)
+
+
+def test_questions_of_many_models_are_answered_together(
+    models: tuple[Path, list[Model]],
+) -> None:
+    shelf = shelf_over(models[0])
+    shelf.load("trend@1")
+    rng = np.random.default_rng(1)
+    card = models[1][0].card
+    size = card.policies["agents"].observation.size
+    rows = [rng.normal(size=(count, 1, size)).astype("f4") for count in (1, 3, 2, 2)]
+    questions = [
+        Asked(name=name, feature_hash=card.feature_hash, observations=values)
+        for name, values in zip(("trend", "trend@2", "trend@3", "trend"), rows, strict=True)
+    ]
+    bad = Asked(name="trend", feature_hash="x", observations=rows[0])
+    replies = shelf.act([*questions[:2], bad, *questions[2:]])
+    assert isinstance(replies[2], Refused) and replies[2].status == 409
+    answers = [reply for reply in replies if isinstance(reply, Answered)]
+    assert [a.model for a in answers] == ["trend@1", "trend@2", "trend@3", "trend@1"]
+    for asked, answer, place in zip(questions, answers, (0, 1, 2, 0), strict=True):
+        wanted, state = models[1][place].act({"agents": asked.observations})
+        assert answer.actions.tobytes() == wanted["agents"].tobytes()
+        if place == 2:
+            again = Asked(
+                name="trend@3", feature_hash=card.feature_hash, observations=asked.observations,
+                state=answer.state,
+            )  # fmt: skip
+            (then,) = shelf.act([again])
+            wanted, _ = models[1][2].act({"agents": asked.observations}, state)
+            assert then.actions.tobytes() == wanted["agents"].tobytes()
+            short = Asked(
+                name="trend@3", feature_hash=card.feature_hash, observations=asked.observations,
+                state=answer.state[:, :, :2],
+            )  # fmt: skip
+            assert shelf.act([short])[0].status == 422
