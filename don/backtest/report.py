@@ -8,13 +8,13 @@ from decimal import Decimal
 import numpy as np
 
 from don.backtest import charts
+from don.backtest.data_section import data_cautions, data_section
 from don.backtest.metrics import Metrics, metrics
 from don.backtest.page import Page, preformatted, table
 from don.backtest.result import BacktestResult
 from don.backtest.summary import FIGURES
 from don.backtest.trips import RoundTrip
 from don.clock import NS_PER_S, iso
-from don.model.order import OrderStatus
 
 TRIPS = 15  # best and worst told
 TITLES = {
@@ -63,7 +63,7 @@ def report(result: BacktestResult, *, draws: int = 1_000, seed: int = 0) -> str:
     page.heading("Round trips", "from flat to flat, profit after fees and funding")
     _trips(page, found)
     page.heading("Data")
-    _data(page, result)
+    data_section(page, result)
     page.heading("What this rests on")
     page.table(["", ""], [[one.topic, one.text] for one in result.assumptions], kind="text")
     page.heading("Reproduce")
@@ -152,9 +152,7 @@ def cautions(result: BacktestResult, found: Metrics) -> list[str]:
             f"The Sharpe ratio's 95 % interval, {low:.2f} to {high:.2f}, contains zero: this run "
             "alone does not show that the policy earns anything."
         )
-    missing = sum(one.missing for one in result.recorded)
-    if missing:
-        said.append(f"{missing} bars were not recorded and stand flat at the last close.")
+    said += data_cautions(result)
     return said
 
 
@@ -269,28 +267,6 @@ def _trip_table(trips: Sequence[RoundTrip]) -> str:
     columns = ["symbol", "", "opened", "closed", "size", "entry", "exit", "realised", "fees",
                "funding", "profit"]  # fmt: skip
     return table(columns, rows, kind="signed")
-
-
-def _data(page: Page, result: BacktestResult) -> None:
-    if not result.recorded:
-        page.table(
-            ["", ""], [["", "replayed event by event; completeness is that of the recording"]]
-        )
-        return
-    rows = [
-        [one.symbol, iso(one.first_ns)[:16], iso(one.last_ns)[:16], f"{one.bars:,}",
-         f"{one.missing:,}", f"{one.bars / (one.bars + one.missing):.3%}",
-         f"{one.quote_volume:,.0f}"]
-        for one in result.recorded
-    ]  # fmt: skip
-    page.table(["symbol", "first bar", "last", "bars", "missing", "complete", "quote a bar"], rows)
-    ended: dict[str, int] = {}
-    for order in result.orders:
-        ended[str(order.status)] = ended.get(str(order.status), 0) + 1
-    refused = ended.get(str(OrderStatus.REJECTED), 0)
-    said = ", ".join(f"{name} {count:,}" for name, count in sorted(ended.items()))
-    gone = f"{refused} by the exchange, {len(result.denials)} by the desk's risk engine"
-    page.table(["", ""], [["orders", said or "none"], ["refused", gone]], kind="text")
 
 
 def _more(

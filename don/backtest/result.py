@@ -44,6 +44,21 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataShares:
+    """What the completeness ledger knew of a symbol's minutes within the run."""
+
+    symbol: str
+    source: str  # exchange and channel
+    minutes: int
+    by_state: dict[str, int]  # minutes: complete, gap, repaired, synthetic, down
+
+    @property
+    def unknown(self) -> int:
+        """Minutes of which nothing was known."""
+        return self.minutes - sum(self.by_state.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
     """The account at the end, exact, in quote."""
 
@@ -92,6 +107,7 @@ class BacktestResult:
     books: Books
     assumptions: tuple[Assumption, ...]
     recorded: tuple[Recorded, ...] = ()  # empty where no bars were replayed
+    shares: tuple[DataShares, ...] = ()  # empty where the data did not come from the store
 
     @property
     def denials(self) -> tuple[Denial, ...]:

@@ -15,6 +15,7 @@ from don.backtest.assume import assumptions
 from don.backtest.config import BacktestConfig, Detail
 from don.backtest.desk import LocalDesk
 from don.backtest.market import MarketTap
+from don.backtest.provenance import shares_beside
 from don.backtest.replay import Replay, TapeClock
 from don.backtest.result import BacktestResult, Books, OrderOutcome
 from don.books.config import features_needed, rows_needed, slots_name
@@ -53,9 +54,11 @@ def run(config: BacktestConfig, progress: Progress = lambda done: None) -> Backt
     if config.detail is Detail.BARS:
         from don.backtest.bars import run_bars
 
-        return run_bars(config, progress)
-    tape = open_config_tape(config)
-    return run_tape(config, tape, progress)
+        result = run_bars(config, progress)
+    else:
+        result = run_tape(config, open_config_tape(config), progress)
+    told = shares_beside(config.tapes, result.symbols, result.start_ns, result.end_ns)
+    return replace(result, shares=told) if told else result
 
 
 def run_tape(

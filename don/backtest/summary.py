@@ -9,6 +9,7 @@ from numba import njit
 from don.backtest.result import BacktestResult
 from don.clock import iso
 from don.execution.forced import forced_by
+from don.market.coverage import KEPT
 from don.model.messages import PaymentKind
 from don.performance import Performance, measure, resample
 
@@ -105,6 +106,27 @@ def figures(equity: np.ndarray, interval_ns: int) -> dict[str, float]:
     return {name: value for name, value in asdict(found).items() if name in FIGURES}
 
 
+def data_shares(result: BacktestResult) -> dict[str, Any]:
+    """Where the data came from and the share of its minutes in each state, all symbols together.
+
+    Of files that were not made from the store nothing is known but the bars that they lack.
+    """
+    if not result.shares:
+        own, lacking = (
+            sum(getattr(one, name) for one in result.recorded) for name in ("bars", "missing")
+        )
+        return {"source": "file", "missing": lacking / (own + lacking) if own else None}
+    minutes = sum(one.minutes for one in result.shares)
+    counts = {str(state): 0 for state in KEPT} | {"unknown": 0}
+    for one in result.shares:
+        for state, count in {**one.by_state, "unknown": one.unknown}.items():
+            counts[state] += count
+    return {
+        "source": result.shares[0].source,
+        **{state: count / minutes for state, count in counts.items() if minutes},
+    }
+
+
 def summary(result: BacktestResult) -> dict[str, Any]:
     """Everything that `don backtest` prints; JSON-able."""
     books = result.books
@@ -150,6 +172,7 @@ def summary(result: BacktestResult) -> dict[str, Any]:
         "turnover": float(traded) / mean if mean else float("nan"),
         "hit_rate": won / len(closing) if closing else float("nan"),
         "books_equal": not result.differences,
+        "data": data_shares(result),
         "performance": columns,
         "assumptions": {one.topic: one.text for one in result.assumptions},
         "config_hash": result.config_hash,

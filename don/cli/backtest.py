@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from don.cli import backtest_results
+from don.cli.backtest_store import from_store
 from don.cli.output import err, out, print_json, print_pairs, table
-from don.errors import ConfigError
+from don.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from don.backtest.config import BacktestConfig
@@ -35,6 +36,11 @@ def backtest(
         None, help="Parquet of bars, or raw recordings (repeat); default: the sample."
     ),
     data: list[Path] = typer.Option(None, help="The same as --tape."),
+    store: bool = typer.Option(
+        False, "--store", help="Bars of the market database and its lake instead of a tape."
+    ),
+    exchange: str = typer.Option(None, help="With --store: whose bars; default: the only one."),
+    interval: str = typer.Option(None, help="Of the bars, such as 1h; default: the tape's."),
     funding: Path = typer.Option(None, help="Parquet of funding payments."),
     policy: str = typer.Option(
         None,
@@ -57,9 +63,13 @@ def backtest(
         return
     settings = _settings(
         config, tape=tape or data, funding=funding, policy=policy, symbols=symbols, start=start,
-        end=end, detail=detail, order_latency=order_latency, seed=seed,
+        end=end, detail=detail, order_latency=order_latency, seed=seed, interval=interval,
     )  # fmt: skip
     settings = _pinned(settings)
+    if store:
+        settings = from_store(settings, exchange)
+    elif exchange is not None:
+        raise UsageError("--exchange is for --store")
     from don.backtest import run
     from don.backtest.files import save as write
     from don.backtest.summary import summary
@@ -128,8 +138,19 @@ class _Progress:
         err.print(f"  {done:6.1%}  {left:5.0f} s left")
 
 
+def _data(told: dict[str, Any]) -> str:
+    """Share of each state among the minutes used, in words."""
+    if "unknown" not in told:
+        missing = told["missing"]
+        lacks = "" if missing is None else f", {missing:.2%} of its bars missing"
+        return f"{told['source']}{lacks}; of repairs nothing is known"
+    parts = [f"{share:.2%} {state}" for state, share in told.items()
+             if state != "source" and (share or state == "complete")]  # fmt: skip
+    return f"{told['source']}: {', '.join(parts)}"
+
+
 def _print(told: dict[str, Any]) -> None:
-    print_pairs({name: told[name] for name in SHOWN})
+    print_pairs({**{name: told[name] for name in SHOWN}, "data": _data(told["data"])})
     out.print()
     columns = told["performance"]
     names = list(next(iter(columns.values())))

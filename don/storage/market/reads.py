@@ -60,7 +60,7 @@ class MarketStore:
         threads: int = 2,
         blocks: Blocks | None = None,
     ) -> None:
-        self._db = db
+        self.database = db
         self._lake = lake
         self._blocks = blocks
         self._threads = threads
@@ -101,7 +101,7 @@ class MarketStore:
         ask = self._ask(channel, columns, start, end, interval)
         if last is not None and last < 1:
             raise DataError(f"last must be at least 1, was {last}")
-        with self._db.statements() as connection:
+        with self.database.statements() as connection:
             series = self._series(connection, symbols, exchange)
             before = self._files(connection, ask, series)
             hot = self._hot(connection, _with_key(ask), series, last)
@@ -130,7 +130,7 @@ class MarketStore:
         if batch_rows < 1:
             raise DataError(f"batch_rows must be at least 1, was {batch_rows}")
         ask = self._ask(channel, columns, start, end, interval)
-        with self._db.errors(), self._db.connect(autocommit=False) as connection:
+        with self.database.errors(), self.database.connect(autocommit=False) as connection:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             # Before the snapshot: from here on nothing is archived away under this scan.
             connection.execute(f"LOCK TABLE ONLY {LAYOUTS[channel].table} IN ACCESS SHARE MODE")
@@ -150,7 +150,7 @@ class MarketStore:
 
     def series(self) -> list[Pair]:
         """Every (exchange, symbol) known to the database, sorted."""
-        with self._db.statements() as connection:
+        with self.database.statements() as connection:
             return sorted(self._series(connection, None, None).values())
 
     def bars(
@@ -174,7 +174,7 @@ class MarketStore:
     def intervals(self, pairs: Sequence[Pair]) -> dict[Pair, tuple[int, ...]]:
         """The bar intervals (ns) stored for each series, smallest first."""
         found: dict[Pair, set[int]] = {pair: set() for pair in pairs}
-        with self._db.statements() as connection:
+        with self.database.statements() as connection:
             before = manifest.listed(connection, "bars", series=pairs)
             for pair, interval in intervals_of(connection, pairs):
                 found[pair].add(interval)
@@ -184,7 +184,7 @@ class MarketStore:
 
     def chosen(self, symbols: Sequence[str] | None, exchange: str | None) -> list[Pair]:
         """The series that a read of these would give, sorted; errors as for `read`."""
-        with self._db.statements() as connection:
+        with self.database.statements() as connection:
             return list(self._series(connection, symbols, exchange).values())
 
     # ---- asking ---------------------------------------------------------------------------------
@@ -222,7 +222,9 @@ class MarketStore:
         if isinstance(symbols, str):
             raise DataError(f"symbols must be a list of symbols, was {symbols!r}")
         found = self._match(symbols, exchange)
-        if symbols is None or {pair[1] for pair in found.values()} != set(symbols):
+        full = symbols is not None and {pair[1] for pair in found.values()} == set(symbols)
+        # another exchange may have begun to have the symbol
+        if not full or (exchange is None and _last_series(connection) > max(self._names)):
             self._names = {
                 number: (text, symbol)
                 for number, text, symbol in connection.execute(
@@ -280,7 +282,7 @@ class MarketStore:
         if self._blocks is None:
             return None
         ask = self._ask("bars", None, start, end, source)
-        with self._db.statements() as connection:
+        with self.database.statements() as connection:
             series = self._series(connection, symbols, exchange)
             held = self._blocks.held(connection, "bars", start, end, hours=True)
             if not held or self._files(connection, ask, series):
@@ -390,6 +392,11 @@ def _newest(
                 found.append(lake.read(file, **limits))
                 rows += found[-1].num_rows
     return found
+
+
+def _last_series(connection: Connection) -> int:
+    row = connection.execute("SELECT max(id) FROM series", prepare=True).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _unknown(what: str, value: str, known: set[str]) -> DataError:
