@@ -121,15 +121,15 @@ def _remember(config: TrainConfig, market: EnvMarket, *, resume: bool) -> None:
     draft.replace(path)
 
 
-def fixed_environment() -> None:
-    """Start this process anew with what a seed depends on, unless it is set.
+def fixed_environment(module: str = "experiments.train") -> None:
+    """Start this process, that runs a module, anew with what a seed depends on, unless it is set.
 
     Hashes of strings order RLlib's agents; a second thread makes small networks slower.
     """
     wanted = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
     missing = {k: v for k, v in wanted.items() if k not in os.environ}
     if missing:
-        command = [sys.executable, "-m", "experiments.train", *sys.argv[1:]]
+        command = [sys.executable, "-m", module, *sys.argv[1:]]
         os.execve(sys.executable, command, {**os.environ, **missing})
 
 

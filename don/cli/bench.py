@@ -20,6 +20,7 @@ AREAS = {
     "backtest": "don.bench.backtest",
     "portfolio": "don.bench.portfolio",
     "storage": "don.bench.storage",
+    "train": "don.bench.train",
     "serve": "don.bench.serve",
 }
 COLUMNS = ("name", "value#", "unit", "n#", "min#", "max#", "peer", "peer_value#", "ratio#")

@@ -26,6 +26,7 @@ from don.cli import (
     risk,
     sessions,
     train,
+    tune,
     up,
 )
 from don.errors import DonError
@@ -56,6 +57,7 @@ for module in (
     research,
     train,
     evaluate,
+    tune,
 ):
     module.register(app)
 

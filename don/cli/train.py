@@ -19,11 +19,15 @@ def train(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document at the end."),
 ) -> None:
     """Train policies on recorded markets; the model is in OUT/model, the best one in OUT/best."""
-    command = [sys.executable, "-m", "experiments.train", str(config)]
+    become("experiments.train", config, out, resume=resume, as_json=as_json)
+
+
+def become(module: str, config: Path, out: Path | None, *, resume: bool, as_json: bool) -> None:
+    """Go on as the program of a module: what a seed depends on is read when Python begins."""
+    command = [sys.executable, "-m", module, str(config)]
     if out is not None:
         command += ["--out", str(out)]
     command += ["--resume"] * resume + ["--json"] * as_json
-    # A process of its own from the start: what a seed depends on is read when Python begins.
     given = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
     sys.stdout.flush()
     os.execve(sys.executable, command, {**given, **os.environ})

@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from ray.rllib.core.columns import Columns
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 
 from experiments.rllib.modules import STATE
 
 Array = NDArray[Any]
 _NONE: dict[str, Any] = {}
+_UNSET = ("_observation_space", "_action_space", "_start_time", "_last_step_time",
+          "_last_added_observation", "_last_added_infos")  # fmt: skip
 
 
 class Chunks:
@@ -94,7 +97,6 @@ class Chunks:
         """
         found = []
         rest = np.argwhere(alive & (self._begin < steps)).tolist()
-        infos = [_NONE] * (steps + 1)
         ends = [(b, a, int(self._begin[b, a]), steps, None, False) for b, a in rest]
         for n, (b, a, first, stop, last, terminated) in enumerate((*self._cuts, *ends)):
             obs = self._obs[b, a, first : stop + 1]
@@ -108,22 +110,41 @@ class Chunks:
             }
             if self._states is not None:
                 told[STATE] = self._states[b, a, first:stop]
-            name = f"{tag}{n}"
             found.append(
-                SingleAgentEpisode(
-                    id_=name,
-                    observations=obs,
-                    actions=self._actions[b, a, first:stop],
-                    rewards=self._rewards[b, a, first:stop],
-                    infos=infos[: stop - first + 1],
-                    extra_model_outputs=told,
-                    terminated=terminated,
+                chunk(
+                    f"{tag}{n}", agents[a], policies[a], obs, self._actions[b, a, first:stop],
+                    self._rewards[b, a, first:stop], told, terminated=terminated,
                     truncated=last is not None and not terminated,
-                    len_lookback_buffer=0,
-                    agent_id=agents[a],
-                    module_id=policies[a],
-                    multi_agent_episode_id=name,
-                    t_started=int(started[b]) if first == 0 else 0,
+                    begun=int(started[b]) if first == 0 else 0,
                 )
-            )
+            )  # fmt: skip
         return found
+
+
+def chunk(
+    name: str, agent: str, policy: str, obs: Array, actions: Array, rewards: Array,
+    told: dict[str, Array], *, terminated: bool, truncated: bool, begun: int,
+) -> SingleAgentEpisode:  # fmt: skip
+    """An episode as RLlib's own constructor makes it, without its checks.
+
+    They cost more than the environment's steps; a test compares the two.
+    """
+    made = SingleAgentEpisode.__new__(SingleAgentEpisode)
+    for slot in _UNSET:
+        setattr(made, slot, None)
+    made.id_ = made.multi_agent_episode_id = name
+    made.agent_id, made.module_id = agent, policy
+    made.observations, made.actions = _buffer(obs), _buffer(actions)
+    made.rewards, made.infos = _buffer(rewards), _buffer([_NONE] * len(obs))
+    made.extra_model_outputs = {key: _buffer(values) for key, values in told.items()}
+    made.is_terminated, made.is_truncated = terminated, truncated
+    made.t_started, made.t = begun, begun + len(rewards)
+    made._custom_data = {}
+    return made
+
+
+def _buffer(data: Any) -> InfiniteLookbackBuffer:
+    made = InfiniteLookbackBuffer.__new__(InfiniteLookbackBuffer)
+    made.data, made.lookback, made.finalized = data, 0, not isinstance(data, list)
+    made._space = made._space_struct = None
+    return made

@@ -77,32 +77,70 @@ class Training:
             TrainingDiverged: if a loss or a weight is no number any more.
             Interrupted: if it was stopped; a checkpoint is written first.
         """
+        self.start()
+        try:
+            if self._checkpoint is not None:
+                self.restore(self._checkpoint)
+                self._tell(f"goes on after iteration {self.counters.iteration}")
+            return self._loop(self.algorithm)
+        finally:
+            self.close()
+
+    def start(self) -> None:
+        """Build everything."""
         torch.set_num_threads(1)
         logging.getLogger("ray.rllib").setLevel(logging.ERROR)
         path = (self.out / MARKET).absolute()
         write_market(self.market, path)
         made = build_config(self.config, self.env, path, resumed=self.counters.iteration)
-        algorithm = made.build_algo()
-        log = progress.Progress(
+        self.algorithm = made.build_algo()
+        self._log = progress.Progress(
             self.out, after=self.counters.iteration, tensorboard=self.config.keep.tensorboard
         )
-        try:
-            if self._checkpoint is not None:
-                algorithm.restore_from_path(str(self._checkpoint.absolute()))
-                self._tell(f"goes on after iteration {self.counters.iteration}")
-            return self._loop(algorithm, log)
-        finally:
-            log.close()
-            algorithm.stop()
-            shutil.rmtree(algorithm.logdir, ignore_errors=True)  # empty; RLlib makes it at home
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take a checkpoint's state; the learning rate stays that of the configuration."""
+        self.algorithm.restore_from_path(str(checkpoint.absolute()))
+        rate = self.config.algorithm.lr
+
+        def set_rate(learner: Any) -> None:
+            for policy in learner.module.keys():
+                for _, optimizer in learner.get_optimizers_for_module(policy):
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate
+
+        self.algorithm.learner_group.foreach_learner(set_rate)
+
+    def go_on(self, counters: Counters) -> None:
+        """Count from where a restored state stood."""
+        self.counters, self._best = counters, None
+        self._log.close()
+        self._log = progress.Progress(
+            self.out, after=counters.iteration, tensorboard=self.config.keep.tensorboard
+        )
+
+    def step(self) -> progress.Row:
+        """One iteration."""
+        return self._step(self.algorithm, self._log)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._log.close()
+        self.algorithm.stop()
+        shutil.rmtree(self.algorithm.logdir, ignore_errors=True)  # empty; RLlib makes it at home
+
+    def export(self) -> None:
+        """Write the model as it is now, and the best one."""
+        self._write_best()
+        self._export(weights_of(self.algorithm, self.mapping)).save(self.out / MODEL)
 
     # ---- inside ----------------------------------------------------------------------------------
 
-    def _loop(self, algorithm: Algorithm, log: progress.Progress) -> Outcome:
+    def _loop(self, algorithm: Algorithm) -> Outcome:
         keep = self.config.keep
         try:
             while (reason := self._over()) is None:
-                self._step(algorithm, log)
+                self.step()
                 if self.counters.iteration % keep.every == 0:
                     checkpoints.save(algorithm, self.counters, self.out, keep.checkpoints)
                     self._write_best()
@@ -113,8 +151,7 @@ class Training:
                 f"stopped after iteration {self.counters.iteration}; --resume goes on"
             ) from None
         checkpoints.save(algorithm, self.counters, self.out, keep.checkpoints)
-        self._write_best()
-        self._export(weights_of(algorithm, self.mapping)).save(self.out / MODEL)
+        self.export()
         done = self.counters
         return Outcome(
             out=self.out, model=self.out / MODEL,
@@ -136,7 +173,7 @@ class Training:
                 return name
         return None
 
-    def _step(self, algorithm: Algorithm, log: progress.Progress) -> None:
+    def _step(self, algorithm: Algorithm, log: progress.Progress) -> progress.Row:
         begin = time.monotonic()
         number = self.counters.iteration + 1
         try:
@@ -166,11 +203,11 @@ class Training:
             "losses": told,
             "steps_per_s": round(steps / max(took, 1e-9), 1),
             "eta_s": self._left(),
-            "runners": int(result.get("env_runner_group", {}).get("num_healthy_workers", 0))
-            if self.config.workers.runners else 0,
+            "runners": algorithm.env_runner_group.num_healthy_remote_workers(),
         }  # fmt: skip
         log.write(row)
         self._say(row)
+        return row
 
     def _left(self) -> float | None:
         """Seconds that are left, if it goes on as until now."""

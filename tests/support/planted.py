@@ -10,7 +10,7 @@ from don.envs import BatchEnv, EnvConfig, EnvMarket, from_arrays
 from don.learning.model import Model
 
 HOUR = 3_600 * 10**9
-MOVE = 0.01  # of a bar, up or down
+MOVE = 0.003  # of a bar, up or down
 STAY = 0.9  # share of bars that move as the one before
 
 
@@ -68,6 +68,16 @@ def earned(env: BatchEnv, act: Policy) -> float:
 def best(seen: NDArray[np.float32]) -> NDArray[Any]:
     """As the last bar moved: the best that can be known of a `market`."""
     return np.where(seen[..., 0] > 0, 2, 0)
+
+
+def best_numbers(seen: NDArray[np.float32]) -> NDArray[Any]:
+    """The same for actions that are numbers."""
+    return np.sign(seen[..., :1])
+
+
+def follow(window: int) -> Policy:
+    """`best` of observations with a window of one feature: its last bar counts."""
+    return lambda seen: np.where(seen[..., window - 1] > 0, 2, 0)
 
 
 def greedy(model: Model) -> Policy:

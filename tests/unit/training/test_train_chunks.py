@@ -1,18 +1,21 @@
-"""The batched runner's chunks hold what the environment gave; the learner reckons with all of it."""
+"""Chunks of the batched runner hold what the environment gave; the learner uses all of it."""
 
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from support import planted
 
 from don.envs import BatchEnv
 from don.learning.config import NetConfig
 from don.learning.nets import PolicyNet
 from don.learning.shapes import observation_shapes
-from experiments.rllib.chunks import Chunks
+from experiments.rllib.chunks import Chunks, chunk
 from experiments.rllib.connectors import Advantages, advantages
 from experiments.rllib.modules import draw, greedy
 
@@ -58,8 +61,9 @@ def run(env: BatchEnv, steps: int) -> tuple[list, list[tuple]]:
         over = alive & step.done[:, None] & ~gone
         for b, a in np.argwhere(alive):
             end = "gone" if gone[b, a] else "over" if over[b, a] else ""
-            record.append((b, a, seen[b, a].copy(), int(actions[b, a]),
-                           float(step.rewards["agents"][b, a]), end, after[b, a].copy()))  # fmt: skip
+            reward = float(step.rewards["agents"][b, a])
+            was, then = seen[b, a].copy(), after[b, a].copy()
+            record.append((b, a, was, int(actions[b, a]), reward, end, then))
         chunks.cut(t, gone, after, terminated=True)
         chunks.cut(t, over, after, terminated=False)
         alive &= ~gone
@@ -92,6 +96,33 @@ def test_chunks_hold_each_step_once_with_its_own_next_observation() -> None:
         key = (seen.tobytes(), action, float(np.float32(reward)), end, after.tobytes())
         assert rows.get(key, 0) > 0
         rows[key] -= 1
+
+
+def test_chunks_are_episodes_as_rllib_makes_them() -> None:
+    rng = np.random.default_rng(0)
+    obs, acts, rewards = rng.random((6, 3)), rng.random((5, 1)), rng.random(5)
+    told = {"action_logp": rng.random(5)}
+    ours = chunk("e", "a", "p", obs, acts, rewards, told, terminated=True, truncated=False, begun=4)
+    theirs = SingleAgentEpisode(
+        id_="e", observations=obs, actions=acts, rewards=rewards, infos=[{}] * 6,
+        extra_model_outputs=told, terminated=True, truncated=False, len_lookback_buffer=0,
+        agent_id="a", module_id="p", multi_agent_episode_id="e", t_started=4,
+    )  # fmt: skip
+    ours.validate()
+    for slot in SingleAgentEpisode.__slots__:
+        got, want = getattr(ours, slot), getattr(theirs, slot)
+        if isinstance(want, InfiniteLookbackBuffer):
+            assert set(vars(got)) == set(vars(want))
+            assert got.lookback == want.lookback
+            assert got.finalized == want.finalized
+            assert len(got) == len(want)
+            np.testing.assert_array_equal(got.data, want.data)
+        elif slot == "extra_model_outputs":
+            assert {k: v.data is told[k] for k, v in got.items()} == {k: True for k in want}
+        else:
+            assert got == want
+    again = pickle.loads(pickle.dumps(ours))
+    np.testing.assert_array_equal(again.observations.data, obs)
 
 
 def test_a_network_with_memory_learns_from_the_states_that_it_acted_with() -> None:

@@ -1,0 +1,98 @@
+"""A training as a trial of Ray Tune: one iteration a step, checkpoints of Tune's. Needs Ray."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ray import tune as library
+from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
+
+from don.storage.research_runs import RunStatus
+from experiments.rllib.checkpoints import OWN, Counters
+from experiments.rllib.loop import Training
+from experiments.rllib.market_file import read_market
+from experiments.tune_config import Search, TuneConfig, training
+
+_NOTHING = -1e9  # score before the first episode ended
+
+
+class Trial(library.Trainable):
+    """One training; the score is the mean return of its last episodes."""
+
+    def setup(self, config: dict[str, Any], settings: str = "", market: str = "") -> None:
+        """Build it."""
+        search = TuneConfig.model_validate_json(settings)
+        out = search.out / "trials" / self.trial_id
+        made = training(search, config).model_copy(update={"out": out})
+        self._training = Training(made, read_market(market), lambda line: None)
+        self._training.start()
+        self._score = _NOTHING
+
+    def step(self) -> dict[str, Any]:
+        """One iteration."""
+        row = self._training.step()
+        mean = row["episode_return"]["mean"]
+        self._score = self._score if mean is None else mean
+        return {"score": self._score, "iteration": row["iteration"], "steps": row["steps"]}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write the state; the models beside it."""
+        folder = Path(checkpoint_dir)
+        self._training.algorithm.save_to_path(str(folder / "state"))
+        told = {**asdict(self._training.counters), "score": self._score}
+        (folder / OWN).write_text(json.dumps(told))
+        self._training.export()
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Go on from a state: its own, or with PBT another trial's."""
+        folder = Path(checkpoint_dir)
+        told = json.loads((folder / OWN).read_text())
+        self._score = told.pop("score")
+        self._training.restore(folder / "state")
+        self._training.go_on(Counters(**told))
+
+    def cleanup(self) -> None:
+        """Give everything back."""
+        self._training.close()
+
+
+class Watch(library.Callback):
+    """Tells the ledger what begins and ends."""
+
+    def __init__(self, counted: Any) -> None:
+        self._counted = counted
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Count it."""
+        self._counted.begin(trial.trial_id, dict(trial.config))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Say how it ended."""
+        self._counted.end(trial.trial_id, RunStatus.DONE, dict(trial.last_result or {}))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Say that it failed."""
+        self._counted.end(trial.trial_id, RunStatus.FAILED, dict(trial.last_result or {}))
+
+
+def trainable(config: TuneConfig, market: Path) -> Any:
+    """What Tune runs, one CPU each."""
+    absolute = config.model_copy(update={"out": config.out.absolute()})
+    made = library.with_parameters(Trial, settings=absolute.model_dump_json(), market=str(market))
+    return library.with_resources(made, {"CPU": 1})
+
+
+def scheduler(config: TuneConfig, space: dict[str, Any]) -> Any:
+    """What steers the trials."""
+    if config.search is Search.ASHA:
+        return ASHAScheduler(
+            max_t=config.iterations,
+            grace_period=min(config.grace, config.iterations),
+            reduction_factor=1.0 / config.keep_part,
+        )
+    return PopulationBasedTraining(
+        perturbation_interval=config.grace,
+        hyperparam_mutations=space,
+        quantile_fraction=min(1.0 - config.keep_part, 0.5),
+    )

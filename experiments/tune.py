@@ -1,0 +1,249 @@
+"""Search over trainings: `python -m experiments.tune CONFIG [--resume]`. A Ray job.
+
+Ray Tune runs the trials, one a core, and stops or changes the weak ones. Each trial is a training
+in a folder of its own under OUT/trials, and is counted in the research ledger before it begins.
+"""
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from don.errors import DonError, Interrupted, UsageError
+from don.home import home_dir
+from don.storage.research import Research, open_research
+from don.storage.research_runs import RunKind, RunStatus
+from experiments.cluster import local_cluster
+from experiments.tune_config import Range, Search, TuneConfig, read, training
+
+Tell = Callable[[str], None]
+NAME, RESULTS, RUNS, CONFIG = "search", "results.json", "runs.json", "config.json"
+FREE = ("at_once",)  # what may differ when a search goes on
+
+
+def tune(
+    config: TuneConfig, tell: Tell = print, *, resume: bool = False,
+    research: Research | None = None, home: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Search.
+
+    Args:
+        config: what to search.
+        tell: takes lines about progress.
+        resume: go on with a search that was killed; from the start if it had not begun.
+        research: the ledger; None: that of the state folder.
+        home: the state folder; None: as `DON_HOME` says.
+
+    Returns:
+        `best` (its row and its model's folder), `rows` (one a trial), `table` (their file).
+
+    Raises:
+        UsageError: if the folder holds another search.
+    """
+    if research is None:
+        with open_research(home, warn=tell) as opened:
+            return tune(config, tell, resume=resume, research=opened, home=home)
+    from experiments.rllib.market_file import open_data, write_market
+
+    base = training(config, {n: given.draw(0.0) for n, given in config.space.items()})
+    market = open_data(base.data)
+    path = config.out.absolute() / "market.npz"
+    going = _remember(config, market.hash, resume=resume)
+    write_market(market, path)
+    told = config.model_dump(mode="json")
+    names = (*market.symbols, str(base.data.tape))
+    run = research.begin(RunKind.TUNE, told, market.hash, seed=config.seed, lineage=names)
+    counted = Counted(research, run, config, market.hash, names, tell)
+    try:
+        with local_cluster(home or home_dir(), cpus=config.at_once):
+            rows = _search(config, path, counted, going=going)
+    except BaseException as error:
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        status = RunStatus.STOPPED if stopped else RunStatus.FAILED
+        research.end(run, status, {"error": str(error) or type(error).__name__})
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted("stopped; --resume goes on") from None
+        raise
+    table = config.out / RESULTS
+    table.write_text(json.dumps(rows, indent=1))
+    done = [row for row in rows if row["score"] is not None]
+    best = max(done, key=lambda row: row["score"], default=None)
+    research.end(
+        run, RunStatus.DONE if best else RunStatus.FAILED, {"best": best, "trials": len(rows)}
+    )
+    if best is None:
+        raise DonError(f"no trial came to a score; errors are in {table}")
+    return {"best": best, "rows": rows, "table": str(table)}
+
+
+class Counted:
+    """Counts each trial once, also over a restart, and ends it in the ledger."""
+
+    def __init__(
+        self, research: Research, run: int, config: TuneConfig, data_hash: str,
+        lineage: tuple[str, ...], tell: Tell,
+    ) -> None:  # fmt: skip
+        self._research, self._run, self._config = research, run, config
+        self._data_hash, self._lineage, self._tell = data_hash, lineage, tell
+        self._file = config.out / RUNS
+        self._known: dict[str, int] = {}
+        if self._file.exists():
+            self._known = json.loads(self._file.read_text())
+
+    def begin(self, trial: str, point: dict[str, Any]) -> None:
+        """Before a trial runs."""
+        if trial in self._known:
+            return
+        told = training(self._config, point).model_dump(mode="json")
+        self._known[trial] = self._research.begin(
+            RunKind.TRIAL, told, self._data_hash, seed=told["seed"], lineage=self._lineage,
+            parent=self._run,
+        )  # fmt: skip
+        draft = self._file.with_suffix(".new")
+        draft.write_text(json.dumps(self._known))
+        draft.replace(self._file)
+        self._tell(f"trial {trial} begins: {_short(point)}")
+
+    def end(self, trial: str, status: RunStatus, told: dict[str, Any]) -> None:
+        """After it."""
+        figures = {k: told.get(k) for k in ("score", "iteration", "steps")}
+        self._research.end(self._known[trial], status, figures)
+        score = figures["score"]
+        gained = "none" if score is None else f"{score:+.4f}"
+        self._tell(f"trial {trial} {status.value}: return {gained} after {figures['iteration']}")
+
+
+def _search(
+    config: TuneConfig, market: Path, counted: Counted, *, going: bool
+) -> list[dict[str, Any]]:
+    from ray import tune as library
+
+    from experiments.rllib.trials import Watch, scheduler, trainable
+
+    able = trainable(config, market)
+    space = {name: _domain(given, library) for name, given in config.space.items()}
+    storage = config.out.absolute() / "ray"
+    if going and (storage / NAME).exists():
+        tuner = library.Tuner.restore(
+            str(storage / NAME),
+            able,
+            param_space=space,
+            resume_unfinished=True,
+        )
+        tuner._local_tuner._run_config.callbacks = [Watch(counted)]
+    else:
+        tuner = library.Tuner(
+            able,
+            param_space=space,
+            tune_config=library.TuneConfig(
+                metric="score", mode="max", num_samples=config.trials,
+                max_concurrent_trials=config.at_once, scheduler=scheduler(config, space),
+                search_alg=library.search.BasicVariantGenerator(random_state=config.seed),
+            ),
+            run_config=library.RunConfig(
+                name=NAME, storage_path=str(storage), verbose=0,
+                stop={"training_iteration": config.iterations},
+                checkpoint_config=library.CheckpointConfig(
+                    checkpoint_frequency=config.grace, checkpoint_at_end=True,
+                    # a donor's checkpoint must not be gone when another goes on from it
+                    num_to_keep=None if config.search is Search.PBT else 2,
+                ),
+                callbacks=[Watch(counted)],
+            ),
+        )  # fmt: skip
+    rows = []
+    for result in tuner.fit():
+        told = result.metrics or {}
+        trial = str(told.get("trial_id", Path(result.path).name))
+        score = told.get("score")
+        rows.append(
+            {
+                "trial": trial,
+                "point": dict(result.config or {}),
+                "score": None if score is None or result.error else float(score),
+                "iterations": told.get("iteration"),
+                "steps": told.get("steps"),
+                "model": str(config.out / "trials" / trial / "model"),
+                "error": None if result.error is None else str(result.error).splitlines()[-1],
+            }
+        )
+    return rows
+
+
+def _domain(given: Range, library: Any) -> Any:
+    if given.values:
+        return library.choice(list(given.values))
+    draw = library.loguniform if given.log else library.uniform
+    return draw(given.low, given.high)
+
+
+def _remember(config: TuneConfig, data_hash: str, *, resume: bool) -> bool:
+    """Write the configuration into the folder; whether a search goes on there.
+
+    Raises:
+        UsageError: if the folder's search is another one.
+    """
+    told = {"config": config.model_dump(mode="json"), "data_hash": data_hash}
+    path, begun = config.out / CONFIG, (config.out / "ray" / NAME).exists()
+    if begun and not resume:
+        raise UsageError(f"{config.out} holds a search already: use --resume, or another --out")
+    if begun:
+        before = json.loads(path.read_text())
+        now = told["config"]
+        other = [k for k in now if k not in FREE and before["config"].get(k) != now[k]]
+        other += ["the data"] if before["data_hash"] != data_hash else []
+        if other:
+            raise UsageError(f"{config.out} was begun with another {', '.join(other)}")
+    config.out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(told, indent=1))
+    return begun
+
+
+def _short(point: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name.split('.')[-1]} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in point.items()
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(prog="experiments.tune", description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
+    given = parser.parse_args(arguments)
+    config = read(given.config)
+    if given.out is not None:
+        config = config.model_copy(update={"out": given.out})
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr if given.json else sys.stdout, flush=True)
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    told = tune(config, tell, resume=given.resume)
+    if given.json:
+        print(json.dumps(told))
+        return 0
+    best = told["best"]
+    print(f"best: trial {best['trial']}, return {best['score']:+.4f}: {_short(best['point'])}")
+    print(f"model {best['model']}\nall trials in {told['table']}")
+    return 0
+
+
+if __name__ == "__main__":
+    from experiments.train import fixed_environment
+
+    fixed_environment("experiments.tune")
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except DonError as error:
+        print(f"tune: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,119 @@
+"""What a search over trainings can be told. Reads TOML."""
+
+import math
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from don.config import explain
+from don.errors import ConfigError
+from don.model.section import Section
+from experiments.training_config import TrainConfig
+from experiments.training_config import parse as parse_training
+
+
+class Search(StrEnum):
+    """How trials are steered."""
+
+    ASHA = "asha"  # weak ones are stopped early: Li et al., arXiv 1810.05934
+    PBT = "pbt"  # weak ones go on from strong ones, changed: Jaderberg et al., arXiv 1711.09846
+
+
+class Range(Section):
+    """Values of one setting: some given ones, or all between two."""
+
+    values: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    log: bool = False  # whether drawn evenly in its logarithm
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if bool(self.values) == (self.low is not None and self.high is not None):
+            raise ValueError("give values, or low and high")
+        if self.low is not None and self.high is not None:
+            if not self.low < self.high:
+                raise ValueError(f"low must be below high, were {self.low} and {self.high}")
+            if self.log and self.low <= 0:
+                raise ValueError(f"low must be above 0 with log, was {self.low}")
+        return self
+
+    def draw(self, u: float) -> Any:
+        """A value for a uniform number in [0, 1)."""
+        if self.values:
+            return self.values[int(u * len(self.values))]
+        assert self.low is not None and self.high is not None
+        if self.log:
+            return math.exp(math.log(self.low) + u * math.log(self.high / self.low))
+        return self.low + u * (self.high - self.low)
+
+
+class TuneConfig(Section):
+    """A search. Trials train on `train.data`; the score is the mean return of their episodes."""
+
+    out: Path = Path("tune")
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    search: Search = Search.ASHA
+    trials: int = Field(default=8, ge=1, le=10_000)
+    iterations: int = Field(default=20, ge=1)  # of a trial, at most
+    at_once: int = Field(default=2, ge=1, le=1_024)  # trials in flight, a CPU each
+    grace: int = Field(default=4, ge=1)  # iterations before one is stopped, or changed again
+    keep_part: float = Field(default=0.5, gt=0, lt=1)  # asha: share that goes on at each rung
+    train: dict[str, Any] = Field(default_factory=dict)  # of `TrainConfig`
+    space: dict[str, Range] = Field(min_length=1)  # "algorithm.lr" -> its values
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        for name in ("out", "stop", "keep"):
+            if name in self.train:
+                raise ValueError(f"train.{name} is the search's own: leave it out")
+        if self.search is Search.PBT:
+            odd = [n for n in self.space if not n.startswith("algorithm.")]
+            if odd:
+                raise ValueError(
+                    f"pbt changes settings while they train: algorithm.*, not {odd[0]}"
+                )
+        training(self, {name: given.draw(0.0) for name, given in self.space.items()})
+        return self
+
+
+def training(config: TuneConfig, point: dict[str, Any]) -> TrainConfig:
+    """The training of one point of the space.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    values = _copy(config.train)
+    for name, value in point.items():
+        *path, last = name.split(".")
+        at = values
+        for part in path:
+            at = at.setdefault(part, {})
+        at[last] = value
+    if "algorithm" in values:
+        values["algorithm"].setdefault("name", "ppo")
+    values["stop"] = {"iterations": config.iterations, "steps": None}
+    return parse_training(values, "tune: train with space")
+
+
+def _copy(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: _copy(v) if isinstance(v, dict) else v for k, v in values.items()}
+
+
+def read(path: Path) -> TuneConfig:
+    """A configuration from TOML.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    try:
+        return TuneConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is no TOML: {error}") from error
+    except ValidationError as error:
+        raise ConfigError(explain(error, TuneConfig, str(path))) from None

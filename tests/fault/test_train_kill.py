@@ -1,0 +1,86 @@
+"""A training that is killed goes on from its last checkpoint: no iteration is told twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from don.learning.model import Model
+from don.storage.embedded import EmbeddedPostgres
+
+pytestmark = [pytest.mark.fault, pytest.mark.ray, pytest.mark.timeout(600)]
+CONFIG = """
+seed = 1
+[data]
+symbols = ["BTC-USDT-PERP"]
+end = "2018-12-01T00:00:00Z"
+[env]
+form = "single"
+[env.episode]
+length = 64
+[net]
+hidden = [8]
+[algorithm]
+name = "ppo"
+fragment = 16
+[workers]
+copies = 8
+[stop]
+iterations = {iterations}
+[keep]
+every = 1
+"""
+
+
+@pytest.fixture
+def home(don_home: Path) -> Iterator[Path]:
+    yield don_home
+    EmbeddedPostgres(don_home).stop()
+
+
+def command(config: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "don.cli.main", "train", str(config), "--out", str(out), *more]
+
+
+def test_training_goes_on_after_kill_nine(home: Path, tmp_path: Path) -> None:
+    config, out = tmp_path / "c.toml", tmp_path / "run"
+    config.write_text(CONFIG.format(iterations=100_000))
+    environ = {**os.environ, "DON_HOME": str(home)}
+    first = subprocess.Popen(command(config, out), env=environ, stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 240
+    while len(list((out / "checkpoints").glob("0*/don.json"))) < 2:
+        assert first.poll() is None, "it ended by itself"
+        assert time.monotonic() < end, "no checkpoints in time"
+        time.sleep(0.1)
+    below = psutil.Process(first.pid).children(recursive=True)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    for process in below:  # Ray's, which a killed driver leaves; the database stays as it is
+        if "ray" in " ".join(process.cmdline() if process.is_running() else []):
+            process.kill()
+    done = len((out / "progress.jsonl").read_text().splitlines())
+    config.write_text(CONFIG.format(iterations=done + 3))
+    second = subprocess.run(
+        command(config, out, "--resume", "--json"), env=environ, capture_output=True, text=True,
+        timeout=280, check=False,
+    )  # fmt: skip
+    assert second.returncode == 0, second.stderr
+    assert "goes on after iteration" in second.stderr
+    told = json.loads(second.stdout)
+    assert told["iterations"] == done + 3
+    rows = [json.loads(line) for line in (out / "progress.jsonl").open()]
+    assert [row["iteration"] for row in rows] == list(range(1, done + 4))
+    assert [row["steps"] for row in rows] == [(i + 1) * 8 * 16 for i in range(done + 3)]
+    assert Model.load(out / "model").card.trained.steps == told["steps"]
+    runs = subprocess.run(
+        [sys.executable, "-m", "don.cli.main", "research", "list", "--json"], env=environ,
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert sorted(run["status"] for run in json.loads(runs.stdout)) == ["done", "open"]

@@ -1,0 +1,117 @@
+"""Learning is proved on made-up markets: what can be known is found, noise is left alone."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from support import planted
+
+from don.envs import BatchEnv
+from don.learning.model import Model
+
+TrainFn = Callable[..., Any]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+CONTINUOUS = planted.config(action={"kind": "continuous"}).model_dump(mode="json")
+MEMORY = {
+    "warm_up": 1000, "gamma": 0.9, "lr": 3e-3, "tau": 0.05, "fragment": 8, "updates": 16,
+}  # fmt: skip
+
+
+def compare(outcome: Any, *, stay: float) -> tuple[float, float]:
+    """What the model and the best policy earn on other bars of the same kind."""
+    model = Model.load(outcome.model)
+    env = BatchEnv(planted.market(2000, 2, seed=5, stay=stay), model.card.env, 64)
+    best = planted.best if model.card.env.action.kind == "discrete" else planted.best_numbers
+    return planted.earned(env, planted.greedy(model)), planted.earned(env, best)
+
+
+def test_ppo_earns_what_the_best_policy_earns(train: TrainFn) -> None:
+    outcome = train(planted.market(2000, 2))
+    got, best = compare(outcome, stay=planted.STAY)
+    assert best > 0.05
+    assert got >= 0.9 * best
+    rows = [json.loads(line) for line in (outcome.out / "progress.jsonl").open()]
+    assert [row["iteration"] for row in rows] == list(range(1, 13))
+    assert rows[-1]["steps"] == outcome.steps == 12 * 32 * 32 * 2
+    assert rows[-1]["eta_s"] == 0.0
+    assert rows[-1]["episode_return"]["mean"] > rows[1]["episode_return"]["mean"]
+
+
+def test_ppo_stays_out_of_noise(train: TrainFn) -> None:
+    outcome = train(planted.market(8000, 2, stay=0.5))
+    got, trading = compare(outcome, stay=0.5)
+    assert trading < -0.01  # what following the last bar costs
+    assert got >= 0.1 * trading
+
+
+def test_the_stock_runner_learns_the_same(train: TrainFn) -> None:
+    outcome = train(
+        planted.market(2000, 2), runner="stock", workers={"copies": 8},
+        stop={"iterations": 16, "steps": None},
+    )  # fmt: skip
+    got, best = compare(outcome, stay=planted.STAY)
+    assert got >= 0.9 * best
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "env"),
+    [
+        ({"name": "dqn", "explore_steps": 3000}, None),
+        ({"name": "sac"}, None),
+        ({"name": "sac"}, CONTINUOUS),
+    ],
+    ids=["dqn", "sac-discrete", "sac-continuous"],
+)
+@pytest.mark.slow
+def test_memories_learn_it_too(
+    train: TrainFn, algorithm: dict[str, Any], env: dict[str, Any] | None
+) -> None:
+    outcome = train(
+        planted.market(2000, 2), algorithm={**MEMORY, **algorithm},
+        stop={"iterations": 60, "steps": None}, **({"env": env} if env else {}),
+    )  # fmt: skip
+    got, best = compare(outcome, stay=planted.STAY)
+    assert got >= 0.9 * best
+
+
+@pytest.mark.parametrize(
+    ("net", "window"),
+    [
+        ({"kind": "gru", "units": 8}, 4),
+        ({"kind": "conv", "channels": [8]}, 4),
+        ({"kind": "attention", "width": 8}, 1),
+        ({"kind": "mlp", "memory": 8}, 1),
+    ],
+    ids=["gru", "conv", "attention", "memory"],
+)
+@pytest.mark.slow
+def test_other_networks_learn_it_too(train: TrainFn, net: dict[str, Any], window: int) -> None:
+    env = planted.config(observation={"features": ["log_return_1"], "window": window})
+    outcome = train(
+        planted.market(2000, 2), net={"hidden": [16], **net}, env=env.model_dump(mode="json")
+    )
+    got, best = compare_with_memory(outcome)
+    assert got >= 0.9 * best
+
+
+def compare_with_memory(outcome: Any) -> tuple[float, float]:
+    model = Model.load(outcome.model)
+    env = BatchEnv(planted.market(2000, 2, seed=5), model.card.env, 64)
+    state: dict[str, Any] = {}
+
+    def act(seen: Any) -> Any:
+        actions, after = model.act({"agents": seen}, state or None)
+        state.update(after)
+        return actions["agents"]
+
+    got = planted.earned(env, act)
+    return got, planted.earned(env, planted.follow(window=model.card.env.observation.window))
+
+
+@pytest.mark.slow
+def test_policies_of_their_own_learn_it_too(train: TrainFn) -> None:
+    outcome = train(planted.market(2000, 2), policies="separate")
+    assert set(Model.load(outcome.model).card.policies) == {"S0-USDT-PERP", "S1-USDT-PERP"}
+    got, best = compare(outcome, stay=planted.STAY)
+    assert got >= 0.9 * best
