@@ -26,6 +26,7 @@ from actors.desk import Desk
 from actors.exchange_process import ExchangeProcess
 from actors.execution import Execution
 from actors.feed import ExchangeFeed
+from actors.modelwatch import ModelWatch
 from actors.optimizer import PortfolioOptimizerActor
 from actors.parts import Steps, actor_part
 from actors.runtime import Probe, Progress, spawn
@@ -190,7 +191,14 @@ class Launch:
     def wait(self, duration_s: float | None) -> None:
         """Let it trade until told to stop or the duration is up; hand commands on meanwhile."""
         end = None if duration_s is None else self._clock.monotonic_ns() + duration_s * NS_PER_S
+        spec = self.spec
+        watch = spec and ModelWatch(
+            self._home, spec.database_url, spec.session, spec.config, self._clock,
+            lambda told: ray.get(self._actors["desk"].take.remote(told), timeout=30),
+        )  # fmt: skip
         while not self._stop_asked.wait(COMMANDS_EVERY_S):
+            if watch:
+                watch.look()
             for path, command in waiting_commands(self._home):
                 try:
                     if command is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
+from don.books.rules import DemotionConfig
 from don.collect import CollectConfig
 from don.engine import EngineConfig
 from don.errors import ConfigError
@@ -55,6 +56,7 @@ class DonConfig(Section):
     paper: PaperServerConfig = PaperServerConfig()
     collect: CollectConfig = CollectConfig()
     lake: LakeConfig = LakeConfig()
+    models: DemotionConfig = DemotionConfig()
     web: WebConfig = WebConfig()
     log: LogConfig = LogConfig()
 

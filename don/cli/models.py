@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from don.cli.output import out, print_json, print_pairs, table
+from don.cli.output import err, out, print_json, print_pairs, table
 from don.clock import NS_PER_S, iso
 from don.errors import UsageError
 from don.home import home_dir
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     commands: dict[str, Callable[..., None]] = {
         "list": show_all, "show": show, "compare": compare, "import": import_, "promote": promote,
         "demote": demote, "rollback": rollback, "delete": delete, "history": history,
-        "verify": verify,
+        "verify": verify, "check": check,
     }  # fmt: skip
     for name, command in commands.items():
         group.command(name)(command)
@@ -158,6 +158,7 @@ def promote(
     with _registry() as registry:
         moved = registry.promote(model, why=why, to=stage, who=who, force=force)
     _say(moved, as_json)
+    _serve(moved, as_json)
 
 
 def demote(
@@ -185,6 +186,7 @@ def rollback(
     with _registry() as registry:
         moved = registry.rollback(name, why=why, who=who)
     _say(moved, as_json)
+    _serve(moved, as_json)
 
 
 def delete(model: str = Model, why: str = Why, who: str = Who, as_json: bool = Json) -> None:
@@ -238,6 +240,40 @@ def verify(as_json: bool = Json) -> None:
         for line in problems:
             out.print(line)
     if problems:
+        raise typer.Exit(DIFFERENT)
+
+
+def check(
+    session: str = typer.Option("", help="Whose books; default: the last session."),
+    apply: bool = typer.Option(False, "--apply", help="Demote those that broke a rule."),
+    as_json: bool = Json,
+) -> None:
+    """Hold the books of models against the rules of demotion; exit code 3 if one is broken.
+
+    A running `don up` does this by itself.
+    """
+    from don.config import load_config
+    from don.learning.demotion import WHO, judged
+
+    with _registry() as registry:
+        chosen = session or registry.last_session()
+        found = judged(registry.db, registry, chosen, load_config(home_dir()).models)
+        if apply:
+            for label in dict.fromkeys(version.label for _, version in found):
+                breach = next(b for b, version in found if version.label == label)
+                registry.demote(label, why=breach.why, who=WHO, rule=breach.rule)
+    told = [
+        {"model": version.label, "slot": breach.slot, "rule": breach.rule, "value": breach.value,
+         "limit": breach.limit, "demoted": apply}
+        for breach, version in found
+    ]  # fmt: skip
+    if as_json:
+        print_json({"session": chosen, "broken": told})
+    else:
+        out.print(f"session {chosen}: {len(found)} rules broken")
+        for breach, version in found:
+            out.print(f"{version.label} ({breach.slot}): {breach.why}")
+    if found:
         raise typer.Exit(DIFFERENT)
 
 
@@ -295,6 +331,29 @@ def _say(moved: "list[Version]", as_json: bool) -> None:
         return
     for one in moved:
         out.print(f"{one.label} is {one.stage}")
+
+
+def _serve(moved: "list[Version]", as_json: bool) -> None:
+    """Have a running Don's HTTP side mean the version that is live now; the desk trades what its
+    session was composed of.
+    """
+    from don.cli import client
+    from don.errors import DonError
+    from don.learning.stages import Stage
+
+    running = client.running(home_dir())
+    if running is None or not running.url:
+        return
+    for one in moved:
+        if one.stage is not Stage.LIVE:
+            continue
+        try:
+            client.post(home_dir(), f"/v1/policies/{one.name}/load", {"version": one.version})
+        except DonError as error:
+            err.print(f"don: the running Don does not serve {one.label}: {error}")
+            continue
+        if not as_json:
+            out.print(f"{one.label} is served over HTTP; the next session trades it")
 
 
 def _print_moves(found: "list[Version]") -> None:

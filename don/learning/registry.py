@@ -58,7 +58,8 @@ class Registry:
         clock: Clock | None = None,
         patience_s: float = 10.0,
     ) -> None:
-        self._db, self._store, self._patience_s = db, Path(store), patience_s
+        self.db = self._db = db
+        self._store, self._patience_s = Path(store), patience_s
         self._clock = clock or SystemClock()
 
     # ---- reading ---------------------------------------------------------------------------------
@@ -96,6 +97,19 @@ class Registry:
                 (f'"{version.id}"',),
             )
             return [row[0] for row in rows]
+
+    def last_session(self) -> str:
+        """The session that began last.
+
+        Raises:
+            UsageError: if there is none.
+        """
+        with self._db.connection() as connection:
+            row = connection.execute("SELECT id FROM session ORDER BY ts_start DESC LIMIT 1")
+            found = row.fetchone()
+        if found is None:
+            raise UsageError("there is no session yet: start one with `don up`")
+        return str(found[0])
 
     def verify(self) -> Verification:
         """Recompute the chain; the first entry that is not as written is named."""

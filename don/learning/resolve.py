@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from don.books.config import Mode, SlotConfig
+from don.books.rules import PAPER
 from don.engine.config import EngineConfig
 from don.errors import ConfigError
 from don.learning.model import Model
@@ -19,7 +20,6 @@ from don.learning.stages import Stage, Version
 from don.policies import REGISTRY, ModelRef
 
 MODES = {Stage.LIVE: Mode.LIVE, Stage.CANARY: Mode.CANARY, Stage.SHADOW: Mode.SHADOW}
-PAPER = ".paper"  # ends the name of a traded version's twin, which trades on paper alone
 _SLOT_NAME = 20  # of a model's name in its slot's
 Opened = Callable[[], AbstractContextManager[Registry]]
 

@@ -1,5 +1,6 @@
 """The registry says how models stand, and keeps who changed it and why."""
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -9,15 +10,18 @@ import pytest
 from support.envs import market
 
 from don.books.config import Mode, SlotConfig
+from don.books.rules import DemotionConfig
 from don.clock import ReplayClock
 from don.engine import EngineConfig
 from don.envs import BatchEnv, EnvConfig
 from don.errors import ConfigError, DataError, UsageError
 from don.learning.config import NetConfig
+from don.learning.demotion import demote, judged
 from don.learning.model import Model
 from don.learning.registry import Registry
 from don.learning.resolve import pinned, slots_of, version_of
 from don.learning.stages import Stage
+from don.model.messages import Command
 from don.policies import make_policy
 from don.storage.database import Database
 
@@ -135,3 +139,25 @@ def test_sessions_pin_what_a_name_means(registry: Registry, tmp_path: Path) -> N
     assert engine.slots[0].policy == "model:trend@2"
     seen = BatchEnv(market(30, 1), registry.model(one).card.env, 1).reset(seed=1)
     assert np.isfinite(registry.model(one).act(seen)[0]["agents"]).all()
+
+
+def test_a_model_that_loses_is_demoted_and_the_desk_told(
+    registry: Registry, database: Database, tmp_path: Path
+) -> None:
+    registry.add(exported(tmp_path, 1))
+    registry.promote("trend@1", to=Stage.LIVE, force=True, why="test")
+    with database.connection() as connection:
+        for seq, equity in enumerate((1000, 990, 700), start=1):
+            connection.execute(
+                "INSERT INTO book_points (account, session, seq, book, mode, equity, pnl, capital, "
+                "share, ts_event) VALUES ('a', 's1', %s, 'trend.v1', 'live', %s, %s, 1000, 1, %s)",
+                (seq, equity, equity - 1000, seq),
+            )
+    found = judged(database, registry, "s1", DemotionConfig())
+    assert [(b.rule, v.label) for b, v in found] == [("drawdown", "trend@1")]
+    sent: list[Command] = []
+    assert len(demote(registry, found, 7, sent.append)) == 1
+    assert json.loads(sent[0].payload) == {"scope": "policy:trend.v1", "state": "halted"}
+    last = registry.find("trend@1").moves[-1]
+    assert (last.who, last.rule, last.after) == ("don", "drawdown", "candidate")
+    assert judged(database, registry, "s1", DemotionConfig()) == []  # it has no slot any more
