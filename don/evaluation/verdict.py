@@ -58,11 +58,11 @@ def words(a: Assessment) -> tuple[str, ...]:
     c = a.certainty
     if math.isfinite(c.sharpe):
         said.append(
-            f"Sharpe ratio {c.sharpe:.2f} a year. The best of {c.trials} lucky "
-            f"trial{'s' if c.trials > 1 else ''} would be expected at {c.best_of_luck:.2f}; "
-            f"probability that the true ratio is above zero, knowing of the trials: "
-            f"{_rate(c.deflated)} (deflated), {_rate(c.probabilistic)} if this had been the only "
-            "one."
+            f"Sharpe ratio {c.sharpe:.2f} a year, of returns by {_step(c.step_days)}. The best of "
+            f"{c.trials} lucky trial{'s' if c.trials > 1 else ''} would be expected at "
+            f"{c.best_of_luck:.2f}; probability that the true ratio is above zero, knowing of the "
+            f"trials: {_rate(c.deflated)} (deflated), {_rate(c.probabilistic)} if this had been "
+            "the only one."
         )
         said.append(_record(a))
     else:
@@ -119,6 +119,10 @@ def _record(a: Assessment) -> str:
         f"The record of {have:,.0f} days is {enough}: {c.minimum_days:,.0f} days are needed to be "
         "above zero with 95 %, if this were the only trial."
     )
+
+
+def _step(days: float) -> str:
+    return "day" if days == 1 else f"{days:g} days" if days > 1 else "bar"
 
 
 def _rate(value: float) -> str:

@@ -66,7 +66,8 @@ MISTAKES = {
         "unit/learning/test_learning_desk.py",
         "test_the_desk_observes_and_acts_like_the_environment",
     ),
-    "account state in training but not in evaluation": (HERE, "test_account_state_is_in_every_test"),
+    "account state in training but not in evaluation": (
+        HERE, "test_account_state_is_in_every_test"),
 }  # fmt: skip
 
 

@@ -1,0 +1,162 @@
+"""Evaluations and walk-forward studies: windows, what is counted, what goes on after a stop."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.envs import market
+
+from don.clock import iso
+from don.envs import BatchEnv, EnvConfig, EnvMarket
+from don.errors import ConfigError, DataError, UsageError
+from don.evaluation.agent import run_agent, window
+from don.learning.config import NetConfig
+from don.learning.model import Model
+from don.storage.database import Database
+from don.storage.research import Research
+from experiments import walk_forward
+from experiments.evaluate import evaluate
+from experiments.evaluation_config import EvaluateConfig, Scheme, WalkForwardConfig, parse
+from experiments.rllib.market_file import write_market
+
+ENV: dict[str, Any] = {
+    "form": "shared",
+    "observation": {"features": ["log_return_1"], "window": 2},
+    "episode": {"length": 20},
+}
+
+
+def config(folder: Path, **windows: Any) -> WalkForwardConfig:
+    told = {"scheme": "anchored", "train_days": 5, "test_days": 3, "embargo_bars": 4, **windows}
+    return parse(
+        WalkForwardConfig,
+        {"name": "Study", "out": str(folder), "seeds": [1, 2], "windows": told, "draws": 20,
+         "train": {"env": ENV}},
+        "test",
+    )  # fmt: skip
+
+
+def model_in(folder: Path, made: EnvMarket, seed: int = 0) -> Path:
+    """A folder as a training leaves it."""
+    folder.mkdir(parents=True)
+    env = BatchEnv(made, EnvConfig.model_validate(ENV), 1)
+    Model.untrained(env, NetConfig(hidden=(8,)), name="m", seed=seed).save(folder / "model")
+    write_market(made, folder / "market.npz")
+    return folder / "model"
+
+
+@pytest.mark.parametrize("scheme", list(Scheme))
+def test_parts_train_on_nothing_near_their_tests(tmp_path: Path, scheme: Scheme) -> None:
+    made = market(bars=400)
+    study = config(tmp_path, scheme=scheme, groups=5, tests=2, purge_bars=3)
+    found = walk_forward.parts(study, made)
+    assert len({part.key for part in found}) == len(found)
+    tested: list[int] = []
+    for part in found:
+        trained = np.concatenate(
+            [part.market.close_ns[s.start : s.stop] for s in part.market.segments]
+        )
+        rows = np.searchsorted(made.close_ns, trained)
+        for start, stop in part.tests:
+            test = np.arange(start, stop)
+            apart = rows[:, None] - test[None, :]
+            assert not ((-3 <= apart) & (apart <= 3 + 4)).any()
+            if part.seed == 1:
+                tested += test.tolist()
+    if scheme is Scheme.COMBINATORIAL:
+        assert len(found) == 2 * 10 and sorted(set(tested)) == list(range(400))
+        places = [(part.seed, *place) for part in found for place in part.places]
+        assert len(set(places)) == len(places) == 2 * 4 * 5  # four whole paths a seed
+    else:
+        assert tested == list(range(5 * 24 + 7, 400)) and len(found) == 2 * 4
+        first = [part.market.close_ns[0] for part in found[:4]]
+        assert (len(set(first)) == 1) == (scheme is Scheme.ANCHORED)
+
+
+def test_too_little_history_says_how_much_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"120 bars to train, 5 between and 72 to test need 161 "):
+        walk_forward.parts(config(tmp_path), market(bars=100))
+    with pytest.raises(ConfigError, match="tests must be below groups"):
+        config(tmp_path, groups=3, tests=3)
+    with pytest.raises(ConfigError, match="seeds must be different"):
+        parse(WalkForwardConfig, {"seeds": [1, 1]}, "test")
+
+
+@pytest.mark.postgres
+def test_a_study_goes_on_and_is_counted_once(tmp_path: Path, database: Database) -> None:
+    made, research = market(bars=330), Research(database)
+    study = config(tmp_path / "study")
+    todo = walk_forward.parts(study, made)
+    assert len(todo) == 2 * 3
+    env = BatchEnv(made.part(None, int(made.close_ns[120])), study.train.env, 1)
+    for part in todo:  # as trainings leave them, but untrained
+        acting = Model.untrained(env, NetConfig(hidden=(8,)), seed=part.seed)
+        ((start, stop),) = part.tests
+        own, begin = window(
+            made, acting.card, int(made.close_ns[start - 1]), int(made.close_ns[stop - 1])
+        )
+        (tmp_path / "study" / part.key).mkdir(parents=True)
+        done = run_agent(acting, own, begin, name="x")
+        walk_forward._store(tmp_path / "study" / part.key / "courses.npz", done)
+    said: list[str] = []
+    found = walk_forward.run(study, said.append, research=research, market=made)
+    assert said[0] == "6 trainings, 6 done already, 0 to run"
+    told = found.document
+    assert list(told["figures"])[:3] == ["Study", "seed 1", "seed 2"]
+    assert told["certainty"]["trials"] == 2 and told["seeds_above_hold"][1] == 2
+    assert len(told["windows"]) == 6 and told["about"]["ledger"]["runs"] == 1
+    assert told["start"] == iso(int(made.close_ns[124])) and told["end"] == iso(
+        int(made.close_ns[-1])
+    )
+    files = {path.name for path in (tmp_path / "study").glob("result.*")}
+    assert files == {"result.json", "result.txt", "result.html"}
+    again = walk_forward.run(study, said.append, research=research, market=made)
+    assert again.run == found.run and len(research.runs()) == 1
+    assert research.run(1).status == "done" and "answer" in research.run(1).metrics
+    with pytest.raises(UsageError, match="holds another study"):
+        other = study.model_copy(update={"seeds": (1, 2, 3)})
+        walk_forward.run(other, said.append, research=research, market=made)
+
+
+@pytest.mark.postgres
+def test_an_evaluation_knows_what_was_trained_on(tmp_path: Path, database: Database) -> None:
+    made, research = market(bars=300), Research(database)
+    cut = int(made.close_ns[150])
+    one = model_in(tmp_path / "one", made.part(None, cut))
+    two = model_in(tmp_path / "two", made.part(None, cut), seed=1)
+    quiet: list[str] = []
+
+    def run(models: list[Path], **told: Any) -> Any:
+        settings = parse(EvaluateConfig, {"draws": 20, **told}, "test")
+        return evaluate(models, settings, tmp_path / "out", research=research, tell=quiet.append,
+                        market=made)  # fmt: skip
+
+    research.begin("train", {}, made.hash, trials=5)
+    found = run([one], seeds=2)
+    assert found.document["start"] == iso(cut)  # it begins where the training ended
+    assert found.document["certainty"]["trials"] == 5
+    assert [n for n in found.document["figures"]][:3] == ["m", "m, drawn 1", "m, drawn 2"]
+    assert not any("In sample" in c for c in found.assessment.cautions)
+    early = run([one, two], data={"start": iso(int(made.close_ns[100]))})
+    assert any("In sample: the model was trained on bars up to" in c
+               for c in early.assessment.cautions)  # fmt: skip
+    assert any("looked at 1 times" in c for c in early.assessment.cautions)
+    assert early.document["seeds_above_hold"][1] == 2 and early.assessment.choice is not None
+    kinds = [(run.kind, run.trials, run.status) for run in research.runs()]
+    assert kinds[1:] == [("evaluate", 0, "done")] * 2
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["grade"]
+    (tmp_path / "one" / "market.npz").unlink()
+    with pytest.raises(UsageError, match="give --start"):
+        run([one])
+    unsure = run([one], data={"start": iso(cut)})
+    assert any("not known on which bars" in c for c in unsure.assessment.cautions)
+    with pytest.raises(UsageError, match="nothing out of sample"):
+        run([model_in(tmp_path / "all", made)])
+    with pytest.raises(ConfigError, match="the data have"):
+        settings = EvaluateConfig.model_validate({"data": {"start": iso(cut)}})
+        other = replace(made, symbols=("X-USDT", "Y-USDT", "Z-USDT"))
+        evaluate([two], settings, tmp_path / "out", research=research, market=other)
+    assert research.runs()[-1].status == "failed"
