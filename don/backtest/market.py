@@ -50,7 +50,8 @@ class MarketTap:
         }
         self._names, self._interval, self._source, self._depth = names, interval, source, depth
         self._rows: dict[str, list[tuple[Any, ...]]] = {}
-        self._parts: dict[str, list[pa.Table]] = {}  # rows before those, in order
+        self._parts: dict[str, list[pa.Table]] = {}  # what came before those, in order
+        self._pieces: dict[str, list[tuple[str, tuple[np.ndarray, ...]]]] = {}  # between the two
         self._marked: dict[str, int] = {}
         self._empty: set[str] = set()  # symbols whose book lacks a side
         self._seq = 0
@@ -84,7 +85,8 @@ class MarketTap:
                 self._book(self._depth(name), wall)
         tables = {}
         for channel, rows in self._rows.items():
-            parts = [*self._parts.get(channel, ()), *([_table(channel, rows)] if rows else [])]
+            self._close_part(channel, rows)
+            parts = self._parts[channel]
             tables[channel] = parts[0] if len(parts) == 1 else pa.concat_tables(parts)
             tables[channel] = tables[channel].combine_chunks()
         self._rows, self._parts = {}, {}
@@ -127,17 +129,26 @@ class MarketTap:
     def _put(self, channel: str, name: str, *columns: np.ndarray) -> None:
         """Rows as columns, after those that came before."""
         rows = self._rows.setdefault(channel, [])
-        parts = self._parts.setdefault(channel, [])
+        pieces = self._pieces.get(channel)
+        if rows or (pieces and pieces[-1][0] != name):
+            self._close_part(channel, rows)
+            rows.clear()
+        self._pieces.setdefault(channel, []).append((name, columns))
+
+    def _close_part(self, channel: str, rows: list[tuple[Any, ...]]) -> None:
+        """Make tables of what came as columns, then of the rows after it."""
+        parts, schema = self._parts.setdefault(channel, []), SCHEMAS[channel]
+        pieces = self._pieces.pop(channel, [])
+        if pieces:
+            columns = [np.concatenate(one) for one in zip(*(own for _, own in pieces), strict=True)]
+            arrays = [pa.repeat(pieces[0][0], len(columns[0]))]
+            arrays += [
+                pa.array(column, type=field.type)
+                for column, field in zip(columns, list(schema)[1:], strict=True)
+            ]
+            parts.append(pa.Table.from_arrays(arrays, schema=schema))
         if rows:
             parts.append(_table(channel, rows))
-            rows.clear()
-        schema = SCHEMAS[channel]
-        arrays = [pa.repeat(name, len(columns[0]))]
-        arrays += [
-            pa.array(column, type=field.type)
-            for column, field in zip(columns, list(schema)[1:], strict=True)
-        ]
-        parts.append(pa.Table.from_arrays(arrays, schema=schema))
 
     def _add(self, channel: str, symbol: str, *row: object) -> None:
         name = self._names.get(symbol)

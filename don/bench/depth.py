@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from don.paper.columns import BUY, KIND, PRICE, SIZE_OF, SOURCE, TRADE, Columns
+from don.paper.columns import BEGIN, BUY, END, KIND, PRICE, SIZE_OF, TRADE, WHOLE, Columns
 from don.paper.kernels import ANY_PRICE
 from don.paper.ladder import ASK, BID
-from don.paper.market import rows_of
 from don.paper.matching import Book
 from don.paper.recorded import RecordedTape
 from don.paper.tape import open_tape
@@ -24,7 +23,7 @@ from don.paper.tape import open_tape
 RECORDINGS = Path("../shared/data/raw/binance_depth")  # beside the repository, where there are any
 _FILE = "usdm_btcusdt_20240808.gz"
 _RUNS = 5
-_OWN = 1_000  # lots of our quotes
+_OWN = 100  # lots of our quotes
 _EVERY_NS = 1_000_000_000  # between our quotes
 
 
@@ -92,8 +91,8 @@ def replay(
             ident += 1
             _quote(book, side, quotes[side], ident)
             quotes[side] = ident
+        limits = [book.price_of(one) for one in quotes]
         while at < stop:
-            limits = [book.price_of(one) for one in quotes]
             if at_once:
                 after, _, _ = book.play(
                     columns.levels, steps, at, stop, limits[BID], limits[ASK] or ANY_PRICE,
@@ -103,6 +102,7 @@ def replay(
                     at = after
                     continue
             filled += _step(book, columns, at)
+            limits = [book.price_of(one) for one in quotes]
             at += 1
     return filled, book.levels(BID), book.levels(ASK)
 
@@ -129,8 +129,8 @@ def _step(book: Book, columns: Columns, at: int) -> int:
                 break
             filled += sum(fill.size for fill in fills)
     else:
-        update = columns.books[int(step[SOURCE])]
-        shown = book.display(rows_of(update), snapshot=update.snapshot)
+        rows = columns.levels[step[BEGIN] : step[END]]
+        shown = book.display(rows, snapshot=bool(step[WHOLE]))
         for side, price, left in shown:
             while left > 0:
                 fills, left = book.take(side, price, left)

@@ -26,7 +26,7 @@ from don.envs.observe import Observation
 from don.envs.parallel import ParallelTrading
 from don.errors import UsageError
 from don.model.section import Section
-from don.paper.kernels import make_store
+from don.paper.ladder import make_store
 
 MAKERS, TAKERS = "makers", "takers"
 OWN = 4  # numbers that an agent sees of itself

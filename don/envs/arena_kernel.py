@@ -7,7 +7,8 @@ id = number * owners + owner + 1; the last owner is the noise.
 import numpy as np
 from numba import njit
 
-from don.paper.kernels import ASK, BID, Store, add, node_of, shrink, take
+from don.paper.kernels import add, shrink, take
+from don.paper.ladder import ASK, BID, Store, node_of
 
 CASH, HELD, FEES, TRADED, MADE = 0, 1, 2, 3, 4  # columns of accounts [B, owners, 5]
 VALUE, SEQ, RING_AT, LAST, BOUGHT, SOLD = 0, 1, 2, 3, 4, 5  # columns of state [B, 6]

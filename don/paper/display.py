@@ -28,6 +28,9 @@ from don.paper.ladder import (
 Ints = NDArray[np.int64]
 
 
+_SET = -2  # in a memo: a level that need not grow
+
+
 @njit(cache=True, _nrt=False)
 def house_size(s, side, price):  # type: ignore[no-untyped-def]
     """The house's size at a price."""
@@ -45,8 +48,11 @@ def lower_house(s, side, price, size):  # type: ignore[no-untyped-def]
         The level's total size before, or -1 if nothing changed.
     """
     level = level_of(s, side, price if side == BID else -price)
-    if level < 0:
-        return -1
+    return _lower(s, level, size) if level >= 0 else -1
+
+
+@njit(cache=True, _nrt=False)
+def _lower(s, level, size):  # type: ignore[no-untyped-def]
     excess = s.levels[level, HOUSE] - size
     if excess <= 0:
         return -1
@@ -79,22 +85,29 @@ def raise_house(s, side, price, size):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, _nrt=False)
-def withdraw(s, rows, touched):  # type: ignore[no-untyped-def]
+def withdraw(s, rows, touched, memo):  # type: ignore[no-untyped-def]
     """First half of an update: everything of the house that shrinks or goes.
 
     Args:
         s: the book.
         rows: (n, 3) side, price, absolute size.
         touched: buffer for (side, price, total size before) of changed levels; room for all.
+        memo: room for each row's level for `deposit`, which saves looking for it twice, where no
+            price comes twice; else empty.
 
     Returns:
         Rows written to `touched`.
     """
     n = 0
     for k in range(len(rows)):
-        before = lower_house(s, rows[k, 0], rows[k, 1], rows[k, 2])
+        side, price, size = rows[k, 0], rows[k, 1], rows[k, 2]
+        level = level_of(s, side, price if side == BID else -price)
+        if len(memo) > 0:
+            house = s.levels[level, HOUSE] if level >= 0 else 0
+            memo[k] = level if size > house else _SET
+        before = _lower(s, level, size) if level >= 0 else -1
         if before >= 0:
-            touched[n, 0], touched[n, 1], touched[n, 2] = rows[k, 0], rows[k, 1], before
+            touched[n, 0], touched[n, 1], touched[n, 2] = side, price, before
             n += 1
     return n
 
@@ -120,10 +133,11 @@ def withdraw_unnamed(s, rows, touched):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, _nrt=False)
-def deposit(s, rows, start, touched, base):  # type: ignore[no-untyped-def]
+def deposit(s, rows, start, touched, base, memo):  # type: ignore[no-untyped-def]
     """Second half: everything that grows, from row `start`, until one meets users' orders.
 
     A house level that the new one crosses is out of date (the tape never crosses itself) and goes.
+    `memo` is what `withdraw` made of it, or empty; it holds until a level is crossed.
 
     Returns:
         (row that users' orders stand against, or len(rows); rows of `touched` in use, of which
@@ -132,7 +146,8 @@ def deposit(s, rows, start, touched, base):  # type: ignore[no-untyped-def]
     n, crossed = base, 0
     for k in range(start, len(rows)):
         side, price, size = rows[k, 0], rows[k, 1], rows[k, 2]
-        if size == 0:
+        known = crossed == 0 and len(memo) > 0
+        if size == 0 or (known and memo[k] == _SET):
             continue
         other = 1 - side
         bound = -price if side == BID else price
@@ -151,7 +166,13 @@ def deposit(s, rows, start, touched, base):  # type: ignore[no-untyped-def]
         top = s.meta[other] - 1
         if top >= 0 and s.ladder[other, top, 0] >= bound:
             return k, n, crossed
-        before = raise_house(s, side, price, size)
+        if crossed == 0 and len(memo) > 0:
+            level = memo[k]
+            before = s.levels[level, TOTAL] if level >= 0 else 0
+            house = s.levels[level, HOUSE] if level >= 0 else 0
+            queue_house(s, level, side, price, size - house)
+        else:
+            before = raise_house(s, side, price, size)
         if before >= 0:
             touched[n, 0], touched[n, 1], touched[n, 2] = side, price, before
             n += 1

@@ -55,6 +55,12 @@ def add(s, ident, side, price, size):  # type: ignore[no-untyped-def]
     level = level_of(s, side, key)
     if level < 0:
         level = open_level(s, side, key)
+    join(s, level, ident, side, key, size)
+
+
+@njit(cache=True, _nrt=False)
+def join(s, level, ident, side, key, size):  # type: ignore[no-untyped-def]
+    """Queue an order at the back of a level that there is."""
     node = s.meta[FREE_ORDER]
     s.meta[FREE_ORDER] = s.orders[node, NEXT]
     s.meta[USED] += 1
@@ -117,7 +123,10 @@ def queue_house(s, level, side, price, size):  # type: ignore[no-untyped-def]
             s.levels[level, TOTAL] += size
             s.levels[level, HOUSE] += size
             return
-    add(s, HOUSE_ID, side, price, size)
+    key = price if side == BID else -price
+    if level < 0:
+        level = open_level(s, side, key)
+    join(s, level, HOUSE_ID, side, key, size)
 
 
 # ---- matching ------------------------------------------------------------------------------------

@@ -72,8 +72,7 @@ def grow_store(old: Store) -> Store:
     new.orders[-1, NEXT] = old.meta[FREE_ORDER]
     new.levels[-1, HEAD] = old.meta[FREE_LEVEL]
     new.meta[FREE_ORDER] = new.meta[FREE_LEVEL] = size
-    for name, place in old.table[old.table[:, 0] != 0]:
-        insert(new.table, name, place)
+    _enter(new.table, old.table)
     return new
 
 
@@ -101,6 +100,14 @@ def insert(table, name, place):  # type: ignore[no-untyped-def]
         at = (at + 1) & mask
     table[at, 0] = name
     table[at, 1] = place
+
+
+@njit(cache=True, _nrt=False)
+def _enter(table, rows):  # type: ignore[no-untyped-def]
+    """Enter all of another table."""
+    for k in range(len(rows)):
+        if rows[k, 0] != 0:
+            insert(table, rows[k, 0], rows[k, 1])
 
 
 @njit(cache=True, _nrt=False)

@@ -15,6 +15,7 @@ from don.paper.ladder import ASK, BID, HOUSE_ID, KEY, SIDE, SIZE, TOTAL, USED, I
 
 __all__ = ["ANY_PRICE", "ASK", "BID", "HOUSE_ID", "Book", "Fill"]
 
+_NO_MEMO: Ints = np.empty(0, np.int64)
 _BUFFER = 256  # fills of one compiled call
 
 
@@ -33,6 +34,7 @@ class Book:
         self._store = ladder.make_store(capacity)
         self._fills: Ints = np.zeros((_BUFFER, 3), np.int64)
         self._room: Ints = np.empty((0, 3), np.int64)
+        self._memo: Ints = np.empty(0, np.int64)
         # (side, price) -> size before, of levels that changed and were not taken yet
         self.touched: dict[tuple[int, int], int] = {}
 
@@ -132,15 +134,15 @@ class Book:
     # ---- the house -------------------------------------------------------------------------------
 
     def display(
-        self, rows: Iterable[tuple[int, int, int]], *, snapshot: bool = False
+        self, rows: Iterable[tuple[int, int, int]] | Ints, *, snapshot: bool = False
     ) -> "Displayed":
         """Set absolute house sizes, rows of (side, price, size); iterate the result to the end.
 
         Each item is a crossing: (side, price, size) of a displayed level that stands against users'
         orders; the caller matches it with `take` and hands the rest back with `settle`.
         """
-        array = np.array([*rows], np.int64).reshape(-1, 3)
-        return Displayed(self, array, snapshot)
+        array = rows if isinstance(rows, np.ndarray) else np.array([*rows], np.int64)
+        return Displayed(self, array.reshape(-1, 3), snapshot)
 
     def play(
         self,
@@ -159,8 +161,9 @@ class Book:
         room = 3 * len(self._store.orders)
         if len(self._room) < room:
             self._room = np.empty((room, 3), np.int64)
+            self._memo = np.empty(len(self._store.orders), np.int64)
         at, rows, changed = play.play(
-            self._store, levels, steps, start, stop, bid, ask, best, told, self._room
+            self._store, levels, steps, start, stop, bid, ask, best, told, self._room, self._memo
         )
         return int(at), int(rows), int(changed)
 
@@ -252,7 +255,7 @@ class Displayed:
         store = book._store
         n = 2 * len(rows) + display.level_count(store)
         self._buffer: Ints = np.empty((n, 3), np.int64)
-        book._note(self._buffer, display.withdraw(store, rows, self._buffer))
+        book._note(self._buffer, display.withdraw(store, rows, self._buffer, _NO_MEMO))
         if snapshot:
             book._note(self._buffer, display.withdraw_unnamed(store, rows, self._buffer))
 
@@ -262,7 +265,7 @@ class Displayed:
     def __next__(self) -> tuple[int, int, int]:
         """The next level that crosses users' orders."""
         store = self._book._store
-        self._at, n, _ = display.deposit(store, self._rows, self._at, self._buffer, 0)
+        self._at, n, _ = display.deposit(store, self._rows, self._at, self._buffer, 0, _NO_MEMO)
         self._book._note(self._buffer, n)
         if self._at == len(self._rows):
             raise StopIteration

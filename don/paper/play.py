@@ -23,7 +23,7 @@ from don.paper.ladder import (
 
 
 @njit(cache=True, _nrt=False)
-def play(s, levels, steps, start, stop, bid, ask, best, told, touched):  # type: ignore[no-untyped-def]
+def play(s, levels, steps, start, stop, bid, ask, best, told, touched, memo):  # type: ignore[no-untyped-def]
     """Take in steps until one meets a user's order or is a snapshot, `told` is full, or the book
     must grow.
 
@@ -38,6 +38,7 @@ def play(s, levels, steps, start, stop, bid, ask, best, told, touched):  # type:
         best: (4,) best bid, its size, best ask, its size; kept up to date.
         told: rows (step, *best) where these changed.
         touched: (3 C, 3) room.
+        memo: (C,) room.
 
     Returns:
         (next step, rows in `told`, levels that changed, each step counted by itself).
@@ -64,8 +65,8 @@ def play(s, levels, steps, start, stop, bid, ask, best, told, touched):  # type:
                 if price >= ask if levels[k, 0] == BID else price <= bid:
                     return i, m, changes
         rows = levels[begin:end]
-        n = withdraw(s, rows, touched)
-        _, n, crossed = deposit(s, rows, 0, touched, n)
+        n = withdraw(s, rows, touched, memo)
+        _, n, crossed = deposit(s, rows, 0, touched, n, memo)
         changes += n if crossed == 0 else _distinct(s, touched, n)
         if _look(s, best):
             told[m, 0] = i
