@@ -1,16 +1,20 @@
 """Run a sweep of backtests as Ray tasks: data in the object store once, bounded in flight.
 
 As a program it is a Ray job: `python -m experiments.sweep CONFIG`. It joins the cluster that
-RAY_ADDRESS names, else starts one of its own on this machine for as long as it runs.
+RAY_ADDRESS names, else starts one of its own on this machine for as long as it runs. What is tried
+is counted in the research ledger.
 """
 
+import json
 import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,9 +23,12 @@ from ray.exceptions import RayError
 
 from don.backtest import sweep as plan
 from don.backtest.panel import Market, open_market
+from don.backtest.run import data_hash
 from don.backtest.vector import Prepared, prepare
 from don.errors import DependencyError, DonError, UsageError
 from don.home import home_dir
+from don.storage.research import open_research
+from don.storage.research_runs import RunKind, RunStatus
 from experiments.cluster import local_cluster
 
 Tell = Callable[[str], None]
@@ -54,7 +61,10 @@ def run(sweep: plan.SweepConfig, tell: Tell = print, *, force: bool = False) -> 
     if left:
         _budget(sweep, market, len(left), tell, force=force)
         store_bytes = max(STORE_LEAST, 3 * plan.memory(sweep, market, 1)["data"])
-        with local_cluster(home_dir(), cpus=sweep.at_once, store_bytes=store_bytes):
+        with (
+            _counted(sweep, market, left, rows, tell),
+            local_cluster(home_dir(), cpus=sweep.at_once, store_bytes=store_bytes),
+        ):
             for job, outcome in _outcomes(sweep, market, left, tell):
                 if isinstance(outcome, DonError):
                     failed[job.key] = str(outcome)
@@ -70,6 +80,30 @@ def run(sweep: plan.SweepConfig, tell: Tell = print, *, force: bool = False) -> 
         pq.write_table(pa.Table.from_pylist(texts), draft)
         draft.replace(table)
     return {"rows": done, "failed": failed, "table": str(table)}
+
+
+@contextmanager
+def _counted(
+    sweep: plan.SweepConfig, market: Market, left: list[plan.Job],
+    rows: dict[str, dict[str, Any]], tell: Tell,
+) -> Iterator[None]:  # fmt: skip
+    """Enter what is tried into the research ledger, and at the end the best of it."""
+    base = plan.base_config(sweep)
+    tried = len({json.dumps(job.point, sort_keys=True, default=str) for job in left})
+    names = [i.symbol for i in market.panel.instruments] + [str(tape) for tape in base.tapes]
+    with open_research(warn=tell) as research:
+        run = research.begin(
+            RunKind.SWEEP, sweep.model_dump(mode="json"), data_hash(base), seed=base.seed,
+            lineage=names, trials=tried,
+        )  # fmt: skip
+        try:
+            yield
+        except BaseException as error:
+            research.end(run, RunStatus.FAILED, {"error": str(error) or type(error).__name__})
+            raise
+        ratios = [row["sharpe"] for row in rows.values() if np.isfinite(row.get("sharpe", np.nan))]
+        told = {"best_sharpe": max(ratios)} if ratios else {}
+        research.end(run, RunStatus.DONE, {"jobs": len(left), **told})
 
 
 def _plain(value: object) -> bool:

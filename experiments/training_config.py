@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from don.clock import parse_iso
 from don.config import explain
-from don.envs.config import ActionKind, EnvConfig, Layout
+from don.envs.config import ActionKind, EnvConfig, Form, Layout
 from don.errors import ConfigError
 from don.learning.config import NetConfig
 from don.model.section import Section
@@ -64,18 +64,6 @@ class PpoConfig(_Learning):
     kl_target: float | None = Field(default=None, gt=0)  # None: no KL penalty
 
 
-class AppoConfig(_Learning):
-    """Asynchronous PPO with V-trace. Source: Espeholt et al., arXiv 1802.01561; IMPACT, 1912.00167.
-
-    Needs at least one runner: sampling and learning go on side by side.
-    """
-
-    name: Literal["appo"] = "appo"
-    clip: float = Field(default=0.2, gt=0, lt=1)
-    entropy: float = Field(default=0.0, ge=0)
-    value: float = Field(default=0.5, ge=0)
-
-
 class _Replay(_Learning):
     """What algorithms that learn from a memory have."""
 
@@ -107,9 +95,7 @@ class DqnConfig(_Replay):
     explore_steps: int = Field(default=20_000, ge=1)  # environment steps from first to last
 
 
-AlgorithmConfig = Annotated[
-    PpoConfig | AppoConfig | SacConfig | DqnConfig, Field(discriminator="name")
-]
+AlgorithmConfig = Annotated[PpoConfig | SacConfig | DqnConfig, Field(discriminator="name")]
 
 
 class StopConfig(Section):
@@ -170,6 +156,13 @@ class TrainConfig(Section):
             raise ValueError(
                 f"algorithm sac needs numbers or one discrete action, was {kind.value!r}: use ppo"
             )
+        if name != "ppo" and self.env.form is Form.ALLOCATED:
+            raise ValueError(
+                f"env.form 'allocated' is trained with ppo (the allocator's actions are numbers of "
+                f"another kind), algorithm was {name!r}"
+            )
+        if self.net.squash and name != "sac":
+            raise ValueError(f"net.squash is for algorithm sac, which sets it; was {name!r}")
         if self.net.memory and (name != "ppo" or self.runner is Runner.STOCK):
             raise ValueError(
                 f"net.memory needs algorithm ppo and runner fast, were {name!r} and "
@@ -177,8 +170,6 @@ class TrainConfig(Section):
             )
         if self.runner is Runner.STOCK and name != "ppo":
             raise ValueError(f"runner 'stock' trains ppo, algorithm was {name!r}: use 'fast'")
-        if name == "appo" and self.workers.runners == 0:
-            raise ValueError("algorithm appo needs workers.runners of 1 or more, was 0")
         return self
 
 

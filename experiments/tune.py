@@ -123,6 +123,7 @@ def _search(
 
     from experiments.rllib.trials import Watch, scheduler, trainable
 
+    Watch.counted = counted
     able = trainable(config, market)
     space = {name: _domain(given, library) for name, given in config.space.items()}
     storage = config.out.absolute() / "ray"
@@ -133,7 +134,6 @@ def _search(
             param_space=space,
             resume_unfinished=True,
         )
-        tuner._local_tuner._run_config.callbacks = [Watch(counted)]
     else:
         tuner = library.Tuner(
             able,
@@ -151,7 +151,7 @@ def _search(
                     # a donor's checkpoint must not be gone when another goes on from it
                     num_to_keep=None if config.search is Search.PBT else 2,
                 ),
-                callbacks=[Watch(counted)],
+                callbacks=[Watch()],
             ),
         )  # fmt: skip
     rows = []

@@ -38,6 +38,7 @@ from experiments.rllib.market_file import make_env
 from experiments.rllib.modules import PolicyModule
 
 _SEEDS_APART = 1_000_003  # between runners: copy b of a runner draws from its seed + b
+_PHASES = 8  # of copies
 _EPISODES_TOLD = 100  # of one call
 Array = NDArray[Any]
 
@@ -124,9 +125,10 @@ class BatchRunner(MultiAgentEnvRunner):
         }
         self._gained = {name: np.zeros(alive.shape) for name, alive in self._alive.items()}
         self._length = np.zeros(B, np.int64)
-        # first episodes are cut at different lengths: else all copies stay in step for ever
+        # first episodes are cut at a few lengths: else all copies stay in step for ever; each
+        # moment at which episodes begin costs one more look at all
         length = self.core.config.episode.length or 0
-        self._first = (np.arange(B) + 1) * length // B
+        self._first = (np.arange(B) % _PHASES + 1) * length // _PHASES
         self._first[self._first == length] = 0
         self._state: dict[tuple[str, str], torch.Tensor | None] = {}
         for name, seats in self._seats.items():

@@ -106,10 +106,8 @@ def build_config(
         made: AlgorithmConfig = _ppo(config, algorithm, len(mapping))
     elif isinstance(algorithm, SacConfig):
         made, kind = _sac(config, algorithm), SoftModule
-    elif isinstance(algorithm, DqnConfig):
-        made, kind = _dqn(config, algorithm), QModule
     else:
-        raise ConfigError(f"algorithm {algorithm.name!r} is not available")
+        made, kind = _dqn(config, algorithm), QModule
     made.environment(ENV, env_config=settings, disable_env_checking=True)
     made.env_runners(
         num_env_runners=workers.runners,

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ray import tune as library
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
@@ -58,22 +58,25 @@ class Trial(library.Trainable):
 
 
 class Watch(library.Callback):
-    """Tells the ledger what begins and ends."""
+    """Tells the ledger what begins and ends.
 
-    def __init__(self, counted: Any) -> None:
-        self._counted = counted
+    Tune writes its callbacks to disk and reads them back when a search goes on, so the ledger's
+    connection is not in it: the process that searches sets `counted`.
+    """
+
+    counted: ClassVar[Any] = None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Count it."""
-        self._counted.begin(trial.trial_id, dict(trial.config))
+        Watch.counted.begin(trial.trial_id, dict(trial.config))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say how it ended."""
-        self._counted.end(trial.trial_id, RunStatus.DONE, dict(trial.last_result or {}))
+        Watch.counted.end(trial.trial_id, RunStatus.DONE, dict(trial.last_result or {}))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say that it failed."""
-        self._counted.end(trial.trial_id, RunStatus.FAILED, dict(trial.last_result or {}))
+        Watch.counted.end(trial.trial_id, RunStatus.FAILED, dict(trial.last_result or {}))
 
 
 def trainable(config: TuneConfig, market: Path) -> Any:

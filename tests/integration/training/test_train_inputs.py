@@ -27,7 +27,7 @@ SHORT = {"stop": {"iterations": 2, "steps": None}, "workers": {"copies": 4}}
     ("values", "told"),
     [
         ({"algorithm": {"name": "ppo", "clip": 2.0}}, "algorithm.ppo.clip was 2.0"),
-        ({"algorithm": {"name": "a2c"}}, "'ppo', 'appo', 'sac', 'dqn'"),
+        ({"algorithm": {"name": "a2c"}}, "'ppo', 'sac', 'dqn'"),
         ({"stop": {"steps": None}}, "one of steps, seconds and iterations"),
         ({"algorithm": {"name": "dqn"}}, "dqn needs env.action.kind 'discrete', was 'continuous'"),
         ({"net": {"memory": 8}, "runner": "stock"}, "net.memory needs algorithm ppo and runner"),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +53,16 @@ def test_the_stock_runner_learns_the_same(train: TrainFn) -> None:
     )  # fmt: skip
     got, best = compare(outcome, stay=planted.STAY)
     assert got >= 0.9 * best
+
+
+def test_seeds_reproduce(train: TrainFn, tmp_path: Path) -> None:
+    weights = []
+    for n, seed in enumerate((4, 4, 5)):
+        few = {"stop": {"iterations": 2, "steps": None}, "workers": {"copies": 8}}
+        outcome = train(planted.market(300, 2), seed=seed, out=str(tmp_path / str(n)), **few)
+        weights.append(Model.load(outcome.model).weights["agents"])
+    assert all((weights[0][k] == weights[1][k]).all() for k in weights[0])
+    assert any((weights[0][k] != weights[2][k]).any() for k in weights[0])
 
 
 @pytest.mark.parametrize(
