@@ -42,7 +42,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def start_ray(temp_dir: Path, *, cpus: int | None = None, store_bytes: int = STORE_BYTES) -> None:
+def start_ray(
+    temp_dir: Path,
+    *,
+    cpus: int | None = None,
+    store_bytes: int = STORE_BYTES,
+    niceness: int = 0,
+) -> None:
     """Start this process's own local cluster, bound to loopback.
 
     Token authentication comes from `actors.environment.prepare`, which must have run before.
@@ -51,18 +57,20 @@ def start_ray(temp_dir: Path, *, cpus: int | None = None, store_bytes: int = STO
         temp_dir: where Ray keeps sockets and logs; must be short, socket paths are limited.
         cpus: what actors and tasks share; default: enough for all actors, whatever the machine.
         store_bytes: size of the object store.
+        niceness: of the processes of actors and tasks. Ray's own default, 15, lets whatever else
+            runs on the machine starve a desk; it suits what computes in the background.
 
     Raises:
         DependencyError: if the cluster does not come up.
     """
     _private(temp_dir)
     try:
-        _init(temp_dir, cpus or max(4, os.cpu_count() or 1), store_bytes)
+        _init(temp_dir, cpus or max(4, os.cpu_count() or 1), store_bytes, niceness)
     except Exception as error:  # it raises bare ones, e.g. when the machine is too slow
         raise DependencyError(f"Ray did not start: {str(error).splitlines()[0]}") from error
 
 
-def _init(temp_dir: Path, cpus: int, store_bytes: int) -> None:
+def _init(temp_dir: Path, cpus: int, store_bytes: int, niceness: int) -> None:
     """`ray.init`, again if need be.
 
     Ray gives its own processes half a minute, which cannot be changed and is too little while much
@@ -79,6 +87,7 @@ def _init(temp_dir: Path, cpus: int, store_bytes: int) -> None:
         logging_level=logging.ERROR,
         _temp_dir=str(temp_dir),
         _node_ip_address="127.0.0.1",
+        _system_config={"worker_niceness": niceness},
     )
     for _ in range(TRIES - 1):
         try:

@@ -16,6 +16,7 @@ from actors.environment import prepare
 from don.errors import DependencyError
 
 STORE_BYTES = 256 * 2**20
+BACKGROUND = 15  # niceness: a Don that trades on the same machine goes first
 
 
 @contextmanager
@@ -54,7 +55,12 @@ def local_cluster(
         else:
             from actors.runtime import start_ray
 
-            start_ray(folder, cpus=cpus or os.cpu_count() or 1, store_bytes=store_bytes)
+            start_ray(
+                folder,
+                cpus=cpus or os.cpu_count() or 1,
+                store_bytes=store_bytes,
+                niceness=BACKGROUND,
+            )
         yield
     finally:
         ray.shutdown()

@@ -24,6 +24,7 @@ def test_a_late_ray_is_started_again_and_leaves_nothing(
 
     def init(**options: object) -> None:
         assert options["_temp_dir"] == str(folder)
+        assert options["_system_config"] == {"worker_niceness": 0}, "a desk is no background job"
         command = [sys.executable, "-c", CHILD, f"--log_dir={folder}/session"]
         started.append(subprocess.Popen(command, stdin=subprocess.PIPE))
         if len(started) <= times:
