@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from don.risk.states import TradingState
 from serve.schemas import (
     BarView,
+    BookView,
     DecisionView,
     DeskView,
     EquityPoint,
@@ -82,6 +83,14 @@ class Portfolio(View):
     positions: tuple[PositionView, ...]
     targets: dict[str, Estimate]
     decision: DecisionView | None
+
+
+class Books(View):
+    """Virtual books of several policies; empty where one policy has the account."""
+
+    session: str
+    equity: Money  # of the account
+    books: tuple[BookView, ...]
 
 
 class Bars(View):

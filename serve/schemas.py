@@ -192,6 +192,39 @@ class Counts(View):
     differences: int = 0
 
 
+class BookPosition(View):
+    """A virtual book's position."""
+
+    symbol: str
+    size: Money
+    entry_price: Money = "0"
+    unrealized: Money = "0"
+
+
+class BookView(View):
+    """A policy's virtual book. All but shadows sum to the account, exactly."""
+
+    book: str  # name of its slot; "desk": orders by hand, reserves
+    mode: str  # live | canary | shadow | desk | closing
+    policy: str = ""
+    state: str = ""  # active | reducing | halted, of the slot alone
+    allocated: Estimate = None  # share of equity, when capital was allocated last
+    share: Estimate = None  # as it is now
+    capital: Money = "0"  # put in less taken out
+    equity: Money = "0"
+    pnl: Money = "0"  # equity less capital
+    realized: Money = "0"
+    unrealized: Money = "0"
+    fees: Money = "0"
+    funding: Money = "0"
+    liquidation: Money = "0"
+    traded: Money = "0"  # notional at the exchange
+    crossed: Money = "0"  # notional with other books
+    drawdown: Estimate = None
+    positions: tuple[BookPosition, ...] = ()
+    targets: dict[str, Estimate] = Field(default_factory=dict)
+
+
 class DeskView(View):
     """The account as the engine sees it. `fees`, `funding` and `pnl` are this session's."""
 
@@ -219,6 +252,7 @@ class DeskView(View):
     open_orders: tuple[OpenOrderView, ...] = ()
     parents: tuple[ParentView, ...] = ()  # that work, and those that ended last
     targets: dict[str, Estimate] = Field(default_factory=dict)
+    slots: tuple[BookView, ...] = ()  # empty where one policy has the account
     decision: DecisionView | None = None
     counts: Counts = Counts()
 

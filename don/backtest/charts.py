@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from don.backtest.books import BookResult
 from don.backtest.metrics import Metrics, weights
 from don.backtest.result import BacktestResult
 from don.backtest.summary import benchmarks, equity_at_bars
@@ -234,6 +235,30 @@ def costs(found: Metrics) -> Figure:
         ],
         "layout": _LAYOUT
         | {"height": 340, "yaxis": _axis("quote"), "showlegend": False, "hovermode": "closest"},
+    }
+
+
+def books(found: Sequence[BookResult]) -> Figure:
+    """Profit of each virtual book over time; shadows dotted."""
+    lines = []
+    for n, one in enumerate(found):
+        if not len(one.ts):
+            continue
+        profit = one.equity - one.capital
+        kept = thin(profit)
+        lines.append(
+            {
+                "type": "scatter", "mode": "lines", "name": f"{one.book} ({one.mode})",
+                "x": _x(one.ts[kept]), "y": _y(profit[kept], 2),
+                "line": {
+                    "color": COLORS[n % len(COLORS)], "width": 1.5,
+                    "dash": "dot" if one.mode == "shadow" else "solid",
+                },
+            }
+        )  # fmt: skip
+    return {
+        "data": lines,
+        "layout": {**_LAYOUT, "height": 320, "xaxis": _time(), "yaxis": _axis("profit, quote")},
     }
 
 

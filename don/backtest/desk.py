@@ -12,6 +12,7 @@ import numpy as np
 from don.backtest.account import LocalAccount
 from don.engine import Engine
 from don.model.messages import (
+    BookPoint,
     CancelOrder,
     Decision,
     Difference,
@@ -41,6 +42,7 @@ class Record:
     fills: list[Fill] = field(default_factory=list)
     funding: list[FundingReport] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
+    points: list[BookPoint] = field(default_factory=list)  # of virtual books
     equity_ts: list[int] = field(default_factory=list)
     equity: list[float] = field(default_factory=list)
     closes_ts: list[int] = field(default_factory=list)
@@ -65,6 +67,8 @@ class Record:
                 self.orders[order.client_order_id] = order
             case Difference():
                 self.differences.append(message)
+            case BookPoint():
+                self.points.append(message)
             case _:
                 pass
 
@@ -158,7 +162,7 @@ class LocalDesk:
     def _act(self, outputs: list[Output]) -> None:
         cancels: list[CancelOrder] = []
         orders: list[Order] = []
-        request: OptimizeRequest | None = None
+        requests: list[OptimizeRequest] = []
         for output in outputs:
             self.record.take(output)
             match output:
@@ -167,7 +171,7 @@ class LocalDesk:
                 case CancelOrder():
                     cancels.append(output)
                 case OptimizeRequest():
-                    request = output
+                    requests.append(output)
                 case _:
                     pass
         if self._hold:
@@ -175,7 +179,7 @@ class LocalDesk:
             self._orders += orders
         elif cancels or orders:
             self._on_events(self._account.send(cancels, orders))
-        if request is not None:
+        for request in requests:
             solution = self._optimizer.solve(request)
             self._step(
                 target_of(

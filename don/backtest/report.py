@@ -8,6 +8,7 @@ from decimal import Decimal
 import numpy as np
 
 from don.backtest import charts
+from don.backtest.books import COLUMNS, row
 from don.backtest.data_section import data_cautions, data_section
 from don.backtest.metrics import Metrics, metrics
 from don.backtest.page import Page, preformatted, table
@@ -55,6 +56,10 @@ def report(result: BacktestResult, *, draws: int = 1_000, seed: int = 0) -> str:
     page.choice("price", charts.prices(result))
     page.heading("Where the profit came from")
     page.figure("costs", charts.costs(found))
+    if result.virtual:
+        page.heading("By policy", "virtual books; all but shadows sum to the account, exactly")
+        page.figure("books", charts.books(result.virtual))
+        page.table(COLUMNS, [row(one, _money) for one in result.virtual], kind="signed")
     page.heading("By symbol", "the parts sum to the profit, exactly")
     page.figure("symbols", charts.symbols(found))
     page.folded("Table", _attribution(found))
@@ -224,12 +229,15 @@ def _attribution(found: Metrics) -> str:
     rows = [
         [
             one.symbol or "account", _money(one.realized), _money(one.unrealized),
-            _money(-one.fees), _money(one.funding), _money(one.pnl), f"{float(one.traded):,.0f}",
+            _money(-one.fees), _money(one.funding), _money(one.liquidation), _money(one.pnl),
+            f"{float(one.traded):,.0f}",
         ]
         for one in sorted(found.attribution, key=lambda one: -one.pnl)
         if one.traded or one.pnl
     ]  # fmt: skip
-    columns = ["symbol", "realised", "unrealised", "fees", "funding", "profit", "traded"]
+    columns = [
+        "symbol", "realised", "unrealised", "fees", "funding", "liquidation", "profit", "traded",
+    ]  # fmt: skip
     return table(columns, rows, kind="signed")
 
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import numpy as np
 
+from don.backtest.books import BookResult
 from don.model import codec
 from don.model.messages import Decision, Difference, FundingReport
 from don.model.order import Denial, Fill, Order, OrderStatus
@@ -108,6 +109,7 @@ class BacktestResult:
     assumptions: tuple[Assumption, ...]
     recorded: tuple[Recorded, ...] = ()  # empty where no bars were replayed
     shares: tuple[DataShares, ...] = ()  # empty where the data did not come from the store
+    virtual: tuple[BookResult, ...] = ()  # books of several policies; empty where there is one
 
     @property
     def denials(self) -> tuple[Denial, ...]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from don.backtest.account import LocalAccount
 from don.backtest.assume import assumptions
+from don.backtest.books import book_results
 from don.backtest.config import BacktestConfig, Detail
 from don.backtest.desk import LocalDesk
 from don.backtest.market import MarketTap
@@ -268,6 +269,7 @@ def result_of(
             liquidation=ledger.liquidation,
         ),
         assumptions=assumptions(config),
+        virtual=book_results(engine.keeper, record.points),
     )
 
 

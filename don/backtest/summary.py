@@ -172,6 +172,20 @@ def summary(result: BacktestResult) -> dict[str, Any]:
         "turnover": float(traded) / mean if mean else float("nan"),
         "hit_rate": won / len(closing) if closing else float("nan"),
         "books_equal": not result.differences,
+        "policies": [
+            {
+                "book": one.book,
+                "mode": one.mode,
+                "policy": one.policy,
+                "pnl": str(one.pnl),
+                "equity": str(one.final),
+                "fees": str(one.fees),
+                "funding": str(one.funding),
+                "traded": str(one.traded),
+                "crossed": str(one.crossed),
+            }
+            for one in result.virtual
+        ],
         "data": data_shares(result),
         "performance": columns,
         "assumptions": {one.topic: one.text for one in result.assumptions},

@@ -12,10 +12,11 @@ from decimal import Decimal
 import numpy as np
 
 from don.backtest.result import BacktestResult
-from don.model.messages import FundingReport
+from don.model.messages import FundingReport, PaymentKind
 from don.model.order import Fill, Side
 from don.model.portfolio import ZERO, Position, apply_fill, money
 
+_PARTS = ("realized", "fees", "funding", "liquidation", "traded")
 ACCOUNT = ""  # the row of payments that belong to no symbol, such as a liquidation's fee
 
 
@@ -34,6 +35,7 @@ class RoundTrip:
     realized: Decimal = ZERO  # before fees
     fees: Decimal = ZERO
     funding: Decimal = ZERO  # received; negative was paid
+    liquidation: Decimal = ZERO  # charged to it beside fills, negative
     fills: int = 0
 
     @property
@@ -48,8 +50,8 @@ class RoundTrip:
 
     @property
     def pnl(self) -> Decimal:
-        """Realised profit after fees and funding."""
-        return self.realized - self.fees + self.funding
+        """Realised profit after fees, funding and what a liquidation charged."""
+        return self.realized - self.fees + self.funding + self.liquidation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +63,14 @@ class Attribution:
     unrealized: Decimal
     fees: Decimal
     funding: Decimal
+    liquidation: Decimal  # charged beside fills, negative, less what a fund made up
     traded: Decimal  # notional of its fills
 
     @property
     def pnl(self) -> Decimal:
-        """Profit after fees and funding."""
-        return self.realized + self.unrealized - self.fees + self.funding
+        """Profit after fees, funding and liquidation."""
+        kept = self.realized + self.unrealized - self.fees
+        return kept + self.funding + self.liquidation
 
 
 def round_trips(result: BacktestResult) -> tuple[RoundTrip, ...]:
@@ -80,7 +84,11 @@ def round_trips(result: BacktestResult) -> tuple[RoundTrip, ...]:
     for event in _by_time(result.fills, result.funding):
         book = books.setdefault(event.symbol, _Book(event.symbol))
         if isinstance(event, FundingReport):
-            if book.trip is not None:
+            if book.trip is None:
+                continue
+            if event.kind is PaymentKind.LIQUIDATION:
+                book.trip.liquidation += event.amount
+            else:
                 book.trip.funding += event.amount
         else:
             done += book.fill(event)
@@ -94,7 +102,7 @@ def attribution(result: BacktestResult) -> tuple[Attribution, ...]:
     Their profits sum to the profit of the books, exactly, if the run began without positions.
     """
     positions: dict[str, Position] = {s: Position(symbol=s) for s in result.symbols}
-    parts = {s: dict.fromkeys(("realized", "fees", "funding", "traded"), ZERO) for s in positions}
+    parts = {s: dict.fromkeys(_PARTS, ZERO) for s in positions}
     for fill in result.fills:
         own = parts[fill.symbol]
         positions[fill.symbol], realized = apply_fill(
@@ -104,10 +112,9 @@ def attribution(result: BacktestResult) -> tuple[Attribution, ...]:
         own["fees"] += fill.fee
         own["traded"] += fill.price * fill.size
     for payment in result.funding:
-        own = parts.setdefault(
-            payment.symbol, dict.fromkeys(("realized", "fees", "funding", "traded"), ZERO)
-        )
-        own["funding"] += payment.amount
+        own = parts.setdefault(payment.symbol, dict.fromkeys(_PARTS, ZERO))
+        kind = "liquidation" if payment.kind is PaymentKind.LIQUIDATION else "funding"
+        own[kind] += payment.amount
     marks = last_marks(result)
     return tuple(
         Attribution(

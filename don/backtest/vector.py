@@ -210,6 +210,8 @@ def check(config: BacktestConfig) -> None:
         ConfigError: naming the field.
     """
     planner, risk, plain = config.engine.planner, config.engine.risk, RiskConfig()
+    if config.engine.slots:
+        raise ConfigError("vector mode has one policy: leave engine.slots out, or use detail bars")
     if planner.style is Style.PASSIVE:
         raise ConfigError("vector mode: engine.planner.style must be limit_ioc or market")
     for name in RiskConfig.model_fields:

@@ -17,7 +17,7 @@ from don.books.config import DESK
 from don.ledger import Ledger
 from don.model.messages import BookEntry, BookKind
 from don.model.order import Fill, Side
-from don.model.portfolio import ZERO, Position
+from don.model.portfolio import ZERO, Position, money
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,7 @@ class VirtualBooks:
             if not size:
                 continue
             price = theirs.entry_price if opening else marks.get(symbol, theirs.entry_price)
-            cost = theirs.cost if opening else size * price
+            cost = theirs.cost if opening else money(size * price)
             held = book.positions.get(symbol) or Position(symbol=symbol)
             after = Position(symbol=symbol, size=held.size + size, cost=held.cost + cost)
             gone = ZERO if after.size else after.cost

@@ -96,6 +96,14 @@ def _print_status(view: dict[str, Any]) -> None:
     print_pairs({key: view[key] for key in ("session", "policy", "state") if key in view})
     shown = ("equity", "balance", "unrealized", "pnl", "fees", "funding", "halted", "reconciled")
     print_pairs({key: desk[key] for key in shown if key in desk})
+    if books := desk.get("slots"):
+        columns = ("book", "mode", "policy", "state", "share#", "equity#", "pnl#", "crossed#")
+        shares = [f"{one['share'] or 0.0:.1%}" for one in books]
+        rows = [
+            [share if c == "share#" else one.get(c.rstrip("#")) for c in columns]
+            for one, share in zip(books, shares, strict=True)
+        ]
+        out.print(table(columns, rows, "books"))
     positions = desk.get("positions") or []
     columns = ("symbol", "size#", "entry_price#", "mark#", "unrealized#", "weight#")
     rows = [[row.get(column.rstrip("#")) for column in columns] for row in positions]

@@ -65,6 +65,9 @@ class Keeper:
         self.live = tuple(slot for slot in slots if not slot.shadow)
         lots = {symbol: i.lot_size for symbol, i in core.instruments.items()}
         self.books = VirtualBooks(lots, state)
+        shadows = {slot.name for slot in slots if slot.shadow}
+        for name in set(self.books.shadows) - shadows:
+            del self.books.shadows[name]  # on paper, and nobody looks on
         if core.ledger.adopted and not self.books.opened:
             self.adopt(f"adopted:{core.session}", core.ledger.adopted_ts)
 
@@ -272,23 +275,25 @@ def shown(keeper: Keeper, marks: Mapping[str, Decimal]) -> list[dict[str, object
                 "state": str(keeper.state(slot)) if slot else "",
                 "allocated": float(book.share) if slot and not shadow else None,
                 "share": value.share,
-                "capital": str(value.capital),
-                "equity": str(value.equity),
-                "pnl": str(value.pnl),
-                "realized": str(book.realized),
-                "unrealized": str(book.unrealized(marks)),
-                "fees": str(book.fees),
-                "funding": str(book.funding),
-                "liquidation": str(book.liquidation),
-                "traded": str(book.traded),
-                "crossed": str(book.crossed),
+                "capital": _text(value.capital),
+                "equity": _text(value.equity),
+                "pnl": _text(value.pnl),
+                "realized": _text(book.realized),
+                "unrealized": _text(book.unrealized(marks)),
+                "fees": _text(book.fees),
+                "funding": _text(book.funding),
+                "liquidation": _text(book.liquidation),
+                "traded": _text(book.traded),
+                "crossed": _text(book.crossed),
                 "drawdown": book.drawdown,
                 "positions": [
                     {
                         "symbol": symbol,
-                        "size": str(held.size),
-                        "entry_price": str(held.entry_price),
-                        "unrealized": str(held.unrealized(marks[symbol]) if symbol in marks else 0),
+                        "size": _text(held.size),
+                        "entry_price": _text(held.entry_price),
+                        "unrealized": _text(
+                            held.unrealized(marks[symbol]) if symbol in marks else ZERO
+                        ),
                     }
                     for symbol, held in sorted(book.positions.items())
                 ],
@@ -296,3 +301,7 @@ def shown(keeper: Keeper, marks: Mapping[str, Decimal]) -> list[dict[str, object
             }
         )
     return rows
+
+
+def _text(amount: Decimal) -> str:
+    return format(amount, "f")

@@ -16,6 +16,7 @@ import numpy as np
 from don.clock import NS_PER_S
 from don.engine import quiet
 from don.engine import state as carried
+from don.engine.books import Keeper
 from don.engine.core import Core
 from don.engine.decide import Decider
 from don.engine.guard import Guard
@@ -91,6 +92,11 @@ class Engine:
     def orders(self) -> OrderBookkeeper:
         """The account's orders; for reading."""
         return self._core.orders
+
+    @property
+    def keeper(self) -> Keeper | None:
+        """The virtual books of several policies, for reading; None where there is one."""
+        return self._core.keeper
 
     @property
     def equity(self) -> Decimal:

@@ -134,7 +134,7 @@ class Guard:
         if core.halted and core.states.state is not TradingState.HALTED:
             self._switch.resume(why)
             return
-        if before is not None and before.automatic:
+        if before is not None and before.automatic and core.states.concerns(scope):
             core.risk.rebase(core.equity())  # a person has seen these losses
         core.record(core.next_decision(), "state", [why, f"{scope} is {state}"])
 

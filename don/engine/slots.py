@@ -156,24 +156,19 @@ class SlotDecider:
     def halt(self, name: str, why: str) -> None:
         """Close one slot's book, whose state is HALTED now; the others stay as they are."""
         core, keeper = self._core, self._keeper
-        wishes = self._netting.wishes
-        self.drop(why)
-        decision = core.next_decision()
-        for slot in keeper.slots:
-            if slot.name != name or not keeper.books.opened:
-                continue
-            part = Part(slot=slot, number=decision, capital=ZERO)
-            part.sizes = dict.fromkeys(core.symbols, ZERO)
-            if slot.shadow:
-                self._paper(part)
-                continue
-            sizes = dict(wishes.sizes) if wishes is not None else {}
-            sizes[name] = part.sizes
-            self._netting.wishes = Wishes(sizes=sizes, waiting=frozenset(core.symbols))
-        stop = obstacle(core)
-        if self._netting.wishes is None or stop:
-            core.record(decision, "halt", [why, *([stop] if stop else [])])
+        slot = next(slot for slot in keeper.slots if slot.name == name)
+        sizes = dict.fromkeys(core.symbols, ZERO)
+        if slot.shadow:
+            decision = core.next_decision()
+            self._paper(Part(slot=slot, number=decision, capital=ZERO, sizes=sizes))
+            core.record(decision, "halt", [why])
             return
+        self.drop(why)
+        decision, stop = core.next_decision(), obstacle(core)
+        if stop:
+            core.record(decision, "halt", [why, stop])
+            return
+        self._netting.wishes = Wishes(sizes={name: sizes}, waiting=frozenset(core.symbols))
         self._netting.carry_out(decision, "halt", [why])
 
     # ---- one slot -------------------------------------------------------------------------------
@@ -234,6 +229,9 @@ class SlotDecider:
             wanted = exact(part.weights[i]) * max(part.capital, ZERO) / mark
             rules = core.instruments[symbol]
             size = rules.round_size(abs(wanted)) * (1 if wanted > 0 else -1)
+            if state is TradingState.HALTED:
+                part.sizes[symbol] = ZERO
+                continue
             if state is TradingState.REDUCING:
                 same = size * held > 0
                 size = min(abs(size), abs(held)) * (1 if held > 0 else -1) if same else ZERO

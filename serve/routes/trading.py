@@ -13,6 +13,7 @@ from serve.assemble import Picture, picture, portfolio_of, state_of, status_of, 
 from serve.ports import Page, Reader
 from serve.problems import ApiError
 from serve.responses import (
+    Books,
     Costs,
     CostTotalView,
     DecisionsPage,
@@ -104,6 +105,12 @@ def build(reader: Reader, config: ServeConfig, clock: Clock) -> APIRouter:
         if found is None or "risk" not in found.view:
             raise DependencyError("the desk has not shown itself yet; wait and retry")
         return RiskReport.model_validate(found.view["risk"])
+
+    @router.get("/books", tags=["account"])
+    async def books() -> Books:
+        """Virtual books of several policies on the account: all but shadows sum to it, exactly."""
+        found = await desk()
+        return Books(session=found.session, equity=found.equity, books=found.slots)
 
     @router.get("/positions", tags=["account"])
     async def positions() -> Positions:
