@@ -98,7 +98,7 @@ class Adapter:
         self._ts_recv = 0
         self.awaiting: set[str] = set()  # symbols whose book comes anew
         self._candles: dict[str, Any] = {}  # symbol -> its bar as it was last seen
-        self._repeats: dict[str, tuple[int, Counter[Any]]] = {}
+        self._repeats: dict[Stream, tuple[int, Counter[Any]]] = {}
         self._subscribing = False
         handlers = {
             "trades": (TRADES, self._trade),
@@ -267,10 +267,10 @@ class Adapter:
             return trade_id(given)
         # Without an id, equal trades of one ms are told apart by their order.
         same, ms = (price, size, buy), ts_event // NS_PER_MS
-        at, counts = self._repeats.get(stream.symbol, (0, Counter()))
+        at, counts = self._repeats.get(stream, (0, Counter()))
         if at != ms:
             at, counts = ms, Counter()
-            self._repeats[stream.symbol] = (at, counts)
+            self._repeats[stream] = (at, counts)
         counts[same] += 1
         return unnamed_trade_id(ts_event, price, size, buy, counts[same])
 

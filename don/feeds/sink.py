@@ -4,9 +4,11 @@ Exchange adapters call one method an event; all that follows is the same for eve
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+from don.clock import NS_PER_MS
 from don.feeds.bars import BarKeeper, BarVerdict
 from don.feeds.early import DepthDiff, EarlyDiffs
 from don.feeds.health import Stream, StreamState
@@ -56,6 +58,7 @@ class Sink(States):
         self._books = books
         self._owner = owner
         self.trades: dict[str, TradeKeeper] = {}  # by symbol
+        self._forced: dict[str, tuple[int, Counter[Any]]] = {}  # symbol -> last ms, what it had
         self._early: dict[str, EarlyDiffs] = {}  # by symbol, where several connections bring it
         self.late_ns = late_ns
         self.deltas_wanted = False  # whether changes of books are sent too
@@ -284,10 +287,19 @@ class Sink(States):
     def liquidation(
         self, stream: Stream, ts_event: int, ts_recv: int, price: float, size: float, buy: bool
     ) -> None:
-        """A forced order."""
+        """A forced order. Of equal ones within a ms the second is told a ns later, and so on:
+        exchanges tell no more than ms, and time is part of what rows are told apart by.
+        """
         if not (0.0 < price < _INF and 0.0 < size < _INF):
             self.refuse(stream, f"liquidation with price {price} and size {size}")
             return
+        ms, same = ts_event // NS_PER_MS, (price, size, buy)
+        at, counts = self._forced.get(stream.symbol, (0, Counter()))
+        if at != ms:
+            at, counts = ms, Counter()
+            self._forced[stream.symbol] = (at, counts)
+        ts_event += counts[same]
+        counts[same] += 1
         self._touch(stream, ts_event, ts_recv)
         self._add("liquidations", (stream.symbol, ts_event, ts_recv, price, size, buy))
 

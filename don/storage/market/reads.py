@@ -40,6 +40,7 @@ from don.storage.market.hotreads import (
 )
 from don.storage.market.merged import from_blocks
 from don.storage.market.tables import LAYOUTS
+from don.storage.market.zones import by_time, merged, within, zones
 
 
 class MarketStore:
@@ -306,13 +307,12 @@ class MarketStore:
     ) -> Iterator[pa.Table]:
         """One series of both tiers in time order, in parts."""
         keyed, at = _with_key(ask), ask.start
-        for start, end, group in _zones(files):
+        for start, end, group in zones(files):
             if at < start:
                 yield from pages(connection, replace(keyed, start=at, end=start),
                                  self._names, number)  # fmt: skip
             at = max(at, end)
-            inside = replace(keyed, start=max(ask.start, start), end=min(ask.end, end))
-            yield from self._zone(connection, inside, number, group)
+            yield from self._zone(connection, within(keyed, start, end), number, group)
         if at < ask.end:
             yield from pages(connection, replace(keyed, start=at), self._names, number)
 
@@ -321,17 +321,14 @@ class MarketStore:
     ) -> Iterator[pa.Table]:
         """A period that the lake covers, with the rows of it that the database has besides."""
         lake = self._required()
-        limits: dict[str, Any] = {"columns": ask.columns, "start": ask.start, "end": ask.end,
-                                  "interval_ns": ask.interval_ns}  # fmt: skip
         late = rows_of(connection, ask, self._names, [number], 1)
-        inner = CHANNELS[ask.channel].sort[2] != "ts_event"  # an interval, a feature set
-        mixed = inner and ask.by_time and len(files[0].intervals) != 1
-        if not late.num_rows and len(files) == 1 and not mixed:
-            yield from lake.batches(files[0], **limits)
-            return
-        hot = pages(connection, ask, self._names, number)
-        tables = [*(lake.read(file, **limits) for file in files), *hot]
-        yield ordered(pa.concat_tables(tables), CHANNELS[ask.channel], by_time=ask.by_time)
+        sources = [source for file in files for source in by_time(lake, file, ask)]
+        if late.num_rows:
+            sources.append(pages(connection, ask, self._names, number))
+        if len(sources) == 1:
+            yield from sources[0]
+        else:
+            yield from merged(sources, CHANNELS[ask.channel], by_time=ask.by_time)
 
     def _required(self) -> Lake:
         assert self._lake is not None  # `_files` refused otherwise
@@ -360,18 +357,6 @@ def _finish(ask: Ask, cold: list[pa.Table], hot: list[pa.Table], last: int | Non
     return table.select(ask.columns)
 
 
-def _zones(files: Sequence[LakeFile]) -> list[tuple[int, int, list[LakeFile]]]:
-    """Periods that files cover, apart from each other, in order; with their files."""
-    zones: list[tuple[int, int, list[LakeFile]]] = []
-    for file in sorted(files, key=lambda f: (f.start, f.end)):
-        if zones and file.start < zones[-1][1]:
-            start, end, group = zones.pop()
-            zones.append((start, max(end, file.end), [*group, file]))
-        else:
-            zones.append((file.start, file.end, [file]))
-    return zones
-
-
 def _newest(
     lake: Lake, files: list[LakeFile], last: int, limits: dict[str, Any], hot: list[pa.Table]
 ) -> list[pa.Table]:
@@ -385,7 +370,7 @@ def _newest(
     for pair in dict.fromkeys((file.exchange, file.symbol) for file in files):
         own = [file for file in files if (file.exchange, file.symbol) == pair]
         rows = 0
-        for _, end, group in reversed(_zones(own)):
+        for _, end, group in reversed(zones(own)):
             if rows >= last or end <= enough.get(pair, FIRST):
                 break
             for file in group:
