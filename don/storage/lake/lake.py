@@ -6,6 +6,7 @@ a file is complete and flushed before it has its name, in an object store it app
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,8 @@ class Lake:
             self._fs: pafs.FileSystem = pafs.LocalFileSystem()
             self._base = str(Path(root).expanduser().absolute())
         else:
-            if "@" in root.split("://", 1)[1].split("/", 1)[0] or "secret_key" in root:
+            where, _, options = root.split("://", 1)[1].partition("?")
+            if "@" in where.split("/", 1)[0] or re.search("key|token|secret", options):
                 raise ConfigError("lake URL must not hold keys: set AWS_ACCESS_KEY_ID and "
                                   "AWS_SECRET_ACCESS_KEY in the environment")  # fmt: skip
             try:
@@ -90,7 +92,8 @@ class Lake:
         inside = inside.replace_schema_metadata({f"don.{k}": v for k, v in about.items()})
         full = self._full(made.path)
         try:
-            self._fs.create_dir(full.rsplit("/", 1)[0], recursive=True)
+            if not isinstance(self._fs, pafs.S3FileSystem):  # which has no folders
+                self._fs.create_dir(full.rsplit("/", 1)[0], recursive=True)
             if not self._local:
                 with self._fs.open_output_stream(full) as sink:
                     _write(channel, inside, sink)
@@ -120,8 +123,12 @@ class Lake:
                 os.close(handle)
 
     def delete(self, path: str) -> None:
-        """Remove a file; one that is gone already is fine."""
-        with contextlib.suppress(FileNotFoundError):
+        """Remove a file; one that is gone already is fine.
+
+        Raises:
+            DependencyError: if an object store is away or refuses.
+        """
+        with contextlib.suppress(FileNotFoundError), _reaching(self.root):
             self._fs.delete_file(self._full(path))
 
     # ---- reading --------------------------------------------------------------------------------
@@ -146,6 +153,7 @@ class Lake:
 
         Raises:
             DataError: if the file is missing or damaged; names it.
+            DependencyError: if an object store is away or refuses.
         """
         schema = CHANNELS[file.channel].schema
         wanted = list(columns) if columns is not None else schema.names
@@ -160,7 +168,7 @@ class Lake:
                 about = parquet.metadata.row_group(group)
                 if any(_apart(about.column(places[n]), limits[n]) for n in limits):
                     continue
-                with _naming(file.path):
+                with _naming(file.path), _reaching(self.root):
                     rows = parquet.read_row_group(group, columns=sorted(needed))
                 rows = _within(rows, limits)
                 if rows.num_rows:
@@ -176,13 +184,14 @@ class Lake:
 
     def check(self, file: LakeFile) -> Fault | None:
         """What is wrong with a file, by its size, its count and the hash of its content."""
-        info = self._fs.get_file_info(self._full(file.path))
+        with _reaching(self.root):
+            info = self._fs.get_file_info(self._full(file.path))
         if info.type != pafs.FileType.File:
             return Fault(path=file.path, what="is missing")
         if info.size != file.size:
             return Fault(path=file.path, what=f"has {info.size} bytes, must have {file.size}")
         try:
-            with self._fs.open_input_file(self._full(file.path)) as source:
+            with _reaching(self.root), self._fs.open_input_file(self._full(file.path)) as source:
                 if source.read(4) != _MAGIC:  # readers look at the end of a file only
                     return Fault(path=file.path, what="does not begin as a Parquet file does")
             table = self.read(file)
@@ -198,18 +207,20 @@ class Lake:
         """All files that there are, known or not: (path, time of writing in ns)."""
         base = self._full(channel) if channel else self._base
         chosen = pafs.FileSelector(base, recursive=True, allow_not_found=True)
+        with _reaching(self.root):
+            found = self._fs.get_file_info(chosen)
         return [
             (info.path.removeprefix(self._base).lstrip("/"), info.mtime_ns or 0)
-            for info in self._fs.get_file_info(chosen)
+            for info in found
             if info.type == pafs.FileType.File
         ]
 
     @contextlib.contextmanager
     def _opened(self, file: LakeFile) -> Iterator[pq.ParquetFile]:
-        with _naming(file.path):
+        with _naming(file.path), _reaching(self.root):
             source = self._fs.open_input_file(self._full(file.path))
         with source:
-            with _naming(file.path):
+            with _naming(file.path), _reaching(self.root):
                 parquet = pq.ParquetFile(source, pre_buffer=not self._local)
             yield parquet
 
@@ -235,6 +246,19 @@ def _write(channel: str, table: pa.Table, sink: Any) -> None:
             if name not in PARTED
         ],
     )
+
+
+@contextlib.contextmanager
+def _reaching(root: str) -> Iterator[None]:
+    """An object store that is away or refuses says nothing about a file."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if "AWS Error" not in str(error):
+            raise
+        raise DependencyError(f"lake {root} does not answer or refuses: {error}") from error
 
 
 @contextlib.contextmanager
