@@ -21,7 +21,7 @@ from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
 from don.storage.market.coverage import CoverageLedger
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(1_800)]
 
 Row = tuple[int, int, float, float, bool]
 
@@ -61,18 +61,18 @@ def on_tape(until: dict[str, int]) -> dict[str, list[Row]]:
 def test_nothing_is_lost_or_doubled(home: Path) -> None:
     run = CollectRun(home, "--speed", "2bar")
     try:
-        run.wait_for("the first trades", lambda: run.stored() > 500, timeout=180)
+        run.wait_for("the first trades", lambda: run.stored() > 500, timeout=300)
         for role in COLLECT_ROLES:
             before = run.role_pid(role)
             kill(before)
             run.wait_for(
-                f"a new {role}", lambda r=role, b=before: run.role_pid(r) not in (0, b), timeout=60
+                f"a new {role}", lambda r=role, b=before: run.role_pid(r) not in (0, b), timeout=300
             )
             run.wait_for_trades(500)
         for find in (run.database_pid, run.exchange_pid):
             before = find()
             kill(before)
-            run.wait_for("its successor", lambda f=find, b=before: f() not in (0, b), timeout=60)
+            run.wait_for("its successor", lambda f=find, b=before: f() not in (0, b), timeout=300)
             run.wait_for_trades(500)
         summary = run.stop()
     finally:

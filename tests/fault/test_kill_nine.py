@@ -12,7 +12,7 @@ from support.desk_run import ROLES, DeskRun, don
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(1_800)]
 
 
 @pytest.fixture
@@ -38,19 +38,19 @@ def check_books(home: Path, sessions: list[str]) -> None:
 def test_every_part_dies_once(home: Path) -> None:
     run = DeskRun(home, "--no-console", "--speed", "2bar")
     try:
-        run.wait_for("trading", lambda: run.fills() >= 5, timeout=180)
+        run.wait_for("trading", lambda: run.fills() >= 5, timeout=300)
         for role in ROLES:
             before = run.role_pid(role)
             kill(before)
             run.wait_for(
-                f"a new {role}", lambda r=role, b=before: run.role_pid(r) not in (0, b), timeout=60
+                f"a new {role}", lambda r=role, b=before: run.role_pid(r) not in (0, b), timeout=300
             )
-            run.wait_for_fills(2, timeout=120)
+            run.wait_for_fills(2, timeout=300)
         for find in (run.exchange_pid, run.database_pid):
             before = find()
             kill(before)
-            run.wait_for("its successor", lambda f=find, b=before: f() not in (0, b), timeout=60)
-            run.wait_for_fills(2, timeout=120)
+            run.wait_for("its successor", lambda f=find, b=before: f() not in (0, b), timeout=300)
+            run.wait_for_fills(2, timeout=300)
         # The database goes first, so that desk and cache are rebuilt while it is away.
         before = {role: run.role_pid(role) for role in ("desk", "cache")}
         kill(run.database_pid())
@@ -59,9 +59,9 @@ def test_every_part_dies_once(home: Path) -> None:
         run.wait_for(
             "both to be back",
             lambda: all(run.role_pid(role) not in (0, pid) for role, pid in before.items()),
-            timeout=90,
+            timeout=300,
         )
-        run.wait_for_fills(2, timeout=120)
+        run.wait_for_fills(2, timeout=300)
         summary = run.stop()
     finally:
         run.kill()
@@ -74,13 +74,13 @@ def test_every_part_dies_once(home: Path) -> None:
 def test_the_driver_dies(home: Path) -> None:
     run = DeskRun(home, "--no-console", "--speed", "2bar")
     try:
-        run.wait_for("trading", lambda: run.fills() >= 5, timeout=180)
+        run.wait_for("trading", lambda: run.fills() >= 5, timeout=300)
         first = run.session
         kill(run.pid)
-        run.process.wait(30)
+        run.process.wait(300)
         again = DeskRun(home, "--no-console", "--speed", "2bar")
         try:
-            again.wait_for_fills(3, timeout=180)
+            again.wait_for_fills(3, timeout=300)
             summary = again.stop()
         finally:
             again.kill()

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from support.desk_run import DeskRun
+from support.desk_run import PATIENCE_S, DeskRun
 
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
@@ -24,7 +24,7 @@ class CollectRun(DeskRun):
         except Exception:  # the database is among the things that get killed
             return -1
 
-    def wait_for_trades(self, more: int, timeout: float = 90) -> None:
+    def wait_for_trades(self, more: int, timeout: float = PATIENCE_S) -> None:
         """Wait until so many more trades are in the database."""
         before = max(0, self.stored())
         self.wait_for(f"{more} more trades", lambda: self.stored() >= before + more, timeout)

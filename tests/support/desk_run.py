@@ -25,9 +25,12 @@ ROLES = {
     "board": "ray::BoardActor",
 }
 COLLECT_ROLES = {"collector": "ray::Collector", "writer": "ray::MarketWriter"}
+PATIENCE_S = 300.0  # for what takes seconds: a busy machine is no failure
 
 
-def don(home: Path, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def don(
+    home: Path, *arguments: str, timeout: float = PATIENCE_S
+) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
         [sys.executable, "-m", "don.cli.main", *arguments],
@@ -103,26 +106,26 @@ class DeskRun:
         counts = self.counts()
         return counts.fills if counts else -1
 
-    def wait_for(self, what: str, done: Callable[[], bool], timeout: float = 90) -> None:
+    def wait_for(self, what: str, done: Callable[[], bool], timeout: float = PATIENCE_S) -> None:
         end = time.monotonic() + timeout
         while not done():
             if self.process.poll() is not None:
                 raise AssertionError(f"it ended while waiting for {what}: {self._error()}")
             assert time.monotonic() < end, f"waited {timeout} s for {what}"
-            time.sleep(0.2)
+            time.sleep(0.3)
 
-    def wait_for_fills(self, more: int, timeout: float = 90) -> int:
+    def wait_for_fills(self, more: int, timeout: float = PATIENCE_S) -> int:
         """Wait until so many more fills are in the books."""
         before = max(0, self.fills())
         self.wait_for(f"{more} more fills", lambda: self.fills() >= before + more, timeout)
         return self.fills()
 
-    def stop(self, timeout: float = 120) -> dict[str, Any]:
+    def stop(self, timeout: float = PATIENCE_S) -> dict[str, Any]:
         """SIGTERM, then the summary."""
         self.process.send_signal(signal.SIGTERM)
         return self.finish(timeout)
 
-    def finish(self, timeout: float = 240) -> dict[str, Any]:
+    def finish(self, timeout: float = PATIENCE_S) -> dict[str, Any]:
         """Wait for the end; the summary."""
         self.process.wait(timeout)
         self._file.close()

@@ -42,7 +42,7 @@ class SteppedMarket:
         while not done():
             assert self._run.process.poll() is None, f"don ended while waiting for {what}"
             assert time.monotonic() < end, f"waited {self._timeout} s for {what}"
-            time.sleep(0.004)
+            time.sleep(0.015)  # seldom: what is waited for needs the cores
 
     def play(self, until_ns: int) -> None:
         """Play everything that happens up to a tape time."""
