@@ -238,7 +238,7 @@ def test_spot_baselines_owe_nothing() -> None:
 
 def judged(own: np.ndarray, hold: np.ndarray, trials: int = 1, **more: Any) -> Any:
     base = {HOLD: course(HOLD, hold), EQUAL: course(EQUAL, hold * 0.9)}
-    return assess("agent", [course("agent", own)], base, Counted(trials=trials), draws=60, **more)
+    return assess("agent", [course("agent", own)], base, Counted(trials=trials), draws=40, **more)
 
 
 def test_verdicts() -> None:
