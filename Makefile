@@ -6,17 +6,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test warm lint bench fault ui clean
+.PHONY: run test lint bench fault ui clean
 
 run: $(STAMP)
 	exec $(BIN)/don up
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
-
-# compiles what is compiled at its first use, by the tests that use it; what fails here fails again
-warm: $(STAMP)
-	-$(BIN)/python -m pytest -m warm
 
 fault: $(STAMP)
 	$(BIN)/python -m pytest -m fault -n 2 --dist loadgroup --no-loadscope-reorder
