@@ -82,7 +82,7 @@ def _reached(s, side, price):  # type: ignore[no-untyped-def]
     level = level_of(s, side, price if side == BID else -price)
     ahead = 0
     node = s.levels[level, HEAD]
-    while s.orders[node, ID] == HOUSE_ID:
+    while node >= 0 and s.orders[node, ID] == HOUSE_ID:
         ahead += s.orders[node, SIZE]
         node = s.orders[node, NEXT]
     return ahead
