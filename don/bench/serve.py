@@ -161,6 +161,8 @@ def _cluster(folder: Path) -> Iterator[None]:
     from actors.environment import prepare
 
     prepare(folder)
+    # a busy machine is slow to start Serve's proxy: it must not be given up for that
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")
     import ray
 
     from actors.runtime import start_ray
