@@ -14,10 +14,10 @@ from rich.live import Live
 from don.cli.data.opened import market_database, open_store
 from don.cli.output import err, out, table
 from don.clock import NS_PER_S, SystemClock, iso
-from don.errors import DependencyError, Interrupted
+from don.errors import DependencyError, Interrupted, UsageError
 from don.exchanges.ccxt_history import CcxtHistory, HistoryConfig
 from don.exchanges.ccxt_names import exchange_name
-from don.exchanges.history import TIMED, History, Series
+from don.exchanges.history import CHANNELS, TIMED, History, Series
 from don.market.coverage import ceil_minute, floor_minute
 from don.storage.database import Database
 from don.storage.market.audit import PROVEN
@@ -42,8 +42,11 @@ def run_backfill(
     """Fetch and store, showing how it goes.
 
     Raises:
+        UsageError: a channel that has no history.
         DependencyError: if a series failed; what was fetched is stored.
     """
+    if unknown := [name for name in channels if name not in CHANNELS]:
+        raise UsageError(f"channel must be one of {', '.join(CHANNELS)}, was {unknown[0]!r}")
     with market_database() as db:
         ended = asyncio.run(
             _run(exchange, channels, symbols, interval_ns, span, parallel, config, db, as_json)

@@ -98,6 +98,10 @@ def test_questions_and_answers(data) -> None:
         (("query", "books", "--format", "csv", "-o", "/no/such/x"), "there is no folder /no/such"),
         (("unarchive", "bars", "--start", "2025-05-02", "--end", "2025-05-01"), "must be after"),
         (("archive", "nothing"), "channel must be one of"),
+        (
+            ("backfill", "BYBIT", "books", "--symbols", "all", "--start", "2025-01-01"),
+            "was 'books'",
+        ),
     ],
 )
 def test_mistakes_are_named(data, words: tuple[str, ...], said: str) -> None:
