@@ -6,6 +6,7 @@ in a folder of its own under OUT/trials, and is counted in the research ledger b
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -107,8 +108,11 @@ class Counted:
         draft.replace(self._file)
         self._tell(f"trial {trial} begins: {_short(point)}")
 
-    def end(self, trial: str, status: RunStatus, told: dict[str, Any]) -> None:
-        """After it."""
+    def end(
+        self, trial: str, point: dict[str, Any], status: RunStatus, told: dict[str, Any]
+    ) -> None:
+        """After it; one that could not be built has not begun."""
+        self.begin(trial, point)
         figures = {k: told.get(k) for k in ("score", "iteration", "steps")}
         self._research.end(self._known[trial], status, figures)
         score = figures["score"]
@@ -119,6 +123,7 @@ class Counted:
 def _search(
     config: TuneConfig, market: Path, counted: Counted, *, going: bool
 ) -> list[dict[str, Any]]:
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its tables come even if asked for silence
     from ray import tune as library
 
     from experiments.rllib.trials import Watch, scheduler, trainable

@@ -180,7 +180,13 @@ class TalibFeature(Feature):
 
     def _finished(self, outputs: Sequence[Floats], close: Floats) -> Floats:
         chosen = [outputs[i] for i in self._outputs]
-        values: Floats = _EACH[len(chosen)](self._finish, *chosen, close)
+        each = _EACH[len(chosen)]
+        try:
+            values: Floats = each(self._finish, *chosen, close)
+        except ReferenceError:
+            # numba compiled it, but cannot write a cache index that names a function which another
+            # process passed ("underlying object has vanished"); what it compiled is there
+            values = each(self._finish, *chosen, close)
         return values
 
     def _collect(self, *prices: float) -> float:

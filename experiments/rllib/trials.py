@@ -72,11 +72,15 @@ class Watch(library.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say how it ended."""
-        Watch.counted.end(trial.trial_id, RunStatus.DONE, dict(trial.last_result or {}))
+        Watch.counted.end(
+            trial.trial_id, dict(trial.config), RunStatus.DONE, dict(trial.last_result or {})
+        )
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say that it failed."""
-        Watch.counted.end(trial.trial_id, RunStatus.FAILED, dict(trial.last_result or {}))
+        Watch.counted.end(
+            trial.trial_id, dict(trial.config), RunStatus.FAILED, dict(trial.last_result or {})
+        )
 
 
 def trainable(config: TuneConfig, market: Path) -> Any:
