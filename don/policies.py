@@ -61,6 +61,7 @@ class BarSeen:
     equity: float  # quote, of the account or of the policy's book; 0 before it is known
     sizes: np.ndarray  # [symbol] signed positions, base
     costs: np.ndarray  # [symbol] signed cost of positions, quote
+    capital: float = 0.0  # put in less taken out so far: moves equity, is neither gain nor loss
 
 
 @runtime_checkable

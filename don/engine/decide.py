@@ -71,7 +71,9 @@ class Decider:
     def watch(self, snapshot: FeatureSnapshot) -> None:
         """Show a bar to the policy if it watches, whether it is decided on or not."""
         core = self._core
-        show(core, snapshot, core.policy, core.equity(), core.ledger.positions)
+        ledger = core.ledger
+        capital = ledger.deposits + ledger.adjustments
+        show(core, snapshot, core.policy, core.equity(), ledger.positions, capital)
 
     def on_history(self, history: History) -> None:
         """Show what was before the session."""

@@ -37,6 +37,7 @@ def show(
     policy: Policy,
     equity: Decimal,
     positions: Mapping[str, Position],
+    capital: Decimal,
 ) -> None:
     """Show a bar to a policy that watches; others need not see it.
 
@@ -46,6 +47,7 @@ def show(
         policy: who may watch.
         equity: quote, of the account or of the policy's book.
         positions: of the same.
+        capital: put into it less taken out.
     """
     if not isinstance(policy, Watcher):
         return
@@ -61,6 +63,7 @@ def show(
             equity=float(equity),
             sizes=np.array([float(p.size) if p else 0.0 for p in held]),
             costs=np.array([float(p.cost) if p else 0.0 for p in held]),
+            capital=float(capital),
         )
     )
 

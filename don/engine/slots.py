@@ -85,7 +85,7 @@ class SlotDecider:
             if isinstance(slot.policy, Watcher):
                 book = keeper.book(slot)
                 equity = book.equity(core.market.marks)
-                show(core, snapshot, slot.policy, equity, book.positions)
+                show(core, snapshot, slot.policy, equity, book.positions, book.capital)
 
     def on_history(self, history: History) -> None:
         """Show what was before the session."""

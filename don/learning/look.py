@@ -85,7 +85,7 @@ class Look:
         self._rules = draw_rules(card.env, np.full((1, DRAWN), 0.5))
         each = self.roles.columns.shape[1]
         self._money, self._book = np.zeros((K, MONEY)), np.zeros((K, each, BOOK))
-        self._peak = self._start = 0.0
+        self._peak = self._start = self._capital = 0.0
         self.age = 0  # bars since the episode began
         n = self.roles.seen.shape[1]
         self._actions = Actions(
@@ -114,15 +114,24 @@ class Look:
         self._known[:] = False
 
     def account(
-        self, close: Floats, volume: Floats, equity: float, sizes: Floats, costs: Floats
-    ) -> None:
-        """Take in prices and the account at a bar's close, in the card's order of symbols."""
+        self, close: Floats, volume: Floats, equity: float, sizes: Floats, costs: Floats,
+        capital: float = 0.0,
+    ) -> None:  # fmt: skip
+        """Take in prices and the account at a bar's close, in the card's order of symbols.
+
+        What is put in or taken out since the episode began (a change of `capital`) counts as if it
+        had been there from the beginning.
+        """
         bar = self._bars[0]
         bar[:, CLOSE] = np.rint(close / self._spec[:, TICK])
         bar[:, VOLUME] = np.rint(volume / self._spec[:, LOT])
         bar[:, STATE] = np.where(volume > 0, PRESENT, ABSENT)
         if self.age == 0 or self._start <= 0:
             self._start = self._peak = equity
+        elif capital != self._capital:
+            self._start = max(self._start + capital - self._capital, 0.0)
+            self._peak = max(self._peak + capital - self._capital, 0.0)
+        self._capital = capital
         self._peak = max(self._peak, equity)
         part = self._parts
         self._money[:, WALLET] = self._money[:, EQUITY] = equity / part

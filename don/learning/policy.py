@@ -119,7 +119,7 @@ class LearnedPolicy:
             return
         own = self._order
         volume = np.nan_to_num(bar.volume[own])
-        look.account(close, volume, bar.equity, bar.sizes[own], bar.costs[own])
+        look.account(close, volume, bar.equity, bar.sizes[own], bar.costs[own], bar.capital)
         self.observed = look.observe()
         actions, self._state = self.model.act({AGENTS: self.observed}, self._state)
         wanted = look.weights(actions[AGENTS], self._agent)
