@@ -13,6 +13,8 @@ from don.backtest.panel import Market, open_market
 from don.backtest.rules import RuleConfig, weights
 from don.backtest.vector import prepare
 from don.errors import ConfigError, UsageError
+from don.storage.database import Database
+from don.storage.research import Research
 
 
 def settings(folder: Path, **changes: Any) -> plan.SweepConfig:
@@ -107,8 +109,9 @@ def test_mistakes_are_named(
 
 
 @pytest.mark.ray
+@pytest.mark.postgres
 def test_a_sweep_goes_on_where_it_stopped(
-    tmp_path: Path, market: Market, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, market: Market, monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
     import ray
 
@@ -117,6 +120,7 @@ def test_a_sweep_goes_on_where_it_stopped(
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("DON_HOME", str(tmp_path))
+    monkeypatch.setenv("DON_DATABASE_URL", database_url)
     sweep = settings(tmp_path / "sweep", grid={"rule.lookback": [48]}, at_once=1)
     jobs = plan.jobs(sweep, market)
     known = plan.run_job(jobs[0], market, prepare(market))
@@ -132,3 +136,7 @@ def test_a_sweep_goes_on_where_it_stopped(
     assert found["rows"][1] == plan.run_job(jobs[1], market, prepare(market))
     again = run(sweep, said.append)
     assert again["rows"] == found["rows"] and said[-1] == "3 jobs, 3 done already, 0 to run"
+    with Database(database_url) as db:
+        (counted,) = Research(db).runs()
+    assert (counted.kind, counted.trials, counted.status) == ("sweep", 1, "done")  # one lookback
+    assert counted.metrics["jobs"] == 2 and "BTC-USDT-PERP" in counted.labels
