@@ -14,7 +14,7 @@ from don import heap
 from don.clock import SystemClock
 from don.errors import DatabaseError
 from don.log import configure_actor, get_logger
-from don.market.coverage import Range
+from don.market.coverage import Range, without
 from don.model.channels import refused, sift
 from don.observe.parts import ingest_samples
 from don.storage.database import Database
@@ -45,9 +45,11 @@ class MarketWriter:
         self._closing = False
         self._bad = 0  # rows that broke a rule of their channel
         self._rows: dict[str, int] = {}  # channel -> rows taken
-        from actors.upkeep import Upkeep  # ccxt comes with it
+        from actors.clocks import Clocks  # ccxt comes with these
+        from actors.upkeep import Upkeep
 
         self._upkeep = Upkeep(spec, self._db, self._ledger, self._clock)
+        self._clocks = Clocks(spec.sources, self._clock)
         heap.settle()
 
     async def ping(self) -> Probe:
@@ -63,7 +65,9 @@ class MarketWriter:
         )
         if health.last_error:
             detail += f"; {health.last_error}"
-        metrics = tuple(ingest_samples(health))
+        if clocks := self._clocks.text():
+            detail += f"; {clocks}"
+        metrics = (*ingest_samples(health), *self._clocks.samples())
         return Probe(pid=os.getpid(), state=state, detail=detail, metrics=metrics)
 
     async def known(self, exchange: str) -> dict[tuple[str, str], int]:
@@ -99,8 +103,15 @@ class MarketWriter:
         return bad
 
     async def claim(self, ranges: list[Range]) -> None:
-        """Put claims into the completeness ledger; a repeat changes nothing."""
-        await self._patiently(lambda: self._ledger.add(ranges))
+        """Put claims into the completeness ledger; a repeat changes nothing.
+
+        Nothing is claimed complete of which an acknowledged row is lost (in a damaged spool).
+        """
+        lost = self._ingest.lost()
+        await self._patiently(lambda: self._ledger.add(without(ranges, lost)))
+        late = [gap for gap in self._ingest.lost() if gap not in lost]
+        if late:  # the ledger may have been told of it before it was told the above
+            await self._patiently(lambda: self._ledger.add(late))
 
     async def summary(self) -> dict[str, Any]:
         """Totals since this incarnation began."""
@@ -111,12 +122,14 @@ class MarketWriter:
             "duplicates": health.duplicates,
             "spooled": health.spooled_rows,
             "refused": self._bad + health.refused,
+            "clocks": self._clocks.summary(),
         }
 
     async def close(self) -> None:
         """Make everything durable; then repair what is missing of the last minutes."""
         self._closing = True
         await asyncio.to_thread(self._ingest.flush, FLUSH_S)
+        await self._clocks.close()
         await self._upkeep.close()
         await self._upkeep.last_repair()
         await asyncio.to_thread(self._ingest.close)

@@ -245,6 +245,29 @@ def by_stream(ranges: Iterable[Range]) -> dict[StreamKey, list[Range]]:
     return dict(found)
 
 
+def without(claims: Iterable[Range], missing: Sequence[Range]) -> list[Range]:
+    """The claims, but none that a stream's minute is complete of which something is missing.
+
+    Args:
+        claims: in any order, which is kept.
+        missing: of any streams, as somebody else knows it.
+    """
+    holes = by_stream(missing)
+    kept: list[Range] = []
+    for claim in claims:
+        at = claim.start
+        found = holes.get(claim.stream, []) if claim.state is State.COMPLETE else []
+        for hole in sorted(found, key=_start):
+            if hole.end <= at or hole.start >= claim.end:
+                continue
+            if hole.start > at:
+                kept.append(replace(claim, start=at, end=hole.start))
+            at = hole.end
+        if at < claim.end:
+            kept.append(claim if at == claim.start else replace(claim, start=at))
+    return kept
+
+
 def shares_of(ranges: Iterable[Range], start: int, end: int, streams: int = 1) -> Shares:
     """Shares of the minutes in [start, end) of so many streams.
 

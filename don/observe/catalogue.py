@@ -110,6 +110,7 @@ CATALOGUE: dict[str, Metric] = {
     "execution_live_orders": _g("Orders that are open"),
     "execution_rate_used_ratio": _g("Of the exchange's request budget"),
     "exchange_clock_ahead_seconds": _g("Our clock less the exchange's", "exchange"),
+    "exchange_clock_error_seconds": _g("At most so far from that", "exchange"),
     # request budget
     "budget_limit": _g("Weight that a pool allows in its window", "pool"),
     "budget_used": _g("Weight used in the running window", "pool"),

@@ -149,6 +149,11 @@ def _print(summary: dict[str, Any]) -> None:
             "spooled": summary.get("spooled"),
             "refused": summary.get("refused"),
             "restarts": json.dumps(summary["restarts_by_part"]),
+            "clocks": ", ".join(
+                f"{name} {clock['ahead_ms']:+.1f} ms (± {clock['error_ms']:.1f})"
+                for name, clock in summary.get("clocks", {}).items()
+            )
+            or "not compared",
         }
     )
     for problem in summary["problems"]:

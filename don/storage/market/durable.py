@@ -12,10 +12,12 @@ import pyarrow as pa
 
 from don.clock import NS_PER_S, Clock
 from don.errors import DatabaseError, DataError
+from don.market.coverage import Range
 from don.model.channels import conform
 from don.storage.database import Database
 from don.storage.market.coverage import CoverageLedger
 from don.storage.market.hot import MarketTables
+from don.storage.market.losses import spans_of
 from don.storage.market.spool import Place, Spool
 
 Tables = Mapping[str, pa.Table]
@@ -52,7 +54,7 @@ class DurableStore:
         self.spool = spool
         self._ledger = CoverageLedger(self._db)
         self._tell_ns = 0
-        self._told = False  # the ledger, of what is lost; once more after a while
+        self._told = 0  # how many of the losses the ledger knows
         self.next_probe_ns = 0
         self.away = False  # the database, when last tried
         self.batches = self.inserted = self.duplicates = 0
@@ -73,7 +75,12 @@ class DurableStore:
     @property
     def due_ns(self) -> int:
         """When to try, monotonic, if anything is pending."""
-        return max(self.next_probe_ns, self._tell_ns if self.spool.empty else 0)
+        return self.next_probe_ns if not self.spool.empty else self._told_ns
+
+    @property
+    def lost(self) -> list[Range]:
+        """Acknowledged rows that are known to be lost since a short while, as gaps."""
+        return self.spool.losses.ranges()
 
     def put(self, tables: Tables) -> None:
         """Return when the tables are committed, or synced into the spool.
@@ -97,9 +104,7 @@ class DurableStore:
                 self._drop([place for place, _ in records])
         except (psycopg.Error, DataError):
             self._drain_singly(records)
-        if self.spool.losses and self._clock.monotonic_ns() >= max(
-            self._tell_ns, self.next_probe_ns
-        ):
+        if self.spool.losses and self._clock.monotonic_ns() >= self._told_ns:
             self._tell()
 
     def close(self) -> None:
@@ -109,19 +114,28 @@ class DurableStore:
 
     # ---- inside ---------------------------------------------------------------------------------
 
+    @property
+    def _told_ns(self) -> int:
+        """When the ledger is told of losses, or those it knows are forgiven; monotonic."""
+        news = self.spool.losses.count > self._told
+        return self.next_probe_ns if news else max(self.next_probe_ns, self._tell_ns)
+
     def _tell(self) -> None:
-        """Have the ledger know what is lost: at once, and once more after what was acknowledged
-        meanwhile has been claimed as complete.
+        """Have the ledger know what is lost; it is kept for a while longer, so that nobody claims
+        as complete what was acknowledged meanwhile (see `lost`).
         """
+        lost = self.spool.losses.ranges()
+        if len(lost) == self._told:
+            self.spool.losses.forgive()
+            self._told = 0
+            return
         try:
-            self._ledger.add(self.spool.losses.ranges())
+            self._ledger.add(lost[self._told :])
         except (DatabaseError, *_UNREADY) as error:
             self._gone(error)
             return
-        if self._told:
-            self.spool.losses.forgive()
-        self._told = not self._told
-        self._tell_ns = self._clock.monotonic_ns() + _CLAIMED_NS if self._told else 0
+        self._told = len(lost)
+        self._tell_ns = self._clock.monotonic_ns() + _CLAIMED_NS
 
     def _gone(self, error: Exception) -> None:
         self.away = True
@@ -154,6 +168,7 @@ class DurableStore:
                     return
                 self._drop([place])
             except (psycopg.Error, DataError) as error:
+                self.spool.losses.add(spans_of(tables), f"{place.segment.name}-{place.offset}")
                 kept = self.spool.set_aside(place)
                 self.refused += 1
                 self.last_error = f"{kept}: {error}"

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from don.clock import NS_PER_S, Clock
 from don.errors import DatabaseError, DonError
+from don.market.coverage import Range
 from don.model.channels import conform
 from don.storage.database import Database
 from don.storage.market.config import IngestConfig
@@ -181,6 +182,10 @@ class MarketIngest:
                 load_s=store.load_s,
                 last_error=self._full_error or store.last_error,
             )
+
+    def lost(self) -> list[Range]:
+        """Acknowledged rows that turned out to be lost a short while ago, as gaps of the ledger."""
+        return self._store.lost
 
     def close(self, timeout_s: float = 60.0) -> None:
         """Make what was taken durable, and end.

@@ -1,7 +1,8 @@
-"""Whose rows a record of the spool holds, and what is lost with a record that is damaged. Does I/O.
+"""Whose rows a record of the spool holds, and what is lost with one that is unusable. Does I/O.
 
-What a record is of stands before it, with a checksum of its own. What is lost is kept in a file
-beside the segments until the completeness ledger was told.
+What a record is of stands before it, with a checksum of its own. What is lost, because the record
+is damaged or the database refuses it, is kept in a file beside the segments until the completeness
+ledger was told.
 """
 
 import os
@@ -19,13 +20,13 @@ from don.storage.market.audit import interval_text
 HEAD_MAGIC = b"DON\x02"
 _HEAD = struct.Struct(">4sII")  # magic, checksum, bytes
 _SUFFIX = ".lost"
-_REASON = "rows were lost to damage of the spool's file"
+_REASON = "rows of the spool could not be stored: damaged, or refused by the database"
 
 Span = tuple[str, str, str, int, int]  # exchange, channel, symbol, first and last time, ns
 
 
-def about_of(tables: Mapping[str, pa.Table]) -> bytes:
-    """What stands before a record of these tables."""
+def spans_of(tables: Mapping[str, pa.Table]) -> list[Span]:
+    """Whose rows of which time these tables hold."""
     spans: list[Span] = []
     for name, table in tables.items():
         by = ["exchange", "symbol", *(["interval_ns"] if name == "bars" else [])]
@@ -39,7 +40,12 @@ def about_of(tables: Mapping[str, pa.Table]) -> bytes:
                     first - row["interval_ns"],
                 )
             spans.append((row["exchange"], channel, row["symbol"], first, last))
-    body = msgspec.msgpack.encode(spans)
+    return spans
+
+
+def about_of(tables: Mapping[str, pa.Table]) -> bytes:
+    """What stands before a record of these tables."""
+    body = msgspec.msgpack.encode(spans_of(tables))
     return _HEAD.pack(HEAD_MAGIC, zlib.crc32(body), len(body)) + body
 
 
@@ -66,6 +72,11 @@ class Losses:
     def __bool__(self) -> bool:
         return bool(self._spans)
 
+    @property
+    def count(self) -> int:
+        """How many spans are kept."""
+        return len(self._spans)
+
     def add(self, spans: Sequence[Span], name: str) -> int:
         """Keep some, on disk too; returns how many."""
         if spans:
@@ -85,7 +96,7 @@ class Losses:
                 exchange=exchange, channel=channel, symbol=symbol, start=floor_minute(first),
                 end=ceil_minute(last + 1), state=State.GAP, reason=_REASON,
             )
-            for exchange, channel, symbol, first, last in self._spans
+            for exchange, channel, symbol, first, last in list(self._spans)
         ]  # fmt: skip
 
     def forgive(self) -> None:

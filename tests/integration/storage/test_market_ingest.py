@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from support.wire import Wire
 
 from don.clock import SystemClock
 from don.errors import DatabaseError, DataError
-from don.market.coverage import State
+from don.market.coverage import MINUTE_NS, State, without
 from don.model.channels import complete
 from don.observe.parts import ingest_samples
 from don.storage.database import Database
@@ -235,6 +236,33 @@ def test_damage_of_the_spool_is_told_and_is_a_gap_in_the_ledger(
     until(told)
     (gap,) = ledger.read()
     assert gap.symbol == "BTC-USDT-PERP" and gap.start <= START_NS < gap.end
+    claim = replace(gap, end=gap.end + MINUTE_NS, state=State.COMPLETE, reason="")
+    ledger.add(without([claim], ingest.lost()))  # of rows that were acknowledged before
+    assert [each.state for each in ledger.read()] == [State.GAP, State.COMPLETE]
     values = {each.name: each.value for each in ingest_samples(ingest.health())}
     assert values["spool_damaged_bytes_total"] == ingest.health().damaged_bytes > 0
     ingest.close()
+
+
+def test_rows_that_the_database_refuses_for_good_are_set_aside_and_a_gap(
+    killable: Database, mortal: EmbeddedPostgres, tmp_path: Path, until: Until
+) -> None:
+    with killable.connection() as connection:
+        connection.execute("TRUNCATE coverage")
+        connection.execute("ALTER TABLE md_trades ADD CONSTRAINT small CHECK (id < 1000)")
+    try:
+        kill(mortal)
+        ingest = open_ingest(killable, tmp_path)
+        for first in (0, 1_000, 100):
+            ingest.write(trades(first, 10)).result(30)
+        mortal.start()
+        until(lambda: ingest.health().refused == 1 and ingest.health().spool_rows == 0)
+        ledger = CoverageLedger(killable)
+        until(lambda: bool(ledger.read("BYBIT", "trades", states=[State.GAP])))
+        assert ledger.read() == ingest.lost()
+        ingest.close()
+        assert ids(killable) == [*range(10), *range(100, 110)]
+        assert len(list(tmp_path.glob("*.refused"))) == len(list(tmp_path.glob("*.lost"))) == 1
+    finally:
+        with killable.connection() as connection:
+            connection.execute("ALTER TABLE md_trades DROP CONSTRAINT small")

@@ -14,6 +14,7 @@ from don.market.coverage import (
     overlay,
     settle,
     shares_of,
+    without,
 )
 
 LAST = 30
@@ -114,3 +115,19 @@ def test_ranges_are_whole_minutes(start: float, end: float) -> None:
             exchange="X", channel="trades", symbol="S", state=State.GAP,
             start=int(start * MINUTE_NS), end=int(end * MINUTE_NS),
         )  # fmt: skip
+
+
+@given(given=st.lists(claims(), max_size=8), missing=st.lists(claims(), max_size=4))
+def test_nothing_is_claimed_complete_of_which_something_is_missing(
+    given: list[Range], missing: list[Range]
+) -> None:
+    def minutes(ranges: list[Range]) -> list[tuple[int, State]]:
+        return [
+            (at, each.state)
+            for each in ranges
+            for at in range(each.start // MINUTE_NS, each.end // MINUTE_NS)
+        ]
+
+    bad = {at for at, _ in minutes(missing)}
+    expected = [(at, s) for at, s in minutes(given) if s is not State.COMPLETE or at not in bad]
+    assert minutes(without(given, missing)) == expected

@@ -175,7 +175,7 @@ def test_killed_writer_loses_nothing_acknowledged(tmp_path: Path) -> None:
 
 def test_full_disk_refuses_clearly_and_keeps_the_rest(tmp_path: Path) -> None:
     process = writer(tmp_path, 20_000)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=240)
     *numbers, message = output.splitlines()
     assert "cannot be written" in message and "free disk space" in message
     assert process.returncode == 0
