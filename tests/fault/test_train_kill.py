@@ -1,5 +1,6 @@
 """A training that is killed goes on from its last checkpoint: no iteration is told twice."""
 
+import contextlib
 import json
 import os
 import signal
@@ -49,6 +50,13 @@ def command(config: Path, out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "don.cli.main", "train", str(config), "--out", str(out), *more]
 
 
+def of_ray(process: psutil.Process) -> bool:
+    try:
+        return "ray" in " ".join(process.cmdline())
+    except psutil.Error:  # it has ended
+        return False
+
+
 def test_training_goes_on_after_kill_nine(home: Path, tmp_path: Path) -> None:
     config, out = tmp_path / "c.toml", tmp_path / "run"
     config.write_text(CONFIG.format(iterations=100_000))
@@ -59,11 +67,11 @@ def test_training_goes_on_after_kill_nine(home: Path, tmp_path: Path) -> None:
         assert first.poll() is None, "it ended by itself"
         assert time.monotonic() < end, "no checkpoints in time"
         time.sleep(0.1)
-    below = psutil.Process(first.pid).children(recursive=True)
+    below = [p for p in psutil.Process(first.pid).children(recursive=True) if of_ray(p)]
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    for process in below:  # Ray's, which a killed driver leaves; the database stays as it is
-        if "ray" in " ".join(process.cmdline() if process.is_running() else []):
+    for process in below:  # a killed driver may leave them; the database stays as it is
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     done = len((out / "progress.jsonl").read_text().splitlines())
     config.write_text(CONFIG.format(iterations=done + 3))
