@@ -74,7 +74,7 @@ def words(a: Assessment) -> tuple[str, ...]:
         said.append(f"Simpler rules grew more: {', '.join(beaten)}.")
     above, of = a.seeds_above_hold
     if of > 1:
-        said.append(f"{above} of {of} seeds ended above holding.")
+        said.append(f"{above} of {of} courses (seeds, paths) ended above holding.")
     if a.reality is not None:
         said.append(
             f"Superior predictive ability against holding: p = {a.reality.spa:.3f} (reality check "
