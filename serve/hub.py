@@ -18,13 +18,11 @@ from actors.board import Change, Stamped
 from don.clock import Clock, SystemClock
 from don.errors import DependencyError
 from serve.assemble import Picture, picture, state_of, thin
+from serve.events import EquityPoint, FillView, OrderView
 from serve.ports import Page, Reader, Row
 from serve.responses import StreamAway, StreamSnapshot, StreamUpdate
 from serve.schemas import (
     DecisionView,
-    EquityPoint,
-    FillView,
-    OrderView,
     PartHealth,
     PartState,
     View,

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from serve.asking import ModelActRequest, ModelActResponse
 from serve.problems import ApiError
-from serve.responses import ModelActRequest, ModelActResponse
 from serve.shelf import Answered, Asked, Refused, Reply, Shelf
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from don.errors import UsageError
 from don.policies import POLICIES, PoliciesConfig, PolicyInput, make_policy
-from serve.responses import ActRequest, ActResponse, PolicyInfo
+from serve.asking import ActRequest, ActResponse, PolicyInfo
 
 
 class DeskPolicies:

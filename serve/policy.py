@@ -19,9 +19,9 @@ from ray.serve.handle import DeploymentHandle
 
 from don.errors import DependencyError, DonError
 from don.security.secrets import Secret
+from serve.asking import ModelActRequest, ModelActResponse
 from serve.models import question, response, told
 from serve.problems import ApiError
-from serve.responses import ModelActRequest, ModelActResponse
 from serve.shelf import Asked, Refused, Reply, Shelf, listed
 
 APP, DEPLOYMENT = "policies", "PolicyDeployment"

@@ -15,7 +15,7 @@ from don.market.coverage import Range
 from don.market.coverage_grid import Grid
 from don.model.messages import CommandKind
 from don.observe.sample import Sample
-from serve.responses import (
+from serve.asking import (
     ActRequest,
     ActResponse,
     ModelActRequest,

@@ -1,22 +1,20 @@
 """Requests and responses of the API that are not views of the board. Pure."""
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from don.risk.states import TradingState
+from serve.events import EquityPoint, FillView, OrderView
 from serve.schemas import (
     BarView,
     BookView,
     DecisionView,
     DeskView,
-    EquityPoint,
     Estimate,
-    FillView,
     MarketView,
     Money,
-    OrderView,
     PartHealth,
     PositionView,
     SessionView,
@@ -238,91 +236,6 @@ class SessionRow(View):
     symbols: tuple[str, ...] = ()
     ts_start: Time = 0
     ts_end: Time | None = None
-
-
-class PolicyInfo(View):
-    """A policy that can be asked."""
-
-    name: str
-    summary: str
-    features: tuple[str, ...] = ()  # what an observation must name
-
-
-class ActRequest(BaseModel):
-    """One observation: per symbol, the values of the policy's features and the volatility."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    features: dict[str, dict[str, float | None]] = Field(
-        min_length=1,
-        max_length=500,
-        examples=[{"BTC-USDT-PERP": {"zscore_24": -1.4}}],
-        description="symbol -> feature -> value; null while a feature warms up",
-    )
-    volatility: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        examples=[{"BTC-USDT-PERP": 0.004}],
-        description="symbol -> standard deviation of its returns per bar",
-    )
-
-
-class ActResponse(View):
-    """What the policy makes of an observation: the desk runs the same code."""
-
-    policy: str
-    forecast: dict[str, Estimate]  # expected return per bar
-    usable: dict[str, bool]  # a symbol that is not keeps its position
-    weights: dict[str, float] | None  # fractions of equity to track instead, if it names any
-    reason: str
-
-
-class ModelActRequest(BaseModel):
-    """Observations of a trained model, as its environment or its desk makes them."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    feature_hash: str = Field(
-        description="of the features in the observations; another than the model's is a 409"
-    )
-    observations: list[list[list[float]]] = Field(
-        min_length=1, max_length=4096, description="[row][agent][number]; one row or many"
-    )
-    group: str = "agents"
-    state: list[list[list[float]]] | None = Field(
-        default=None, description="of the answer before, for models that remember; null: begins"
-    )
-
-    @model_validator(mode="after")
-    def _even(self) -> Self:
-        for what, rows in (("observations", self.observations), ("state", self.state or [])):
-            agents = {len(row) for row in rows}
-            sizes = {len(one) for row in rows for one in row}
-            if len(agents) > 1 or len(sizes) > 1:
-                raise ValueError(f"{what} must be equally long, were {agents} x {sizes}")
-        return self
-
-
-class ModelActResponse(View):
-    """What the model does: the desk runs the same code."""
-
-    model: str  # name@version
-    id: str  # of its content
-    actions: list[Any]  # [row][agent], as the environment takes them
-    weights: list[Any] | None  # [row][agent][symbol] exposures that they ask for
-    state: list[Any] | None  # [row][agent][unit] to give with the next observation
-
-
-class LoadRequest(BaseModel):
-    """Which version a name is to mean."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    version: int = Field(ge=1)
-
-
-class LoadResponse(View):
-    """What every replica means by the name now."""
-
-    replicas: list[str]
 
 
 class ScopeState(View):

@@ -97,13 +97,10 @@ def _print_status(view: dict[str, Any]) -> None:
     shown = ("equity", "balance", "unrealized", "pnl", "fees", "funding", "halted", "reconciled")
     print_pairs({key: desk[key] for key in shown if key in desk})
     if books := desk.get("slots"):
-        columns = ("book", "mode", "policy", "state", "share#", "equity#", "pnl#", "crossed#")
-        shares = [f"{one['share'] or 0.0:.1%}" for one in books]
-        rows = [
-            [share if c == "share#" else one.get(c.rstrip("#")) for c in columns]
-            for one, share in zip(books, shares, strict=True)
-        ]
-        out.print(table(columns, rows, "books"))
+        named = ("book", "mode", "policy", "state", "share#", "equity#", "pnl#", "crossed#")
+        told = [one | {"share": f"{one['share'] or 0.0:.1%}"} for one in books]
+        rows = [[one.get(column.rstrip("#")) for column in named] for one in told]
+        out.print(table(named, rows, "books"))
     positions = desk.get("positions") or []
     columns = ("symbol", "size#", "entry_price#", "mark#", "unrealized#", "weight#")
     rows = [[row.get(column.rstrip("#")) for column in columns] for row in positions]

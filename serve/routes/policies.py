@@ -7,10 +7,7 @@ from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 
 from don.errors import UsageError
-from serve.auth import Gate
-from serve.ports import Models, Policies
-from serve.problems import ApiError, not_one_of
-from serve.responses import (
+from serve.asking import (
     ActRequest,
     ActResponse,
     LoadRequest,
@@ -18,8 +15,11 @@ from serve.responses import (
     ModelActRequest,
     ModelActResponse,
     PolicyInfo,
-    Problem,
 )
+from serve.auth import Gate
+from serve.ports import Models, Policies
+from serve.problems import ApiError, not_one_of
+from serve.responses import Problem
 
 _CONFLICT = {"model": Problem, "description": "The observation is of other features."}
 

@@ -10,6 +10,7 @@ from don.clock import Clock
 from don.errors import DependencyError
 from don.execution.tca import total
 from serve.assemble import Picture, picture, portfolio_of, state_of, status_of, thin
+from serve.events import EquityPoint, FillView, OrderView
 from serve.ports import Page, Reader
 from serve.problems import ApiError
 from serve.responses import (
@@ -38,7 +39,7 @@ from serve.routes.params import (
     checked_symbol,
     session_or_running,
 )
-from serve.schemas import DecisionView, DeskView, EquityPoint, FillView, OrderView
+from serve.schemas import DecisionView, DeskView
 from serve.settings import ServeConfig
 
 V = TypeVar("V", FillView, OrderView, DecisionView)
