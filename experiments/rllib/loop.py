@@ -3,6 +3,7 @@
 import logging
 import math
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -86,17 +87,21 @@ class Training:
         finally:
             self.close()
 
-    def start(self) -> None:
-        """Build everything."""
+    def start(self, *, keep_rows: bool = False) -> None:
+        """Build everything.
+
+        Args:
+            keep_rows: leave all lines of an earlier process in `progress.jsonl` for `go_on` to cut.
+        """
         torch.set_num_threads(1)
         logging.getLogger("ray.rllib").setLevel(logging.ERROR)
         path = (self.out / MARKET).absolute()
         write_market(self.market, path)
         made = build_config(self.config, self.env, path, resumed=self.counters.iteration)
         self.algorithm = made.build_algo()
-        self._log = progress.Progress(
-            self.out, after=self.counters.iteration, tensorboard=self.config.keep.tensorboard
-        )
+        after = sys.maxsize if keep_rows else self.counters.iteration
+        board = self.config.keep.tensorboard and not keep_rows  # `go_on` opens it
+        self._log = progress.Progress(self.out, after=after, tensorboard=board)
 
     def restore(self, checkpoint: Path) -> None:
         """Take a checkpoint's state; the learning rate stays that of the configuration."""

@@ -26,11 +26,14 @@ class Trial(library.Trainable):
         out = search.out / "trials" / self.trial_id
         made = training(search, config).model_copy(update={"out": out})
         self._training = Training(made, read_market(market), lambda line: None)
-        self._training.start()
-        self._score = _NOTHING
+        self._training.start(keep_rows=True)
+        self._score, self._placed = _NOTHING, False
 
     def step(self) -> dict[str, Any]:
         """One iteration."""
+        if not self._placed:  # nothing was restored: it begins
+            self._training.go_on(self._training.counters)
+            self._placed = True
         row = self._training.step()
         mean = row["episode_return"]["mean"]
         self._score = self._score if mean is None else mean
@@ -51,6 +54,7 @@ class Trial(library.Trainable):
         self._score = told.pop("score")
         self._training.restore(folder / "state")
         self._training.go_on(Counters(**told))
+        self._placed = True
 
     def cleanup(self) -> None:
         """Give everything back."""
