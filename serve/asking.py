@@ -1,8 +1,9 @@
 """Asking policies and models over HTTP: requests and responses. Pure."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from serve.schemas import Estimate, View
 
@@ -66,6 +67,17 @@ class ModelActRequest(BaseModel):
             if len(agents) > 1 or len(sizes) > 1:
                 raise ValueError(f"{what} must be equally long, were {agents} x {sizes}")
         return self
+
+
+def _kind(given: Any) -> str:
+    named = given.keys() if isinstance(given, Mapping) else ()
+    return "model" if "observations" in named or "feature_hash" in named else "policy"
+
+
+AnyActRequest = Annotated[
+    Annotated[ActRequest, Tag("policy")] | Annotated[ModelActRequest, Tag("model")],
+    Discriminator(_kind),
+]
 
 
 class ModelActResponse(View):

@@ -68,7 +68,10 @@ def _shown(value: Any) -> str:
 def _first(error: RequestValidationError) -> tuple[str, str]:
     """Field and detail of the first thing that is wrong."""
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
+    place = list(first["loc"])
+    if place[:1] == ["body"] and place[1:2] in (["policy"], ["model"]):
+        del place[1]  # which kind of body it was taken for (`asking.AnyActRequest`), not a field
+    field = ".".join(str(part) for part in place)
     message = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "missing":
         return field, "is required"

@@ -10,6 +10,7 @@ from don.errors import UsageError
 from serve.asking import (
     ActRequest,
     ActResponse,
+    AnyActRequest,
     LoadRequest,
     LoadResponse,
     ModelActRequest,
@@ -64,9 +65,7 @@ def build(asked: Policies, models: Models | None, gate: Gate) -> APIRouter:
         return dict(await (await served(name)).describe(name))
 
     @router.post("/{name}/act", responses={404: {"model": Problem}, 409: _CONFLICT})
-    async def act(
-        name: str, observation: ActRequest | ModelActRequest
-    ) -> ActResponse | ModelActResponse:
+    async def act(name: str, observation: AnyActRequest) -> ActResponse | ModelActResponse:
         """What a policy makes of an observation: a pure function, the same that the desk calls.
 
         A policy that comes with Don takes features by symbol, a trained model (`NAME`, or

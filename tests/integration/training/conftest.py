@@ -49,7 +49,7 @@ def train(cluster: None, tmp_path: Path) -> TrainFn:
     from experiments.rllib.loop import Training
 
     def run(market: EnvMarket, *, resume: bool = False, **changes: Any) -> Any:
-        config = settings(tmp_path / "run", **changes)
+        config = settings(**{"out": tmp_path / "run", **changes})
         return Training(config, market, lambda line: None, resume=resume).run()
 
     return run
