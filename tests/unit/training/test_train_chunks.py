@@ -77,7 +77,7 @@ def run(env: BatchEnv, steps: int) -> tuple[list, list[tuple]]:
 
 
 def test_chunks_hold_each_step_once_with_its_own_next_observation() -> None:
-    changes = {"episode": {"length": 7, "ruin": 0.985}, "action": {"kind": "discrete"}}
+    changes = {"episode": {"length": 7, "ruin": 0.993}, "action": {"kind": "discrete"}}
     env = BatchEnv(planted.market(400, 2), planted.config(**changes), 4)
     episodes, record = run(env, 40)
     assert sum(len(e) for e in episodes) == len(record)
