@@ -30,6 +30,7 @@ from don.learning.model import Model
 
 _FEATURES = ("log_return_1", "return_12", "rsi_14", "atr_14", "zscore_24")
 _WAIT_S = 120.0
+WARM = 20  # asks before those that are timed
 
 
 def rows(full: bool) -> list[dict[str, Any]]:
@@ -89,7 +90,7 @@ def _seen(model: Model, rows: int) -> np.ndarray:
 
 
 def _timed(work: Callable[[], object], count: int, scale: float) -> list[float]:
-    for _ in range(20):
+    for _ in range(WARM):
         work()
     found = []
     for _ in range(count):
@@ -203,7 +204,7 @@ class Caller:
         return await self._timed(lambda: handle.act.remote(asked), count)
 
     async def _timed(self, ask: Callable[[], Any], count: int) -> list[float]:
-        for _ in range(20):
+        for _ in range(WARM):
             await ask()
         found = []
         for _ in range(count):
@@ -257,11 +258,11 @@ def _while_exchanged(url: str, model: Model, seen: np.ndarray) -> tuple[int, int
 
     def ask() -> None:
         while not over.is_set():
-            counts["asked"] += 1
             try:
                 _http(url, model, seen, 1)
             except (DependencyError, OSError, http.client.HTTPException):
                 counts["failed"] += 1
+            counts["asked"] += WARM + 1
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -269,6 +270,11 @@ def _while_exchanged(url: str, model: Model, seen: np.ndarray) -> tuple[int, int
         for turn in range(10):
             told = handle.broadcast("load", f"bench@{turn % 2 + 1}").results(timeout_s=_WAIT_S)
             assert told == [f"bench@{turn % 2 + 1}"]
+            until, limit = counts["asked"] + 2 * (WARM + 1), time.monotonic() + _WAIT_S
+            while counts["asked"] < until:  # requests that met both versions
+                if time.monotonic() > limit:
+                    raise DependencyError(f"no answer within {_WAIT_S} s while versions changed")
+                time.sleep(0.02)
     finally:
         over.set()
         thread.join()
