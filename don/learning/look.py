@@ -39,6 +39,7 @@ from don.envs.normalize import Normalizer, NormalizerState
 from don.envs.observe import Floats32
 from don.envs.rules import DRAWN, draw_rules
 from don.errors import ConfigError
+from don.features.sets import FeatureSet
 from don.learning.card import ModelCard
 from don.model.instrument import Instrument
 
@@ -208,4 +209,12 @@ def check_tradable(card: ModelCard) -> None:
         raise ConfigError(
             f"model {card.name} writes order tickets; a desk trades target weights: train it with "
             "another action.kind"
+        )
+    # an environment's bar has the rate that was paid in it, a desk's the one that comes next
+    read = FeatureSet(card.features).features if card.features else []
+    paid = [feature.name for _, feature in read if "rate" in feature.inputs]
+    if paid:
+        raise ConfigError(
+            f"model {card.name} observes {', '.join(paid)}: the funding rate of its environment is "
+            "the one paid in a bar, a desk's is the next one; train it without"
         )
