@@ -7,8 +7,9 @@ from decimal import Decimal
 import pytest
 from desk_harness import Desk, session, start_desk
 
-from don.books.config import AllocationConfig, SlotConfig
+from don.books.config import AllocationConfig, Mode, SlotConfig
 from don.engine import Engine, EngineConfig
+from don.errors import ConfigError
 from don.execution.planner import PlannerConfig
 from don.model import codec
 from don.model.messages import (
@@ -227,3 +228,53 @@ def test_a_liquidation_is_divided_over_those_who_held() -> None:
     keeper = run.engine.keeper
     assert keeper.books.total(symbol) == 0 and keeper.books.off(run.engine.ledger) == []
     assert keeper.books.desk.size(symbol) == 0
+
+
+def test_books_are_carried_over_and_a_slot_that_is_gone_is_closed() -> None:
+    run = desk()
+    for t in range(WARM, WARM + 20):
+        run.bar(t)
+    assert books(run)["back"]["positions"]
+    slots = (SLOTS[0], replace_mode(SLOTS[1]), SLOTS[2])
+    start = replace(
+        session("s2", config=config(*slots), policy="several"),
+        state=run.engine.state(),
+        ts_recv=run.tick(),
+    )
+    later = Desk(start, run.exchange, run.bars)
+    later.wall = run.wall
+    assert books(later)["back"]["mode"] == "closing" and books(later)["trend"]["positions"]
+    equal_books(later)
+    later.check()
+    later.exchange.partial = 0.0
+    for t in range(WARM + 20, WARM + 24):
+        later.bar(t)
+        equal_books(later)
+    rows = later.engine.view()["slots"]
+    closing = next(r for r in rows if r["mode"] == "closing")
+    assert closing["positions"] == [] and Decimal(closing["equity"]) == 0
+    shadow = next(r for r in rows if r["mode"] == "shadow" and r["book"] == "back")
+    assert shadow["positions"] and later.of(Difference) == []
+
+
+def replace_mode(slot: SlotConfig) -> SlotConfig:
+    return slot.model_copy(update={"mode": Mode.SHADOW})
+
+
+def test_positions_of_a_single_policy_go_to_the_first_slot() -> None:
+    single = start_desk(session(), bars=260, warm=WARM)
+    for t in range(WARM, WARM + 10):
+        single.bar(t)
+    held = dict(single.engine.ledger.positions)
+    start = replace(
+        session("s2", config=config(*SLOTS), policy="several"), state=single.engine.state()
+    )
+    engine = Engine(start)
+    keeper = engine.keeper
+    assert keeper is not None and keeper.books.books["trend"].positions == held
+    assert keeper.books.off(engine.ledger) == []
+
+
+def test_a_slot_with_an_unknown_policy_is_named() -> None:
+    with pytest.raises(ConfigError, match="slot bad: policy must be one of"):
+        Engine(session(config=config(SlotConfig(name="bad", policy="nothing"))))
