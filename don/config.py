@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from don.books.rules import DemotionConfig
 from don.collect import CollectConfig
@@ -20,7 +20,7 @@ from don.exchanges.service import ExecutionConfig
 from don.features.config import FeatureConfig
 from don.feeds.config import FeedConfig
 from don.model.instrument import split_symbol
-from don.model.section import Section
+from don.model.section import S, Section, parsed
 from don.paper.server.config import PaperServerConfig
 from don.policies import POLICIES, known
 from don.storage.lake.config import LakeConfig
@@ -93,6 +93,15 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"config file {path} is not TOML: {error}") from error
 
 
+def read_section(kind: type[S], path: Path) -> S:
+    """A section that is a TOML file of its own.
+
+    Raises:
+        ConfigError: if it cannot be read, is not TOML, or does not fit.
+    """
+    return parsed(kind, read_toml(path), str(path))
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Two nested tables as one; where both have a value, `over` wins. Neither is changed."""
     merged = dict(base)
@@ -122,24 +131,5 @@ def load_config(
     file = path if path is not None else default if default.exists() else None
     values = read_toml(file) if file is not None else {}
     for origin, table in ((str(file), values), ("command line", merge(values, over or {}))):
-        try:
-            config = DonConfig.model_validate(table)
-        except ValidationError as error:
-            raise ConfigError(explain(error, DonConfig, origin)) from None
+        config = parsed(DonConfig, table, origin)
     return config
-
-
-def explain(error: ValidationError, root: type[Section], origin: str) -> str:
-    """One line for a validation error: the key, the value, what is allowed, and a near miss."""
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        section: Any = root
-        for part in first["loc"][:-1]:
-            field = getattr(section, "model_fields", {}).get(part)
-            section = field.annotation if field is not None else section
-        known = list(getattr(section, "model_fields", {}))
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-        return f"{origin}: unknown key {path!r}; {hint}"
-    return f"{origin}: {path} was {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"

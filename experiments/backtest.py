@@ -5,18 +5,16 @@ OUTPUT then holds the result, its tables and its report. The tape must be readab
 """
 
 import sys
-import tomllib
 from pathlib import Path
 
 import ray
-from pydantic import ValidationError
 
 from don.backtest import BacktestConfig, BacktestResult
 from don.backtest import run as run_backtest
 from don.backtest.files import save
 from don.backtest.report import report
-from don.config import explain
-from don.errors import ConfigError, DonError
+from don.config import read_section
+from don.errors import DonError
 from don.home import home_dir
 from experiments.cluster import local_cluster
 
@@ -33,10 +31,7 @@ _run = ray.remote(num_cpus=1, max_retries=2)(_work)
 
 def main(path: str, output: str) -> int:
     """Run, save and report; exit code 3 if books and exchange disagreed."""
-    try:
-        config = BacktestConfig.model_validate(tomllib.loads(Path(path).read_text()))
-    except ValidationError as error:
-        raise ConfigError(explain(error, BacktestConfig, path)) from None
+    config = read_section(BacktestConfig, Path(path))
     with local_cluster(home_dir()):
         result = ray.get(_run.remote(config))
     if isinstance(result, DonError):
@@ -50,7 +45,8 @@ def main(path: str, output: str) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        sys.exit("usage: python -m experiments.backtest CONFIG OUTPUT")
+        print("usage: python -m experiments.backtest CONFIG OUTPUT", file=sys.stderr)
+        sys.exit(2)
     try:
         sys.exit(main(sys.argv[1], sys.argv[2]))
     except DonError as error:

@@ -1,19 +1,14 @@
-"""What an evaluation and a walk-forward study can be told. Reads TOML."""
+"""What an evaluation and a walk-forward study can be told. Pure."""
 
-import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from don.config import explain
-from don.errors import ConfigError
 from don.evaluation.baselines import BaselineConfig
 from don.model.section import Section
 from experiments.training_config import DataConfig, TrainConfig
-
-S = TypeVar("S", bound=Section)
 
 
 class Scheme(StrEnum):
@@ -68,26 +63,3 @@ class WalkForwardConfig(Section):
         if len(set(self.seeds)) != len(self.seeds) or any(not 0 <= s < 2**31 for s in self.seeds):
             raise ValueError(f"seeds must be different, from 0 to 2**31 - 1, were {self.seeds}")
         return self
-
-
-def parse(kind: type[S], values: dict[str, Any], origin: str) -> S:
-    """A configuration from a table.
-
-    Raises:
-        ConfigError: naming the key, its value and what is allowed.
-    """
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(error, kind, origin)) from None
-
-
-def read(path: Path) -> WalkForwardConfig:
-    """A study's configuration from TOML; see `parse`."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
-    return parse(WalkForwardConfig, values, str(path))

@@ -8,7 +8,6 @@ is counted in the research ledger.
 import json
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from don.backtest import sweep as plan
 from don.backtest.panel import Market, open_market
 from don.backtest.run import data_hash
 from don.backtest.vector import Prepared, prepare
+from don.config import read_section
 from don.errors import DependencyError, DonError, UsageError
 from don.home import home_dir
 from don.storage.research import open_research
@@ -176,15 +176,17 @@ def _mb(count: int) -> str:
 
 def main(path: str) -> int:
     """The program: exit code 0 if every job ran."""
-    values = tomllib.loads(Path(path).read_text())
-    found = run(plan.parse(values, path))
+    found = run(read_section(plan.SweepConfig, Path(path)))
     print(f"{len(found['rows'])} results in {found['table']}, {len(found['failed'])} failed")
     return 1 if found["failed"] else 0
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        print("usage: python -m experiments.sweep CONFIG", file=sys.stderr)
+        sys.exit(2)
     try:
-        sys.exit(main(*sys.argv[1:2]))
+        sys.exit(main(sys.argv[1]))
     except DonError as error:
         print(f"sweep: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -4,22 +4,20 @@ It joins the cluster that RAY_ADDRESS names, as a job does, else starts one on t
 run is counted in the research ledger before it begins.
 """
 
-import argparse
 import json
-import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from don.envs import EnvMarket
-from don.errors import DonError, Interrupted, UsageError
+from don.errors import Interrupted, UsageError
 from don.home import home_dir
 from don.storage.research import Research, open_research
 from don.storage.research_runs import RunKind, RunStatus
 from experiments.cluster import local_cluster
-from experiments.training_config import TrainConfig, read
+from experiments.program import asked, run_as_program
+from experiments.training_config import TrainConfig
 
 if TYPE_CHECKING:
     from experiments.rllib.loop import Outcome
@@ -121,37 +119,13 @@ def _remember(config: TrainConfig, market: EnvMarket, *, resume: bool) -> None:
     draft.replace(path)
 
 
-def fixed_environment(module: str = "experiments.train") -> None:
-    """Start this process, that runs a module, anew with what a seed depends on, unless it is set.
-
-    Hashes of strings order RLlib's agents; a second thread makes small networks slower.
-    """
-    wanted = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-    missing = {k: v for k, v in wanted.items() if k not in os.environ}
-    if missing:
-        command = [sys.executable, "-m", module, *sys.argv[1:]]
-        os.execve(sys.executable, command, {**os.environ, **missing})
-
-
-def main(arguments: list[str]) -> int:
+def main(words: list[str]) -> int:
     """The program."""
-    parser = argparse.ArgumentParser(prog="experiments.train", description=__doc__)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
-    given = parser.parse_args(arguments)
-    config = read(given.config)
-    if given.out is not None:
-        config = config.model_copy(update={"out": given.out})
+    config, given = asked(TrainConfig, "experiments.train", __doc__, words)
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr if given.json else sys.stdout, flush=True)
 
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
     told = summary(train(config, tell, resume=given.resume))
     if given.json:
         print(json.dumps(told))
@@ -162,9 +136,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    fixed_environment()
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except DonError as error:
-        print(f"train: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run_as_program("experiments.train", main)

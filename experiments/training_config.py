@@ -1,16 +1,13 @@
-"""What a training can be told: data, environment, network, algorithm, when to stop. Reads TOML."""
+"""What a training can be told: data, environment, network, algorithm, when to stop. Pure."""
 
-import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from don.clock import parse_iso
-from don.config import explain
+from don.clock import interval_ns, parse_iso
 from don.envs.config import ActionKind, EnvConfig, Form, Layout
-from don.errors import ConfigError
 from don.learning.config import NetConfig
 from don.model.section import Section
 
@@ -27,6 +24,9 @@ class DataConfig(Section):
 
     tape: Path | None = None  # Parquet of bars; None: Don's sample
     funding: Path | None = None
+    store: bool = False  # the state folder's market database and its lake, in place of a tape
+    exchange: str | None = None  # with store: whose bars; None: the only one that has them
+    interval: str | None = None  # with store: of the bars, such as 1h
     symbols: tuple[str, ...] = ()  # canonical; none: all of the tape
     start: str | None = None  # ISO-8601; bars that close after it
     end: str | None = None  # and not after this
@@ -38,6 +38,26 @@ class DataConfig(Section):
         if start is not None and end is not None and start >= end:
             raise ValueError(f"start must be before end, were {self.start} and {self.end}")
         return self
+
+    @model_validator(mode="after")
+    def _stored(self) -> Self:
+        if not self.store:
+            for name in ("exchange", "interval"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is for store = true")
+            return self
+        if self.tape is not None or self.funding is not None:
+            raise ValueError("store reads the database: leave tape and funding out")
+        asked = ("symbols", "interval", "start", "end")
+        if lacking := [name for name in asked if not getattr(self, name)]:
+            raise ValueError(f"store needs {', '.join(lacking)}")
+        interval_ns(str(self.interval))
+        return self
+
+    @property
+    def source(self) -> str:
+        """What the research ledger knows the data by, beside their symbols and their hash."""
+        return f"store {self.exchange or ''} {self.interval}" if self.store else str(self.tape)
 
 
 class _Learning(Section):
@@ -95,7 +115,21 @@ class DqnConfig(_Replay):
     explore_steps: int = Field(default=20_000, ge=1)  # environment steps from first to last
 
 
-AlgorithmConfig = Annotated[PpoConfig | SacConfig | DqnConfig, Field(discriminator="name")]
+class AppoConfig(_Learning):
+    """Asynchronous proximal policy optimisation. Source: Luo et al., arXiv 1912.00167."""
+
+    name: Literal["appo"] = "appo"
+    epochs: int = Field(default=2, ge=1, le=100)
+    minibatch: int = Field(default=8_192, ge=1)  # agent-steps
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    entropy: float = Field(default=0.0, ge=0)
+    value: float = Field(default=0.5, ge=0)  # weight of the value loss
+    target_every: int = Field(default=1, ge=1, le=1_000)  # batches, until the target follows
+
+
+AlgorithmConfig = Annotated[
+    PpoConfig | AppoConfig | SacConfig | DqnConfig, Field(discriminator="name")
+]
 
 
 class StopConfig(Section):
@@ -152,6 +186,10 @@ class TrainConfig(Section):
             raise ValueError("env.observation.layout must be 'flat': networks read one vector")
         if name == "dqn" and kind is not ActionKind.DISCRETE:
             raise ValueError(f"algorithm dqn needs env.action.kind 'discrete', was {kind.value!r}")
+        if name == "appo" and kind not in (
+            ActionKind.DISCRETE, ActionKind.MULTI_DISCRETE, ActionKind.TICKET
+        ):  # fmt: skip
+            raise ValueError(f"algorithm appo needs discrete actions, was {kind.value!r}: use ppo")
         if name == "sac" and kind in (ActionKind.MULTI_DISCRETE, ActionKind.TICKET):
             raise ValueError(
                 f"algorithm sac needs numbers or one discrete action, was {kind.value!r}: use ppo"
@@ -171,26 +209,3 @@ class TrainConfig(Section):
         if self.runner is Runner.STOCK and name != "ppo":
             raise ValueError(f"runner 'stock' trains ppo, algorithm was {name!r}: use 'fast'")
         return self
-
-
-def parse(values: dict[str, Any], origin: str) -> TrainConfig:
-    """A configuration from a table.
-
-    Raises:
-        ConfigError: naming the key, its value and what is allowed.
-    """
-    try:
-        return TrainConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(error, TrainConfig, origin)) from None
-
-
-def read(path: Path) -> TrainConfig:
-    """A configuration from TOML; see `parse`."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
-    return parse(values, str(path))

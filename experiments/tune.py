@@ -4,10 +4,8 @@ Ray Tune runs the trials, one a core, and stops or changes the weak ones. Each t
 in a folder of its own under OUT/trials, and is counted in the research ledger before it begins.
 """
 
-import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +16,8 @@ from don.home import home_dir
 from don.storage.research import Research, open_research
 from don.storage.research_runs import RunKind, RunStatus
 from experiments.cluster import local_cluster
-from experiments.tune_config import Range, Search, TuneConfig, read, training
+from experiments.program import asked, run_as_program
+from experiments.tune_config import Range, Search, TuneConfig, training
 
 Tell = Callable[[str], None]
 NAME, RESULTS, RUNS, CONFIG = "search", "results.json", "runs.json", "config.json"
@@ -214,25 +213,13 @@ def _short(point: dict[str, Any]) -> str:
     )
 
 
-def main(arguments: list[str]) -> int:
+def main(words: list[str]) -> int:
     """The program."""
-    parser = argparse.ArgumentParser(prog="experiments.tune", description=__doc__)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
-    given = parser.parse_args(arguments)
-    config = read(given.config)
-    if given.out is not None:
-        config = config.model_copy(update={"out": given.out})
+    config, given = asked(TuneConfig, "experiments.tune", __doc__, words)
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr if given.json else sys.stdout, flush=True)
 
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
     told = tune(config, tell, resume=given.resume)
     if given.json:
         print(json.dumps(told))
@@ -244,11 +231,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    from experiments.train import fixed_environment
-
-    fixed_environment("experiments.tune")
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except DonError as error:
-        print(f"tune: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run_as_program("experiments.tune", main)

@@ -1,18 +1,14 @@
-"""What a search over trainings can be told. Reads TOML."""
+"""What a search over trainings can be told. Pure."""
 
 import math
-import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from don.config import explain
-from don.errors import ConfigError
-from don.model.section import Section
+from don.model.section import Section, parsed
 from experiments.training_config import TrainConfig
-from experiments.training_config import parse as parse_training
 
 
 class Search(StrEnum):
@@ -96,24 +92,8 @@ def training(config: TuneConfig, point: dict[str, Any]) -> TrainConfig:
     if "algorithm" in values:
         values["algorithm"].setdefault("name", "ppo")
     values["stop"] = {"iterations": config.iterations, "steps": None}
-    return parse_training(values, "tune: train with space")
+    return parsed(TrainConfig, values, "tune: train with space")
 
 
 def _copy(values: dict[str, Any]) -> dict[str, Any]:
     return {k: _copy(v) if isinstance(v, dict) else v for k, v in values.items()}
-
-
-def read(path: Path) -> TuneConfig:
-    """A configuration from TOML.
-
-    Raises:
-        ConfigError: naming the key, its value and what is allowed.
-    """
-    try:
-        return TuneConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is no TOML: {error}") from error
-    except ValidationError as error:
-        raise ConfigError(explain(error, TuneConfig, str(path))) from None

@@ -4,10 +4,7 @@
 and a seed, is a folder that is finished at once: a study that was killed goes on where it was.
 """
 
-import argparse
 import json
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -34,7 +31,8 @@ from don.storage.research import Research, counted_by, open_research
 from don.storage.research_runs import RunKind, RunStatus
 from experiments.cluster import local_cluster
 from experiments.evaluate import Result, counted, lineage, metrics, write
-from experiments.evaluation_config import Scheme, WalkForwardConfig, WindowConfig, read
+from experiments.evaluation_config import Scheme, WalkForwardConfig, WindowConfig
+from experiments.program import asked, run_as_program
 from experiments.rllib.market_file import open_data
 
 Tell = Callable[[str], None]
@@ -322,24 +320,15 @@ def _load(path: Path, name: str, interval_ns: int) -> list[Course]:
         ]  # fmt: skip
 
 
-def main(arguments: list[str]) -> int:
+def main(words: list[str]) -> int:
     """The program."""
-    parser = argparse.ArgumentParser(prog="experiments.walk_forward", description=__doc__)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
-    given = parser.parse_args(arguments)
-    config = read(given.config)
-    if given.out is not None:
-        config = config.model_copy(update={"out": given.out})
+    config, given = asked(
+        WalkForwardConfig, "experiments.walk_forward", __doc__, words, resume=False
+    )
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
     found = run(config, tell)
     if given.json:
         print(json.dumps(found.document, indent=1))
@@ -349,18 +338,5 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def fixed_environment() -> None:
-    """Start this process anew with what a seed depends on, unless it is set."""
-    wanted = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-    if any(name not in os.environ for name in wanted):
-        command = [sys.executable, "-m", "experiments.walk_forward", *sys.argv[1:]]
-        os.execve(sys.executable, command, {**wanted, **os.environ})
-
-
 if __name__ == "__main__":
-    fixed_environment()
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except DonError as error:
-        print(f"walk-forward: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run_as_program("experiments.walk_forward", main)

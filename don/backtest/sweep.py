@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from don.backtest.bars import run_market
 from don.backtest.config import BacktestConfig, Detail
@@ -26,7 +26,7 @@ from don.backtest.summary import figures, summary
 from don.backtest.vector import Prepared, simulate
 from don.clock import NS_PER_S, iso, parse_iso
 from don.errors import ConfigError
-from don.model.section import Section
+from don.model.section import Section, parsed
 
 DAY_NS = 86_400 * NS_PER_S
 PROCESS_BYTES = 300 * 2**20  # a worker with its libraries
@@ -93,7 +93,7 @@ def base_config(sweep: SweepConfig) -> BacktestConfig:
     Raises:
         ConfigError: naming the key.
     """
-    return _config({**sweep.base, "detail": str(Detail.BARS)})
+    return parsed(BacktestConfig, {**sweep.base, "detail": str(Detail.BARS)}, "sweep")
 
 
 def jobs(sweep: SweepConfig, market: Market) -> list[Job]:
@@ -112,9 +112,13 @@ def jobs(sweep: SweepConfig, market: Market) -> list[Job]:
         for name, value in point.items():
             head, _, rest = name.partition(".")
             _put(rule if head == "rule" else settings, rest if head == "rule" else name, value)
-        made = _rule(rule)
+        made = parsed(RuleConfig, rule, "sweep: rule")
         for start, end in windows(sweep, market):
-            config = _config({**settings, "detail": str(Detail.BARS), "start": start, "end": end})
+            config = parsed(
+                BacktestConfig,
+                {**settings, "detail": str(Detail.BARS), "start": start, "end": end},
+                "sweep",
+            )
             text = config.model_dump_json(exclude={"tape", "funding"})
             mark = made.model_dump_json() if sweep.mode is Mode.VECTOR else ""
             key = hashlib.sha256(f"{sweep.mode}\n{text}\n{mark}\n{data}".encode()).hexdigest()[:20]
@@ -214,38 +218,6 @@ def stored(sweep: SweepConfig, job: Job) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return found
-
-
-def parse(values: dict[str, Any], origin: str) -> SweepConfig:
-    """A sweep's configuration.
-
-    Raises:
-        ConfigError: naming the key.
-    """
-    from don.config import explain
-
-    try:
-        return SweepConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(error, SweepConfig, origin)) from None
-
-
-def _config(values: dict[str, Any]) -> BacktestConfig:
-    from don.config import explain
-
-    try:
-        return BacktestConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(error, BacktestConfig, "sweep")) from None
-
-
-def _rule(values: dict[str, Any]) -> RuleConfig:
-    from don.config import explain
-
-    try:
-        return RuleConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(error, RuleConfig, "sweep: rule")) from None
 
 
 def _put(tree: dict[str, Any], name: str, value: Any) -> None:

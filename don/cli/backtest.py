@@ -9,7 +9,7 @@ import typer
 from don.cli import backtest_results
 from don.cli.backtest_store import from_store
 from don.cli.output import err, out, print_json, print_pairs, table
-from don.errors import ConfigError, UsageError
+from don.errors import UsageError
 
 if TYPE_CHECKING:
     from don.backtest.config import BacktestConfig
@@ -87,10 +87,9 @@ def backtest(
 
 
 def _settings(path: Path | None, **given: Any) -> "BacktestConfig":
-    from pydantic import ValidationError
-
     from don.backtest.config import BacktestConfig
-    from don.config import explain, read_toml
+    from don.config import read_toml
+    from don.model.section import parsed
 
     values = read_toml(path) if path is not None else {}
     for name, value in given.items():
@@ -103,11 +102,7 @@ def _settings(path: Path | None, **given: Any) -> "BacktestConfig":
         elif name == "order_latency":
             name, value = "exchange", {**values.get("exchange", {}), "order_latency": value}
         values[name] = value
-    try:
-        return BacktestConfig.model_validate(values)
-    except ValidationError as error:
-        origin = str(path) if path is not None else "command line"
-        raise ConfigError(explain(error, BacktestConfig, origin)) from None
+    return parsed(BacktestConfig, values, str(path) if path is not None else "command line")
 
 
 def _pinned(settings: "BacktestConfig") -> "BacktestConfig":

@@ -71,10 +71,10 @@ def sweep(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Run many configurations over many windows; run it again to go on where it stopped."""
-    from don.backtest.sweep import parse
-    from don.config import read_toml
+    from don.backtest.sweep import SweepConfig
+    from don.config import read_section
 
-    settings = parse(read_toml(config), str(config))
+    settings = read_section(SweepConfig, config)
     environment.prepare(home_dir())
     from experiments.sweep import run
 

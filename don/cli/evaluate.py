@@ -1,7 +1,5 @@
 """`don evaluate`, `don walk-forward`: what agents are worth on bars they have not seen."""
 
-import os
-import sys
 from pathlib import Path
 
 import typer
@@ -9,6 +7,7 @@ import typer
 from don.cli.output import err, out, print_json
 from don.errors import UsageError
 from don.home import home_dir
+from don.model.section import parsed
 
 
 def register(app: typer.Typer) -> None:
@@ -33,9 +32,9 @@ def evaluate(
     """Say what models are worth out of sample, beside baselines, and how sure that is."""
     from don.storage.research import open_research
     from experiments.evaluate import evaluate as run
-    from experiments.evaluation_config import EvaluateConfig, parse
+    from experiments.evaluation_config import EvaluateConfig
 
-    settings = parse(
+    settings = parsed(
         EvaluateConfig,
         {
             "data": {"tape": data, "funding": funding, "start": start, "end": end},
@@ -66,11 +65,6 @@ def walk_forward(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document at the end."),
 ) -> None:
     """Train on a window, test on what comes after it, go on; again, only what is not done yet."""
-    command = [sys.executable, "-m", "experiments.walk_forward", str(config)]
-    if folder is not None:
-        command += ["--out", str(folder)]
-    command += ["--json"] * as_json
-    # A process of its own from the start: what a seed depends on is read when Python begins.
-    given = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-    sys.stdout.flush()
-    os.execve(sys.executable, command, {**given, **os.environ})
+    from experiments.program import become, options
+
+    become("experiments.walk_forward", str(config), *options(folder, as_json=as_json))

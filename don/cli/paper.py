@@ -4,10 +4,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import typer
-from pydantic import ValidationError
 
 from don.cli.output import err
-from don.errors import ConfigError
 from don.home import home_dir
 
 
@@ -35,27 +33,23 @@ def paper_exchange(
     Prints one JSON line with addresses, certificate and state folder when it answers. API keys are
     in api-keys.json in the state folder.
     """
-    from don.config import explain
+    from don.model.section import parsed
     from don.paper.main import run
     from don.paper.server.config import PaperServerConfig
 
     folder = state or home_dir() / "paper"
-    try:
-        config = PaperServerConfig.model_validate(
-            {
-                "state_dir": folder,
-                "tape": (tape[0] if len(tape) == 1 else tuple(tape)) if tape else None,
-                "port": port,
-                "stream_port": stream_port,
-                "speed": speed,
-                "symbols": [part.strip() for part in symbols.split(",") if part.strip()],
-                "start": start,
-                "seed": seed,
-                "reset": reset,
-                "exchange": {"deposit": Decimal(deposit) if deposit.isdecimal() else deposit},
-            }
-        )
-    except ValidationError as error:
-        raise ConfigError(explain(error, PaperServerConfig, "command line")) from None
+    values = {
+        "state_dir": folder,
+        "tape": (tape[0] if len(tape) == 1 else tuple(tape)) if tape else None,
+        "port": port,
+        "stream_port": stream_port,
+        "speed": speed,
+        "symbols": [part.strip() for part in symbols.split(",") if part.strip()],
+        "start": start,
+        "seed": seed,
+        "reset": reset,
+        "exchange": {"deposit": Decimal(deposit) if deposit.isdecimal() else deposit},
+    }
+    config = parsed(PaperServerConfig, values, "command line")
     err.print(f"books in {folder}; Ctrl-C stops")
     raise typer.Exit(run(config))

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import typer
 
-from don.cli.train import become
-
 
 def register(app: typer.Typer) -> None:
     """Add this group's command."""
@@ -19,4 +17,6 @@ def tune(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document at the end."),
 ) -> None:
     """Search over trainings with ASHA or PBT; the best model is named at the end."""
-    become("experiments.tune", config, out, resume=resume, as_json=as_json)
+    from experiments.program import become, options
+
+    become("experiments.tune", str(config), *options(out, resume=resume, as_json=as_json))

@@ -17,7 +17,7 @@ from typing import Any
 
 from don.clock import Clock, SystemClock
 from don.errors import UsageError
-from don.home import DATABASE_USE, SharedUse, home_dir
+from don.home import home_dir
 from don.learning.model import Model
 from don.learning.stages import (
     LADDER,
@@ -32,8 +32,8 @@ from don.learning.stages import (
     rolled_back,
 )
 from don.storage.chain import Entry, Head, Record, Verification, chain, verify_chain
-from don.storage.database import Connection, Database, external_url, patient
-from don.storage.embedded import EmbeddedPostgres
+from don.storage.database import Connection, Database, patient
+from don.storage.opened import open_database
 
 _LOCK = 0x646F6E6D  # "donm"
 _ACCOUNT = "models"
@@ -347,19 +347,5 @@ def open_registry(
     Raises:
         DependencyError: if the database cannot be reached.
     """
-    folder = home_dir(environ) if home is None else home
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    url, server, use = external_url(environ), None, None
-    if url is None:
-        use, server = SharedUse(folder, DATABASE_USE), EmbeddedPostgres(folder)
-    try:
-        text = url if url is not None else server.start()  # type: ignore[union-attr]
-        with Database(text) as db:
-            db.wait(10.0)
-            db.migrate()
-            yield Registry(db, store_of(folder))
-    finally:
-        if server is not None and use is not None:
-            if use.last():
-                server.stop()
-            use.close()
+    with open_database(home, environ) as db:
+        yield Registry(db, store_of(home_dir(environ) if home is None else home))

@@ -23,10 +23,10 @@ import numpy as np
 from don import __version__
 from don.clock import Clock, SystemClock
 from don.errors import JournalError, UsageError
-from don.home import DATABASE_USE, SharedUse, home_dir
+from don.home import home_dir
 from don.storage.chain import Entry, Head, Record, Verification, chain, verify_chain
-from don.storage.database import Connection, Database, external_url, patient
-from don.storage.embedded import EmbeddedPostgres
+from don.storage.database import Connection, Database, patient
+from don.storage.opened import open_database
 from don.storage.research_anchor import Anchor
 from don.storage.research_runs import (
     COUNTED,
@@ -307,21 +307,9 @@ def open_research(
         DependencyError: if the database cannot be reached.
     """
     folder = home_dir(environ) if home is None else home
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    url, server, use = external_url(environ), None, None
-    if url is None:
-        use, server = SharedUse(folder, DATABASE_USE), EmbeddedPostgres(folder)
-    try:
-        text = url if url is not None else server.start()  # type: ignore[union-attr]
-        with Database(text) as db:
-            db.wait(10.0)
-            db.migrate()
-            yield Research(db, anchor=folder / ANCHOR, warn=warn)
-    finally:
-        if server is not None and use is not None:
-            if use.last():
-                server.stop()
-            use.close()
+    with open_database(home, environ) as db:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # it keeps the anchor
+        yield Research(db, anchor=folder / ANCHOR, warn=warn)
 
 
 def _cut(notes: list[Entry]) -> int:

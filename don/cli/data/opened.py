@@ -1,13 +1,11 @@
-"""The market data of the state folder, opened for a command: database, migrated, and lake."""
+"""The market data of the state folder, opened for a command."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from don.home import DATABASE_USE, SharedUse, home_dir
-from don.storage.database import Database, external_url
-from don.storage.embedded import EmbeddedPostgres
+from don.home import home_dir
+from don.storage.database import Database
+from don.storage.opened import open_database
 
 if TYPE_CHECKING:
     from don.storage.lake.config import LakeConfig
@@ -15,35 +13,9 @@ if TYPE_CHECKING:
     from don.storage.market.reads import MarketStore
 
 
-@contextmanager
-def market_database(*, pool_size: int = 8, statement_timeout_s: float = 0.0) -> Iterator[Database]:
-    """The database; an embedded one is made and started if need be, and stopped by its last user.
-
-    Args:
-        pool_size: most connections.
-        statement_timeout_s: longest statement; 0: no limit, for loads of whole files.
-
-    Raises:
-        DependencyError: if it cannot be reached.
-    """
-    url = external_url(os.environ)
-    server = use = None
-    if url is None:
-        home = home_dir()
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        use = SharedUse(home, DATABASE_USE)
-        server = EmbeddedPostgres(home)
-    try:
-        text = url if url is not None else server.start()  # type: ignore[union-attr]
-        with Database(text, pool_size=pool_size, statement_timeout_s=statement_timeout_s) as db:
-            db.wait(10.0)
-            db.migrate()
-            yield db
-    finally:
-        if server is not None and use is not None:
-            if use.last():
-                server.stop()
-            use.close()
+def market_database() -> AbstractContextManager[Database]:
+    """The database, for commands that load whole files: no statement is cut short."""
+    return open_database(pool_size=8, statement_timeout_s=0.0)
 
 
 def lake_of(root: str | None = None) -> "tuple[Lake, LakeConfig]":

@@ -10,8 +10,9 @@ import pytest
 from support import planted
 
 from don.envs import EnvMarket
+from don.model.section import parsed
 from experiments.cluster import local_cluster
-from experiments.training_config import TrainConfig, parse
+from experiments.training_config import TrainConfig
 
 TrainFn = Callable[..., Any]
 
@@ -25,7 +26,8 @@ def cluster() -> Iterator[None]:
 
 
 def settings(out: Path, **changes: Any) -> TrainConfig:
-    return parse(
+    return parsed(
+        TrainConfig,
         {
             "out": str(out),
             "seed": 1,

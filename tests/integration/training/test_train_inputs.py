@@ -9,14 +9,16 @@ import psutil
 import pytest
 from support import planted
 
-from don.errors import ConfigError, DataError, UsageError
+from don.config import read_section
+from don.errors import ConfigError, DataError, Interrupted, UsageError
 from don.learning.model import Model
+from don.model.section import parsed
 from don.storage.database import Database
 from don.storage.research import Research
 from don.storage.research_runs import RunStatus
 from experiments.rllib.errors import TrainingDiverged
 from experiments.train import train as counted_train
-from experiments.training_config import parse, read
+from experiments.training_config import TrainConfig
 
 TrainFn = Callable[..., Any]
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -37,17 +39,17 @@ SHORT = {"stop": {"iterations": 2, "steps": None}, "workers": {"copies": 4}}
 )
 def test_bad_configurations_are_named(values: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=r"t\.toml") as error:
-        parse(values, "t.toml")
+        parsed(TrainConfig, values, "t.toml")
     assert told in str(error.value)
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text("x = ")
-    with pytest.raises(ConfigError, match=r"c.toml is no TOML"):
-        read(path)
-    with pytest.raises(ConfigError, match=r"other.toml cannot be read"):
-        read(tmp_path / "other.toml")
+    with pytest.raises(ConfigError, match=r"c\.toml is not TOML"):
+        read_section(TrainConfig, path)
+    with pytest.raises(ConfigError, match=r"other\.toml does not exist"):
+        read_section(TrainConfig, tmp_path / "other.toml")
 
 
 def test_too_little_history_says_how_much_is_needed(train: TrainFn) -> None:
@@ -106,7 +108,7 @@ def test_every_run_is_counted_and_a_folder_holds_one_training(
     }  # fmt: skip
 
     def run(**changes: Any) -> Any:
-        config = parse({**values, **changes}, "test")
+        config = parsed(TrainConfig, {**values, **changes}, "test")
         resume = changes.pop("resume", False)
         return counted_train(
             config, lambda line: None, resume=resume, market=market, research=research
@@ -115,10 +117,10 @@ def test_every_run_is_counted_and_a_folder_holds_one_training(
     run()
     with pytest.raises(UsageError, match="holds a training already"):
         run()
-    config = parse({**values, "seed": 3}, "test")
+    config = parsed(TrainConfig, {**values, "seed": 3}, "test")
     with pytest.raises(UsageError, match="begun with another seed"):
         counted_train(config, print, resume=True, market=market, research=research)
-    longer = parse({**values, "stop": {"iterations": 4, "steps": None}}, "test")
+    longer = parsed(TrainConfig, {**values, "stop": {"iterations": 4, "steps": None}}, "test")
     outcome = counted_train(longer, lambda s: None, resume=True, market=market, research=research)
     assert outcome.iterations == 4
     rows = [json.loads(line) for line in (out / "progress.jsonl").open()]
@@ -132,32 +134,33 @@ def test_every_run_is_counted_and_a_folder_holds_one_training(
 
 
 @pytest.mark.slow
-def test_a_runner_that_dies_is_replaced(train: TrainFn, cluster: None) -> None:
-    killed: list[int] = []
-
-    def kill_one() -> None:
-        for process in psutil.Process().children(recursive=True):
-            if not killed and "BatchRunner" in " ".join(process.cmdline()):
-                process.kill()
-                killed.append(process.pid)
-
+def test_a_runner_that_dies_is_replaced(train: TrainFn, cluster: None, tmp_path: Path) -> None:
     from experiments.rllib import progress
 
-    outcome = None
+    killed: list[int] = []
+    healthy: list[int] = []  # runners, of each iteration after the kill
     write = progress.Progress.write
 
     def watched(self: Any, row: dict[str, Any]) -> None:
         write(self, row)
-        if row["iteration"] == 2:
-            kill_one()
+        if killed:
+            healthy.append(row["runners"])
+            if 1 in healthy and healthy[-3:] == [2, 2, 2]:
+                raise KeyboardInterrupt  # as Ctrl-C: a checkpoint is written
+        elif row["iteration"] == 2:
+            for process in psutil.Process().children(recursive=True):
+                if not killed and "BatchRunner" in " ".join(process.cmdline()):
+                    process.kill()
+                    killed.append(process.pid)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress.Progress, "write", watched)
-        outcome = train(
-            planted.market(300), workers={"copies": 4, "runners": 2},
-            stop={"iterations": 12, "steps": None},
-        )  # fmt: skip
+        with pytest.raises(Interrupted, match="--resume goes on"):
+            train(
+                planted.market(300), workers={"copies": 4, "runners": 2},
+                stop={"iterations": 1_000_000, "steps": None},
+            )  # fmt: skip
     assert killed
-    assert outcome.iterations == 12
-    rows = progress.read(outcome.out / "progress.jsonl")
-    assert rows[-1]["runners"] == 2
+    rows = progress.read(tmp_path / "run" / "progress.jsonl")
+    assert [row["iteration"] for row in rows] == list(range(1, len(rows) + 1))
+    assert rows[-1]["steps"] > rows[1]["steps"]

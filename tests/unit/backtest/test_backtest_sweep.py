@@ -13,6 +13,7 @@ from don.backtest.panel import Market, open_market
 from don.backtest.rules import RuleConfig, weights
 from don.backtest.vector import prepare
 from don.errors import ConfigError, UsageError
+from don.model.section import parsed
 from don.storage.database import Database
 from don.storage.research import Research
 
@@ -25,7 +26,7 @@ def settings(folder: Path, **changes: Any) -> plan.SweepConfig:
         "grid": {"rule.lookback": [48, 96], "engine.planner.band": ["0.005", "0.02"]},
         "windows": {"start": "2019-03-01", "end": "2019-06-01", "length_days": 30},
     }
-    return plan.parse({**base, **changes}, "test")
+    return parsed(plan.SweepConfig, {**base, **changes}, "test")
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,12 @@ from don.errors import ConfigError, DataError, UsageError
 from don.evaluation.agent import run_agent, window
 from don.learning.config import NetConfig
 from don.learning.model import Model
+from don.model.section import parsed
 from don.storage.database import Database
 from don.storage.research import Research
 from experiments import walk_forward
 from experiments.evaluate import evaluate
-from experiments.evaluation_config import EvaluateConfig, Scheme, WalkForwardConfig, parse
+from experiments.evaluation_config import EvaluateConfig, Scheme, WalkForwardConfig
 from experiments.rllib.market_file import write_market
 
 ENV: dict[str, Any] = {
@@ -31,7 +32,7 @@ ENV: dict[str, Any] = {
 
 def config(folder: Path, **windows: Any) -> WalkForwardConfig:
     told = {"scheme": "anchored", "train_days": 5, "test_days": 3, "embargo_bars": 4, **windows}
-    return parse(
+    return parsed(
         WalkForwardConfig,
         {"name": "Study", "out": str(folder), "seeds": [1, 2], "windows": told, "draws": 20,
          "train": {"env": ENV}},
@@ -82,7 +83,7 @@ def test_too_little_history_says_how_much_is_needed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="tests must be below groups"):
         config(tmp_path, groups=3, tests=3)
     with pytest.raises(ConfigError, match="seeds must be different"):
-        parse(WalkForwardConfig, {"seeds": [1, 1]}, "test")
+        parsed(WalkForwardConfig, {"seeds": [1, 1]}, "test")
 
 
 @pytest.mark.postgres
@@ -130,7 +131,7 @@ def test_an_evaluation_knows_what_was_trained_on(tmp_path: Path, database: Datab
     quiet: list[str] = []
 
     def run(models: list[Path], **told: Any) -> Any:
-        settings = parse(EvaluateConfig, {"draws": 20, **told}, "test")
+        settings = parsed(EvaluateConfig, {"draws": 20, **told}, "test")
         return evaluate(models, settings, tmp_path / "out", research=research, tell=quiet.append,
                         market=made)  # fmt: skip
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from don.config import read_section
 from don.errors import ConfigError
-from experiments.tune_config import Range, TuneConfig, read, training
+from experiments.tune_config import Range, TuneConfig, training
 
 SPACE = {"algorithm.lr": {"low": 1e-4, "high": 1e-2, "log": True}, "net.hidden": {"values": [[8]]}}
 
@@ -41,5 +42,5 @@ def test_bad_searches_are_named(tmp_path: Path, values: str, told: Any) -> None:
     path = tmp_path / "t.toml"
     path.write_text(values)
     with pytest.raises(ConfigError) as error:
-        read(path)
+        read_section(TuneConfig, path)
     assert told in str(error.value)

@@ -1,0 +1,74 @@
+"""What the programs of this folder share: their arguments, and how they begin, stop and end."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from don.config import read_section
+from don.errors import DonError
+from don.model.section import Section
+
+# Hashes of strings order RLlib's agents; a second thread makes small networks slower.
+FIXED = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
+
+S = TypeVar("S", bound=Section)
+
+
+def become(module: str, *words: str) -> NoReturn:
+    """Go on as the program of a module: what a seed depends on is read when Python begins."""
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", module, *words], {**FIXED, **os.environ})
+
+
+def options(out: Path | None, *, resume: bool = False, as_json: bool = False) -> list[str]:
+    """Options of a command as words for `become`."""
+    place = [] if out is None else ["--out", str(out)]
+    return [*place, *["--resume"] * resume, *["--json"] * as_json]
+
+
+def asked(
+    kind: type[S], module: str, about: str | None, words: list[str], *, resume: bool = True
+) -> tuple[S, argparse.Namespace]:
+    """What a program is asked: its configuration, and its other options.
+
+    Args:
+        kind: of configuration; it has a field `out`.
+        module: of the program.
+        about: it, for `--help`.
+        words: of the command line.
+        resume: whether it has to be told to go on with what was begun.
+
+    Raises:
+        ConfigError: if the file cannot be read or does not fit.
+    """
+    parser = argparse.ArgumentParser(prog=module, description=about)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--out", type=Path)
+    if resume:
+        parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print one JSON document at the end")
+    given = parser.parse_args(words)
+    config = read_section(kind, given.config)
+    if given.out is not None:
+        config = config.model_copy(update={"out": given.out})
+    signal.signal(signal.SIGTERM, _stop)
+    return config, given
+
+
+def run_as_program(module: str, main: Callable[[list[str]], int]) -> NoReturn:
+    """Run a program of which the results depend on a seed; errors of its user are one line."""
+    if FIXED.keys() - os.environ.keys():
+        become(module, *sys.argv[1:])
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except DonError as error:
+        print(f"{module.removeprefix('experiments.').replace('_', '-')}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _stop(*_: Any) -> None:
+    raise KeyboardInterrupt
