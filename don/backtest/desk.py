@@ -12,6 +12,7 @@ import numpy as np
 from don.backtest.account import LocalAccount
 from don.engine import Engine
 from don.model.messages import (
+    BookEntry,
     BookPoint,
     CancelOrder,
     Decision,
@@ -42,6 +43,7 @@ class Record:
     fills: list[Fill] = field(default_factory=list)
     funding: list[FundingReport] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
+    entries: list[BookEntry] = field(default_factory=list)  # of virtual books
     points: list[BookPoint] = field(default_factory=list)  # of virtual books
     equity_ts: list[int] = field(default_factory=list)
     equity: list[float] = field(default_factory=list)
@@ -67,6 +69,8 @@ class Record:
                 self.orders[order.client_order_id] = order
             case Difference():
                 self.differences.append(message)
+            case BookEntry():
+                self.entries.append(message)
             case BookPoint():
                 self.points.append(message)
             case _:

@@ -1,10 +1,10 @@
 """Whether two runs of one market did the same, and what the difference in profit comes from. Pure.
 
-Two runs are the same if decisions, orders and fills are equal, in order, to the last digit; only
-numbers that the exchange gives out by arrival (its order ids) may differ. Where they differ, the
-difference in profit up to the last common bar is split by cause, and the parts add up to it
-exactly: fees and funding are sums; the value of what was traded is split order by order, at the
-first run's last mark prices.
+Two runs are the same if decisions, orders, fills and what virtual books got of them are equal, in
+order, to the last digit; only numbers that the exchange gives out by arrival (its order ids) may
+differ. Where they differ, the difference in profit up to the last common bar is split by cause, and
+the parts add up to it exactly: fees and funding are sums; the value of what was traded is split
+order by order, at the first run's last mark prices.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,13 +16,16 @@ from typing import TypeVar
 import numpy as np
 
 from don.execution.planner import exact
-from don.model.messages import Decision, FundingReport
+from don.model.messages import BookEntry, BookKind, Decision, FundingReport
 from don.model.order import Fill, Order, OrderStatus
 from don.model.portfolio import ZERO
 
 T = TypeVar("T")
+Worth = tuple[int, str, bool, float, float]  # time, book, shadow, equity, capital put in
 _REFUSED = (OrderStatus.REJECTED, OrderStatus.LOST)
 _LATE = ("STALE_DATA", "no target before the next snapshot")
+# facts that the exchange numbers, or that are keyed by a wall clock
+_NUMBERED = (BookKind.FILL, BookKind.FUNDING, BookKind.LIQUIDATION, BookKind.ADOPTED)
 
 
 class Cause(StrEnum):
@@ -49,6 +52,8 @@ class Course:
     funding: Sequence[FundingReport]
     bars: Mapping[int, tuple[np.ndarray, np.ndarray]]  # close time -> closes and marks [symbol]
     held: Mapping[str, Decimal]  # positions at the beginning, base
+    entries: Sequence[BookEntry] = ()  # of virtual books; none where one policy has the account
+    worth: Sequence[Worth] = ()  # of virtual books, once a decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,7 @@ class Parity:
     decisions: tuple[int, int, int]  # of the one, of the other, of both equal in place
     orders: tuple[int, int, int]
     fills: tuple[int, int, int]
+    books: tuple[int, int, int]  # parts of facts, and values, of virtual books
     first_difference: str  # empty if there is none
     difference: Decimal  # profit of the one less profit of the other, quote
     parts: dict[str, Decimal]  # by cause; they add up to the difference
@@ -73,15 +79,18 @@ def compare(one: Course, other: Course) -> Parity:
     decisions = _pair(one.decisions, other.decisions, _decision_key)
     orders = _pair(list(one.orders.values()), list(other.orders.values()), repr)
     fills = _pair(_in_order(one.fills), _in_order(other.fills), repr)
-    told = next((text for _, text in (decisions, orders, fills) if text), "")
+    books = _pair(_of_books(one), _of_books(other), repr)
+    found = (decisions, orders, fills, books)
+    told = next((text for _, text in found if text), "")
     total, parts = _split(one, other, until)
-    counts = [found for found, _ in (decisions, orders, fills)]
+    counts = [numbers for numbers, _ in found]
     return Parity(
         equal=not told and not total,
         until_ns=until,
         decisions=counts[0],
         orders=counts[1],
         fills=counts[2],
+        books=counts[3],
         first_difference=told,
         difference=total,
         parts=parts,
@@ -96,6 +105,8 @@ def _cut(course: Course, until: int) -> Course:
         orders={name: o for name, o in course.orders.items() if o.ts_event <= until},
         fills=[fill for fill in course.fills if fill.ts_event <= until],
         funding=[paid for paid in course.funding if paid.ts_event <= until],
+        entries=[entry for entry in course.entries if entry.ts_event <= until],
+        worth=[value for value in course.worth if value[0] <= until],
     )
 
 
@@ -103,6 +114,17 @@ def _in_order(fills: Iterable[Fill]) -> list[Fill]:
     """Fills by exchange time and symbol, without ids that depend on arrival."""
     plain = [replace(fill, exchange_order_id="", trade_id="") for fill in fills]
     return sorted(plain, key=lambda fill: (fill.ts_event, fill.symbol))  # stable
+
+
+def _of_books(course: Course) -> list[BookEntry | Worth]:
+    """Entries by exchange time and symbol, then values by time and book."""
+    entries = []
+    for entry in course.entries:
+        if entry.kind is BookKind.ADOPTED:
+            entry = replace(entry, ts_event=0)
+        entries.append(replace(entry, key="") if entry.kind in _NUMBERED else entry)
+    entries.sort(key=lambda entry: (entry.ts_event, entry.symbol))  # stable
+    return [*entries, *sorted(course.worth)]
 
 
 def _decision_key(made: Decision) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from don.backtest.books import BookResult
 from don.model import codec
-from don.model.messages import Decision, Difference, FundingReport
+from don.model.messages import BookEntry, Decision, Difference, FundingReport
 from don.model.order import Denial, Fill, Order, OrderStatus
 
 FORMAT = 1
@@ -110,6 +110,7 @@ class BacktestResult:
     recorded: tuple[Recorded, ...] = ()  # empty where no bars were replayed
     shares: tuple[DataShares, ...] = ()  # empty where the data did not come from the store
     virtual: tuple[BookResult, ...] = ()  # books of several policies; empty where there is one
+    entries: tuple[BookEntry, ...] = ()  # each book's part of every fact
 
     @property
     def denials(self) -> tuple[Denial, ...]:

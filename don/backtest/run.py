@@ -270,6 +270,7 @@ def result_of(
         ),
         assumptions=assumptions(config),
         virtual=book_results(engine.keeper, record.points),
+        entries=tuple(record.entries),
     )
 
 

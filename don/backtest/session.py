@@ -90,6 +90,12 @@ def recorded(start: SessionStart, messages: list[object]) -> Course:
         funding=record.funding,
         bars=bars,
         held={p.symbol: p.size for p in load_state(start.state).ledger.positions},
+        entries=record.entries,
+        worth=[
+            (point.ts_event, one.book, one.mode == "shadow", float(one.equity), float(one.capital))
+            for point in record.points
+            for one in point.values
+        ],
     )
 
 
@@ -109,6 +115,14 @@ def course_of(result: BacktestResult, held: Mapping[str, Decimal] | None = None)
             )
         },
         held=held or {},
+        entries=result.entries,
+        worth=[
+            (ts, book.book, book.mode == "shadow", equity, capital)
+            for book in result.virtual
+            for ts, equity, capital in zip(
+                book.ts.tolist(), book.equity.tolist(), book.capital.tolist(), strict=True
+            )
+        ],
     )
 
 
@@ -198,7 +212,7 @@ def told(parity: Parity) -> dict[str, object]:
         "until": iso(parity.until_ns),
         **{
             name: dict(zip(names, getattr(parity, name), strict=True))
-            for name in ("decisions", "orders", "fills")
+            for name in ("decisions", "orders", "fills", "books")
         },
         "first_difference": parity.first_difference,
         "pnl_difference": str(parity.difference),

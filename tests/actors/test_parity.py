@@ -1,32 +1,51 @@
-"""A session on real sockets and actors, and its backtest: equal to the last digit."""
+"""A session of two policies on real sockets and actors, and its backtest: equal to the digit."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from support.desk_run import DeskRun, don
 from support.stepped import SteppedMarket
 
+from don.model.messages import AccountReport, BookEntry, BookKind
+from don.model.portfolio import ZERO
+from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
+from don.storage.journal import Journal
+from don.storage.queries import Queries
 
 pytestmark = [pytest.mark.ray, pytest.mark.postgres, pytest.mark.timeout(600)]
 
 DATA = Path(__file__).resolve().parents[3] / "shared/data"
 MINUTES = DATA / "binance_usdm_ohlcv_1m_2025spring.parquet"
 SYMBOLS = "BTC-USDT-PERP,ETH-USDT-PERP,XRP-USDT-PERP,ADA-USDT-PERP,SOL-USDT-PERP"
-BARS = 90  # of each of five symbols: 450 forecasts, weights and plans in 90 decisions
+BARS = 80  # of each of five symbols, each decided on by each policy and by the account
 LATENCY = 0.5
 CONFIG = f"""
-policy = "mean_reversion"
-
 [paper.exchange]
 order_latency = {LATENCY}
 
 [engine.planner]
 band = "0.002"
 
-[engine.policies.mean_reversion]
+[engine.allocation]
+every = 20
+min_history = 15
+
+[[engine.slots]]
+name = "trend"
+policy = "momentum"
+[engine.slots.policies.momentum]
+information = 0.3
+
+[[engine.slots]]
+name = "back"
+policy = "mean_reversion"
+share = 0.5
+[engine.slots.policies.mean_reversion]
 entry = 0.5
 information = 0.3
 """
@@ -63,8 +82,35 @@ def test_session_and_backtest_are_equal_to_the_last_digit(home: Path) -> None:
     assert compared.returncode == 0, compared.stdout[-4000:] + compared.stderr[-2000:]
     found = json.loads(compared.stdout)
     assert found["equal"] is True
-    assert found["decisions"]["equal"] >= BARS
-    for what in ("decisions", "orders", "fills"):
-        assert len(set(found[what].values())) == 1, found
+    assert found["decisions"]["equal"] >= 3 * BARS
+    for what in ("decisions", "orders", "fills", "books"):
+        assert len(set(found[what].values())) == 1 and found[what]["equal"] > 50, found
     assert found["first_difference"] == ""
     assert {float(part) for part in found["parts"].values()} == {0.0}
+    _books_sum_to_the_account(home, summary["session"])
+
+
+def _books_sum_to_the_account(home: Path, session: str) -> None:
+    """What the journal says of the books against what the exchange said of the account at last."""
+    entries: list[BookEntry] = []
+    account: AccountReport | None = None
+    with Database(EmbeddedPostgres(home).start()) as db:
+        row = Queries(db).session(session)
+        assert row is not None
+        for entry in Journal(db, row.account, session).read(session):
+            message = entry.message()
+            if isinstance(message, BookEntry):
+                entries.append(message)
+            elif isinstance(message, AccountReport):
+                account = message
+    assert account is not None and account.final
+    kinds = {entry.kind for entry in entries}
+    assert kinds >= {BookKind.FILL, BookKind.CROSS, BookKind.CAPITAL}
+    held: dict[str, Decimal] = defaultdict(lambda: ZERO)
+    cash = ZERO
+    for entry in entries:
+        held[entry.symbol] += entry.size
+        cash += entry.amount - entry.fee - entry.size * entry.price
+    theirs = {p.symbol: p.size for p in account.positions}
+    assert {symbol: size for symbol, size in held.items() if size} == theirs
+    assert cash == account.balance - sum((p.cost for p in account.positions), ZERO)

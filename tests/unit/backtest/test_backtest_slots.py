@@ -1,5 +1,6 @@
 """A backtest of several policies: its books sum to the account, and the report shows each."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 from don.backtest import BacktestConfig, BacktestResult, run
 from don.backtest.books import real_pnl
+from don.backtest.parity import compare
 from don.backtest.report import report
+from don.backtest.session import course_of
 from don.backtest.summary import summary
 from don.backtest.trips import attribution
 from don.errors import ConfigError
@@ -83,6 +86,20 @@ def test_books_sum_to_the_account(result: BacktestResult) -> None:
 
 def test_the_same_run_again_is_equal(result: BacktestResult, tape: Path) -> None:
     assert run(config(tape)).digest == result.digest
+
+
+def test_books_are_compared_to_the_last_digit(result: BacktestResult) -> None:
+    one = course_of(result)
+    found = compare(one, one)
+    assert found.equal and found.books[2] == len(result.entries) + sum(
+        len(book.ts) for book in result.virtual
+    )
+    fee = next(n for n, entry in enumerate(result.entries) if entry.fee)
+    moved = list(result.entries)
+    moved[fee] = replace(moved[fee], book="even" if moved[fee].book == "trend" else "trend")
+    found = compare(one, replace(one, entries=moved))
+    assert not found.equal and moved[fee].symbol in found.first_difference
+    assert found.books[2] == found.books[0] - 1 and found.fills[0] == found.fills[2]
 
 
 def test_report_and_summary_show_each_policy(result: BacktestResult) -> None:
