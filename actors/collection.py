@@ -27,6 +27,7 @@ from don.config import DonConfig
 from don.errors import DatabaseError
 from don.feeds.config import FeedConfig
 from don.log import get_logger
+from don.observe.clocks import readings, write
 from don.observe.measures import Measures
 from don.observe.metrics import serve_metrics
 from don.observe.parts import part_samples
@@ -252,3 +253,8 @@ class Collection:
 
     def _show(self, key: str, view: dict[str, Any]) -> None:
         self._views[key] = (self._clock.monotonic_ns(), view)
+        if found := readings(view.get("metrics", ())):  # the console of `don up` reads them
+            try:
+                write(self._home, found, self._clock.now_ns())
+            except OSError as error:
+                self._log.warning("clocks cannot be shown to others", error=str(error))

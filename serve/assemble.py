@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from actors.board import Stamped
 from don.clock import NS_PER_S
+from serve.clocks import of_part
 from serve.ports import Row
 from serve.responses import Portfolio, State, Status
 from serve.schemas import BarView, DeskView, MarketView, PartHealth, PartState, SessionView, View
@@ -51,7 +52,9 @@ def picture(views: Mapping[str, Stamped], now: int, stale_after_s: float) -> Pic
         if part is None:
             continue
         age = _age(views[key], now)
-        update: dict[str, object] = {"part": part.part or key.removeprefix(HEALTH), "age_s": age}
+        name = part.part or key.removeprefix(HEALTH)
+        told = tuple(of_part(name, part.metrics, age))
+        update: dict[str, object] = {"part": name, "age_s": age, "clocks": told}
         if age > stale_after_s and part.state is PartState.LIVE:
             update |= {"state": PartState.STALE, "detail": f"not heard from for {age:.0f} s"}
         parts.append(part.model_copy(update=update))

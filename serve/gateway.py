@@ -28,9 +28,18 @@ from don.storage.lake.lake import Lake
 from don.storage.market.coverage import CoverageLedger
 from don.storage.market.opened import open_store
 from don.storage.queries import Queries
-from serve import marketdata
+from serve import clocks, marketdata, training
 from serve.coverage import told
-from serve.ports import CoverageAsked, CoverageTold, DataAsked, DataTold, Page, Row
+from serve.ports import (
+    CoverageAsked,
+    CoverageTold,
+    DataAsked,
+    DataTold,
+    Page,
+    Row,
+    TrainingTold,
+)
+from serve.schemas import ClockView
 
 T = TypeVar("T")
 
@@ -57,12 +66,13 @@ class ActorReader:
     """Board and database. Close it when done."""
 
     def __init__(self, database_url: Secret, home: Path, lake: str | None = None) -> None:
+        self._home, self._clock = home, SystemClock()
         self._db = Database(
             database_url, name="don-api", pool_size=THREADS, statement_timeout_s=ANSWER_S
         )
         self._queries = Queries(self._db)
         self._ledger = CoverageLedger(self._db)
-        self._measures = Measures(self._db, SystemClock())
+        self._measures = Measures(self._db, self._clock)
         self._store = open_store(self._db, home, None if lake is None else Lake(lake))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reads")
 
@@ -117,6 +127,18 @@ class ActorReader:
     async def data(self, asked: DataAsked) -> DataTold:
         """A page of stored market data."""
         return await self._run(lambda: marketdata.told(self._store, asked))
+
+    async def trainings(self) -> Sequence[TrainingTold]:
+        """Trainings that are known, newest first."""
+        return await self._run(lambda: training.listed(self._home))
+
+    async def training(self, run: str, points: int) -> TrainingTold | None:
+        """One of them with at most so many points of its curve."""
+        return await self._run(lambda: training.curve(self._home, run, points))
+
+    async def clocks(self) -> Sequence[ClockView]:
+        """Clock comparisons of `don data collect`."""
+        return await self._run(lambda: clocks.collected(self._home, self._clock.now_ns()))
 
     async def costs(self, session: str) -> Sequence[OrderCost]:
         """What each order of a session cost, oldest first."""

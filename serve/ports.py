@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from actors.board import Change, Stamped
 from don.execution.tca import OrderCost
+from don.learning.trainings import Entry
 from don.market.coverage import Range
 from don.market.coverage_grid import Grid
 from don.model.messages import CommandKind
@@ -22,6 +23,7 @@ from serve.asking import (
     ModelActResponse,
     PolicyInfo,
 )
+from serve.schemas import ClockView
 
 Row = Mapping[str, Any]
 
@@ -84,6 +86,16 @@ class DataTold:
     next: str | None  # None: there is no more
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingTold:
+    """A training, and the lines it wrote about its progress."""
+
+    entry: Entry
+    last: Row | None  # newest line
+    written_ns: int  # when that was; 0: not yet
+    rows: Sequence[Row] = ()  # of its curve, where that was asked for
+
+
 class Reader(Protocol):
     """Reads; every method may raise `DependencyError` when what it needs is away."""
 
@@ -131,6 +143,18 @@ class Reader(Protocol):
 
     async def data(self, asked: DataAsked) -> DataTold:
         """A page of stored market data."""
+        ...
+
+    async def trainings(self) -> Sequence[TrainingTold]:
+        """Trainings that are known, newest first."""
+        ...
+
+    async def training(self, run: str, points: int) -> TrainingTold | None:
+        """One of them with at most so many points of its curve; None if there is none such."""
+        ...
+
+    async def clocks(self) -> Sequence[ClockView]:
+        """Clock comparisons of processes beside this Don: of `don data collect`."""
         ...
 
     async def costs(self, session: str) -> Sequence[OrderCost]:

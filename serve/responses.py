@@ -10,6 +10,7 @@ from serve.events import EquityPoint, FillView, OrderView
 from serve.schemas import (
     BarView,
     BookView,
+    ClockView,
     DecisionView,
     DeskView,
     Estimate,
@@ -48,6 +49,12 @@ class Health(View):
     board: str  # "ok" or why not
     database: str
     parts: tuple[PartHealth, ...]
+
+
+class Clocks(View):
+    """Our clock against each exchange's, by exchange."""
+
+    clocks: tuple[ClockView, ...]
 
 
 class Status(View):

@@ -225,6 +225,15 @@ class BookView(View):
     targets: dict[str, Estimate] = Field(default_factory=dict)
 
 
+class StandingView(View):
+    """The state of one scope, who set it and why."""
+
+    scope: str
+    state: str
+    reason: str = ""
+    actor: str = ""  # "risk" where a limit set it
+
+
 class DeskView(View):
     """The account as the engine sees it. `fees`, `funding` and `pnl` are this session's."""
 
@@ -235,6 +244,8 @@ class DeskView(View):
     ts_wall: Time = 0
     halted: bool = False
     halt_reason: str = ""
+    state: str = ""  # active | reducing | halted: the most severe of system, account and policy
+    standings: tuple[StandingView, ...] = ()  # of the scopes that are not active
     stopping: bool = False
     reconciled: bool = True
     ledger_equal: bool | None = None  # to the exchange's account, when they were last compared
@@ -259,12 +270,18 @@ class DeskView(View):
     @model_validator(mode="before")
     @classmethod
     def _flatten(cls, value: Any) -> Any:
-        """The engine keeps sums over the account in `books` and the session's in `counts`."""
+        """The engine keeps sums over the account in `books`, the session's in `counts`, and how far
+        trading is allowed in `risk`.
+        """
         if not isinstance(value, Mapping) or "books" not in value:
             return value
+        risk = value.get("risk", {})
+        states = risk.get("states", {})
+        told = [{"scope": scope, **standing} for scope, standing in states.items()]
         books, counts = value["books"], value.get("counts", {})
         lifted = {key: books[key] for key in ("realized", "deposits") if key in books}
         lifted |= {key: counts[key] for key in ("fees", "funding", "pnl") if key in counts}
+        lifted |= {"state": risk.get("state", ""), "standings": told}
         return {**value, **lifted, "pnl_total": books.get("pnl", "0")}
 
     @field_validator("positions")
@@ -346,6 +363,16 @@ class StreamHealth(View):
     detail: str = ""
 
 
+class ClockView(View):
+    """Our clock against an exchange's."""
+
+    exchange: str
+    source: str = Field(examples=["execution", "data collect"])  # which part compared
+    ahead_s: float  # ours before the exchange's
+    error_s: Estimate = None  # at most so far from that
+    age_s: float = 0.0  # since the part told it
+
+
 class PartHealth(View):
     """One actor, process or service."""
 
@@ -355,4 +382,5 @@ class PartHealth(View):
     restarts: int = 0
     streams: tuple[StreamHealth, ...] = ()
     age_s: float = 0.0  # since it was put; filled in at the edge
+    clocks: tuple[ClockView, ...] = ()  # what it compared with; filled in at the edge
     metrics: tuple[Any, ...] = Field(default=(), exclude=True)  # samples, for monitors only

@@ -66,7 +66,8 @@ class ExecutionHealth:
     live_orders: int
     rate_use: float  # fraction of the exchange's request budget
     clock: str  # how far ours is ahead of the exchange's, for people; "" while not compared
-    clock_ahead_s: float
+    clock_ahead_s: float | None  # None while not compared, as the next
+    clock_error_s: float | None  # at most so far from that
     last_reconcile_ts: int
     last_account_ts: int
     last_error: str
@@ -250,7 +251,8 @@ class ExecutionService:
             live_orders=len(self._reporter.tracker.live()),
             rate_use=self._gateway.rate_use(),
             clock="" if clock is None else clock.text(),
-            clock_ahead_s=0.0 if clock is None else clock.ahead_ns / NS_PER_S,
+            clock_ahead_s=None if clock is None else clock.ahead_ns / NS_PER_S,
+            clock_error_s=None if clock is None else clock.error_ns / NS_PER_S,
             last_reconcile_ts=self._poller.last_reconcile_ns,
             last_account_ts=self._poller.last_account_ns,
             last_error=self._last_error,

@@ -104,7 +104,9 @@ def execution_samples(health: "ExecutionHealth", exchange: str) -> Iterator[Samp
     yield sample("execution_stream_up", health.stream == "up")
     for field, metric in _EXECUTION.items():
         yield sample(metric, getattr(health, field))
-    yield sample("exchange_clock_ahead_seconds", health.clock_ahead_s, exchange=exchange)
+    if health.clock_ahead_s is not None and health.clock_error_s is not None:
+        yield sample("exchange_clock_ahead_seconds", health.clock_ahead_s, exchange=exchange)
+        yield sample("exchange_clock_error_seconds", health.clock_error_s, exchange=exchange)
 
 
 def budget_samples(pools: "Iterable[PoolView]", now_ms: int) -> Iterator[Sample]:

@@ -15,6 +15,7 @@ from serve.ports import Page, Reader
 from serve.problems import ApiError
 from serve.responses import (
     Books,
+    Clocks,
     Costs,
     CostTotalView,
     DecisionsPage,
@@ -88,6 +89,13 @@ def build(reader: Reader, config: ServeConfig, clock: Clock) -> APIRouter:
     async def status() -> Status:
         """The session at a glance."""
         return status_of(await shown())
+
+    @router.get("/clocks", tags=["system"])
+    async def clocks() -> Clocks:
+        """How far this machine's clock is ahead of each exchange's, as parts measured it."""
+        told = [clock for part in (await shown()).parts for clock in part.clocks]
+        found = sorted([*told, *await reader.clocks()], key=lambda c: (c.exchange, c.source))
+        return Clocks(clocks=tuple(found))
 
     @router.get("/sessions", tags=["system"])
     async def sessions(limit: Limit = 50) -> list[SessionRow]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -66,10 +67,24 @@ def test_every_read_answers_with_its_schema(client: httpx.Client) -> None:
     status = client.get("/v1/status").json()
     assert status["session"] == SESSION and status["desk"]["counts"]["decisions"] >= 40
     assert status["health"]["feed"]["streams"][0]["stream"].startswith("trades")
+    (clock,) = client.get("/v1/clocks").json()["clocks"]  # told by a part, and shown with it
+    assert (clock["exchange"], clock["ahead_s"]) == ("BINANCE_FUTURES", 0.0021)
+    assert status["health"][clock["source"]]["clocks"][0]["error_s"] == 0.0004
     assert client.get("/v1/instruments").json()[0]["symbol"] == BTC
     assert client.get("/v1/sessions").json()[0]["session"] == SESSION
     assert client.get("/v1/decisions?limit=1").json()["decisions"][0]["reasons"]
     assert "positions" in client.get("/v1/positions").json()
+
+
+def test_books_of_several_policies_sum_to_the_account(client: httpx.Client) -> None:
+    told = client.get("/v1/books").json()
+    assert told["session"] == SESSION
+    assert [(one["book"], one["mode"]) for one in told["books"]] == [
+        ("trend", "live"),
+        ("desk", "desk"),
+    ]
+    assert sum(Decimal(one["equity"]) for one in told["books"]) == Decimal(told["equity"])
+    assert Decimal(told["books"][0]["pnl"]) == Decimal(told["equity"]) - 10_000
 
 
 def test_money_is_text_and_time_is_iso(client: httpx.Client) -> None:

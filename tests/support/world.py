@@ -10,9 +10,11 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from support.coverage_world import StoredReads, collected
+from support.coverage_world import collected
+from support.world_reads import WorldReads
 from support.world_views import (
     DIGITS,
     FEE,
@@ -25,21 +27,21 @@ from support.world_views import (
     session_view,
 )
 
-from actors.board import Board, Change, Stamped
+from actors.board import Board
 from don.errors import DependencyError
 from don.model.messages import CommandKind
 from don.model.order import Side
 from don.model.portfolio import Position, apply_fill, money
-from serve.ports import Page, Row
 
 
-class World(StoredReads):
+class World(WorldReads):
     """Fulfils `Reader` and `Commander`; `run` makes time pass."""
 
     def __init__(self, history: int = 300, length: int = 2_000, seed: int = 7) -> None:
         self.board = Board()
         self.bars_by = load_bars(history, length)
         self.symbols = tuple(self.bars_by)
+        self.home = Path("/nowhere")  # whoever has trainings to show sets it
         self.at, self.length = history, length
         self.rng = random.Random(seed)
         self.away: str = ""  # why the board cannot be reached, if so
@@ -239,6 +241,22 @@ class World(StoredReads):
             "stale": [],
         }
 
+    def book(self, name: str, mode: str, equity: Decimal) -> dict[str, Any]:
+        """As one of `don.engine.books.shown`."""
+        capital = Decimal(10_000) if equity else equity
+        return {
+            "book": name,
+            "mode": mode,
+            "policy": "momentum" if mode == "live" else "",
+            "state": "active" if mode == "live" else "",
+            "share": float(bool(equity)),
+            "capital": capital,
+            "equity": equity,
+            "pnl": equity - capital,
+            "drawdown": 0.0,
+            "positions": [],
+        }
+
     def desk(self) -> dict[str, Any]:
         """As `Engine.view()`."""
         equity = self.worth()
@@ -283,6 +301,7 @@ class World(StoredReads):
                 "unprotected": {"now": "0", "notional_s": "0"},
             },
             "reconciled": True,
+            "slots": [self.book("trend", "live", equity), self.book("desk", "desk", equity * 0)],
             "positions": positions,
             "open_orders": self.open,
             "decision": self.decision_rows[-1] if self.decision_rows else None,
@@ -306,65 +325,6 @@ class World(StoredReads):
     def _decimal(self, symbol: str, price: float) -> Decimal:
         digits = DIGITS[symbol.split("-")[0]][0]
         return Decimal(str(price)).quantize(Decimal(1).scaleb(-digits))
-
-    # ---- Reader ----------------------------------------------------------------------------------
-
-    async def views(self) -> Mapping[str, Stamped]:
-        if self.away:
-            raise DependencyError(self.away)
-        return await self.board.get()
-
-    async def wait(self, seq: int, timeout_s: float) -> Change:
-        if self.away:
-            raise DependencyError(self.away)
-        return await self.board.wait(seq, timeout_s)
-
-    async def sessions(self, limit: int) -> Sequence[Row]:
-        self._need()
-        return [{"session": SESSION, "policy": "momentum", "symbols": self.symbols}][:limit]
-
-    async def orders(self, page: Page) -> Sequence[Row]:
-        return self._page(self.order_rows, page)
-
-    async def fills(self, page: Page) -> Sequence[Row]:
-        return self._page(self.fill_rows, page)
-
-    async def decisions(self, page: Page) -> Sequence[Row]:
-        return self._page(self.decision_rows, page)
-
-    def _page(self, rows: Sequence[Row], page: Page) -> Sequence[Row]:
-        self._need()
-        if page.session != SESSION:
-            return []
-        found = [
-            {**row, "seq": seq}
-            for seq, row in reversed(list(enumerate(rows, start=1)))
-            if (page.symbol is None or row["symbol"] == page.symbol)
-            and (page.before is None or seq < page.before)
-        ]
-        return found[: page.limit]
-
-    async def equity(self, session: str, start: int | None, end: int | None) -> Sequence[Row]:
-        self._need()
-        return [
-            row
-            for row in self.equity_rows
-            if session == SESSION
-            and (start is None or row["ts_event"] >= start)
-            and (end is None or row["ts_event"] < end)
-        ]
-
-    async def bars(
-        self, symbol: str, interval_ns: int, start: int | None, end: int | None, limit: int
-    ) -> Sequence[Row]:
-        self._need()
-        assert interval_ns == INTERVAL_NS
-        found = [
-            bar
-            for bar in self.bars_by[symbol][: self.at]
-            if (start is None or bar["ts_open"] >= start) and (end is None or bar["ts_open"] < end)
-        ]
-        return found[-limit:]
 
     # ---- Commander -------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from don.execution.tca import OrderCost
+from don.observe.sample import sample
 
 SAMPLE = Path(__file__).parents[2] / "don" / "paper" / "sample" / "spot_usd_30m.parquet"
 SESSION = "k7f3q"
@@ -88,6 +89,10 @@ def health_views(
         "execution": {
             "detail": "round trip 1.2 ms",
             "streams": [{"stream": "user data", "events": fills}],
+            "metrics": [
+                sample("exchange_clock_ahead_seconds", 0.0021, exchange="BINANCE_FUTURES"),
+                sample("exchange_clock_error_seconds", 0.0004, exchange="BINANCE_FUTURES"),
+            ],
         },
         "exchange": {"detail": "paper, 1800x"},
         "database": {"detail": "embedded, 0.8 ms"},

@@ -89,7 +89,8 @@ def test_every_part_tells_names_of_the_catalogue() -> None:
     told: list[Sample] = [
         *feed.samples(feed_health(messages=12, queue_depth=3)),
         *ingest_samples(filled(IngestHealth, inserted=5, spool_share=0.25)),  # type: ignore[arg-type]
-        *execution_samples(filled(ExecutionHealth, stream="up", in_flight=2), "OKX"),  # type: ignore[arg-type]
+        *execution_samples(filled(ExecutionHealth, stream="up", in_flight=2, clock_ahead_s=0.1,
+                                  clock_error_s=0.01), "OKX"),  # type: ignore[arg-type]
         *storage_samples(stats),  # type: ignore[arg-type]
         *budget_samples([pool], now_ms=9),  # type: ignore[list-item]
         *coverage_samples(ranges, {StreamKey("OKX", "trades", BTC): 3 * MINUTE_NS}),
