@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from don.clock import interval_ns
 from don.errors import UsageError
-from don.home import home_dir
 
 if TYPE_CHECKING:
     from don.backtest.config import BacktestConfig
@@ -28,8 +27,7 @@ def from_store(settings: "BacktestConfig", exchange: str | None) -> "BacktestCon
     if lacking := [name for name, value in asked.items() if not value]:
         raise UsageError(f"--store needs {', '.join(lacking)}")
     from don.backtest.run import moment
-    from don.cli.data.opened import market_database, open_store
-    from don.storage.market.tapes import write_tape
+    from don.backtest.stored import stored_tape
 
     try:
         step = interval_ns(str(settings.interval))
@@ -41,9 +39,5 @@ def from_store(settings: "BacktestConfig", exchange: str | None) -> "BacktestCon
         raise UsageError(f"--end must be after --start, were {settings.end} and {settings.start}")
     first = (start // step - settings.history_bars) * step
     end += step  # what is decided on the last bar is carried out in the next
-    with market_database() as db:
-        tape = write_tape(
-            open_store(db), home_dir() / "tapes", settings.symbols, step, first, end,
-            exchange=exchange,
-        )  # fmt: skip
+    tape = stored_tape(settings.symbols, step, first, end, exchange=exchange)
     return settings.model_copy(update={"tape": tape})

@@ -12,7 +12,6 @@ from don.cli.output import out, print_json, print_pairs, table
 from don.errors import DependencyError
 from don.home import home_dir
 from don.model.messages import CommandKind
-from don.storage.embedded import EmbeddedPostgres
 
 JSON = typer.Option(False, "--json", help="Print one JSON document and nothing else.")
 REASON = typer.Option("", "--reason", help="Why; kept in the journal.")
@@ -35,6 +34,8 @@ def down(
     home = home_dir()
     found = client.running(home)
     if found is None:
+        from don.storage.embedded import EmbeddedPostgres
+
         leftover = EmbeddedPostgres(home)
         was = leftover.alive() if home.exists() else False
         if was:

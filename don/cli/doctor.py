@@ -16,8 +16,6 @@ from don.cli import client
 from don.cli.output import out, print_json, table
 from don.errors import ConfigError, DependencyError, DonError
 from don.home import home_dir
-from don.storage.database import Database, external_url
-from don.storage.embedded import EmbeddedPostgres
 
 MODULES = ("ray", "cryptofeed", "ccxt", "talib", "numba", "cvxpy", "psycopg", "gradio", "fastapi")
 MIN_DISK = 1 << 30
@@ -127,6 +125,9 @@ def _port(home: Path) -> str:
 
 
 def _database(home: Path) -> str:
+    from don.storage.database import Database, external_url
+    from don.storage.embedded import EmbeddedPostgres
+
     if os.environ.get("DON_DATABASE_URL"):
         with Database(external_url(os.environ) or "") as database:
             database.wait(5.0)

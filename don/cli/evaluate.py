@@ -1,6 +1,9 @@
 """`don evaluate`, `don walk-forward`: what agents are worth on bars they have not seen."""
 
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -8,6 +11,9 @@ from don.cli.output import err, out, print_json
 from don.errors import UsageError
 from don.home import home_dir
 from don.model.section import parsed
+
+if TYPE_CHECKING:
+    from don.learning.registry import Registry
 
 
 def register(app: typer.Typer) -> None:
@@ -17,11 +23,15 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    models: list[Path] = typer.Argument(
-        ..., help="Folders of models; several are taken as seeds of one strategy."
+    models: list[str] = typer.Argument(
+        ...,
+        help="Folders of models, or names of the registry as NAME or model:NAME; several are taken "
+        "as seeds of one strategy.",
     ),
     data: Path = typer.Option(None, help="Parquet of bars; default: what it was trained from."),
     funding: Path = typer.Option(None, help="Parquet of funding payments."),
+    store: bool = typer.Option(False, "--store", help="Bars of the market database and its lake."),
+    exchange: str = typer.Option(None, help="With --store: whose bars; default: the only one."),
     start: str = typer.Option(None, help="ISO-8601; default: the end of the training."),
     end: str = typer.Option(None, help="ISO-8601; default: the end of the data."),
     seeds: int = typer.Option(0, min=0, help="Further courses with actions drawn, a seed each."),
@@ -32,31 +42,90 @@ def evaluate(
     """Say what models are worth out of sample, beside baselines, and how sure that is."""
     from don.storage.research import open_research
     from experiments.evaluate import evaluate as run
+    from experiments.evaluate import measures
     from experiments.evaluation_config import EvaluateConfig
 
     settings = parsed(
         EvaluateConfig,
         {
             "data": {"tape": data, "funding": funding, "start": start, "end": end},
-            "seeds": seeds, "draws": draws,
+            "store": store, "exchange": exchange, "seeds": seeds, "draws": draws,
         },
         "command line",
     )  # fmt: skip
-    for model in models:
-        if not model.is_dir():
-            raise UsageError(f"model must be a folder that a training exported, was {model}")
-    place = folder or home_dir() / "evaluations" / "-".join(m.resolve().parent.name for m in models)
 
     def tell(line: str) -> None:
         err.print(f"  {line}")
 
-    with open_research(warn=tell) as research:
-        found = run(models, settings, place, research=research, tell=tell)
+    with ExitStack() as until:
+        chosen = _chosen(models, until)
+        names = [each.name for each in chosen]
+        place = folder or home_dir() / "evaluations" / "-".join(names)
+        research = until.enter_context(open_research(warn=tell))
+        found = run(
+            [each.folder for each in chosen], settings, place, research=research, tell=tell,
+            trained=[each.trained for each in chosen],
+        )  # fmt: skip
+        noted = _note(chosen, measures(found))
     if as_json:
         print_json(found.document)
         return
     print((found.folder / "result.txt").read_text())
     out.print(f"run {found.run} of the research ledger; page: {found.folder / 'result.html'}")
+    for label in noted:
+        out.print(f"noted with {label}: see `don models show {label}`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """A model as the command line names it."""
+
+    name: str  # for the result's folder
+    folder: Path
+    trained: Path  # as its training exported it
+    label: str = ""  # in the registry; "": it is a folder
+    registry: "Registry | None" = None
+
+
+def _chosen(models: list[str], until: ExitStack) -> list[_Chosen]:
+    """The models; the registry, where one is named, stays open `until`.
+
+    Raises:
+        UsageError: if one is neither a folder nor in the registry.
+    """
+    from don.cli.models import opened
+
+    found: list[_Chosen] = []
+    registry: Registry | None = None
+    for text in models:
+        path = Path(text)
+        if path.is_dir():
+            found.append(_Chosen(name=path.resolve().parent.name, folder=path, trained=path))
+            continue
+        if "/" in text.removeprefix("model:"):
+            raise UsageError(
+                f"model must be a folder that a training exported, or a name of the registry, was "
+                f"{text}"
+            )
+        registry = registry or until.enter_context(opened())
+        one = registry.find(text.removeprefix("model:"))
+        found.append(
+            _Chosen(
+                name=one.label, folder=registry.folder(one), trained=Path(one.source),
+                label=one.label, registry=registry,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _note(chosen: "list[_Chosen]", told: list[dict[str, float]]) -> list[str]:
+    """Write what registered models were worth out of sample beside their cards."""
+    noted = []
+    for each, figures in zip(chosen, told, strict=True):
+        if each.registry is not None and figures:
+            each.registry.measure(each.label, figures)
+            noted.append(each.label)
+    return noted
 
 
 def walk_forward(

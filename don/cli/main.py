@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage or input, 3 found a difference or a li
 """
 
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -30,6 +31,8 @@ from don.cli import (
     up,
 )
 from don.errors import DonError
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="don",
@@ -85,7 +88,16 @@ def main() -> None:
         typer.echo(f"don: {error}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit(130)
+        _interrupted()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # by Ctrl-C in a command that says nothing of its own
+            _interrupted()
+        raise
+
+
+def _interrupted() -> NoReturn:
+    typer.echo("don: interrupted", err=True)
+    sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from don.errors import UsageError
 from don.home import home_dir
 
 if TYPE_CHECKING:
+    from don.learning.card import ModelCard
     from don.learning.registry import Registry
     from don.learning.stages import Version
 
@@ -42,7 +44,15 @@ def register(app: typer.Typer) -> None:
 
 
 @contextmanager
-def _registry(*, make: bool = False) -> Iterator["Registry"]:
+def opened(*, make: bool = False) -> Iterator["Registry"]:
+    """The registry of the state folder.
+
+    Args:
+        make: begin one if there is none.
+
+    Raises:
+        UsageError: if there is none.
+    """
     from don.learning.registry import open_registry
     from don.storage.database import external_url
 
@@ -58,7 +68,7 @@ def show_all(
     as_json: bool = Json,
 ) -> None:
     """List versions and how they stand."""
-    with _registry() as registry:
+    with opened() as registry:
         found = registry.versions(name, deleted=deleted)
     if as_json:
         print_json([_told(one) for one in found])
@@ -76,7 +86,7 @@ def show_all(
 
 def show(model: str = Model, as_json: bool = Json) -> None:
     """Show one version: where it comes from, what it needs, what it was worth, who moved it."""
-    with _registry() as registry:
+    with opened() as registry:
         one = registry.find(model)
         folder = registry.folder(one)
     told = _told(one) | {"folder": str(folder)}
@@ -94,7 +104,8 @@ def show(model: str = Model, as_json: bool = Json) -> None:
             "form": card.env.form, "actions": card.env.action.kind,
             "symbols": ", ".join(card.symbols), "interval_s": card.interval_ns / NS_PER_S,
             "features": ", ".join(card.features), "feature_hash": card.feature_hash,
-            "data_hash": card.data_hash, "code": card.code_version, "parent": card.parent or "none",
+            "data": _data(card), "data_hash": card.data_hash, "code": card.code_version,
+            "parent": card.parent or "none",
         }
     )  # fmt: skip
     for title, figures in (("in sample", card.in_sample), ("out of sample", _outside(one))):
@@ -110,7 +121,7 @@ def compare(
     """Put versions side by side: what differs in how they were made, and what they were worth."""
     if len(models) < 2:
         raise UsageError(f"compare needs two or more models, was {len(models)}")
-    with _registry() as registry:
+    with opened() as registry:
         found = [registry.find(text) for text in models]
     told = {one.label: _flat(_told(one)["card"]) for one in found}
     names = dict.fromkeys(name for own in told.values() for name in own)
@@ -140,7 +151,7 @@ def import_(
     as_json: bool = Json,
 ) -> None:
     """Take a trained model into the registry as the next version of its name, a candidate."""
-    with _registry(make=True) as registry:
+    with opened(make=True) as registry:
         one = registry.add(folder, name=name, who=who, why=why)
     _say([one], as_json)
 
@@ -155,7 +166,7 @@ def promote(
 ) -> None:
     """Move a version up. What held its stage makes room; the next session trades accordingly."""
     stage = _stage(to)
-    with _registry() as registry:
+    with opened() as registry:
         moved = registry.promote(model, why=why, to=stage, who=who, force=force)
     _say(moved, as_json)
     _serve(moved, as_json)
@@ -171,7 +182,7 @@ def demote(
     """Move a version down."""
     stage = _stage(to)
     assert stage is not None
-    with _registry() as registry:
+    with opened() as registry:
         moved = registry.demote(model, why=why, to=stage, who=who)
     _say(moved, as_json)
 
@@ -183,7 +194,7 @@ def rollback(
     as_json: bool = Json,
 ) -> None:
     """Bring back the version that was live before."""
-    with _registry() as registry:
+    with opened() as registry:
         moved = registry.rollback(name, why=why, who=who)
     _say(moved, as_json)
     _serve(moved, as_json)
@@ -193,7 +204,7 @@ def delete(model: str = Model, why: str = Why, who: str = Who, as_json: bool = J
     """Take a version out of the registry; who did it and why stays. Sessions that traded it keep
     its files.
     """
-    with _registry() as registry:
+    with opened() as registry:
         one = registry.find(model)
         gone = registry.delete(one.label, why=why, who=who, used=bool(registry.sessions(one)))
     if as_json:
@@ -206,7 +217,7 @@ def history(
     name: str = typer.Argument("", help="Only of this model."), as_json: bool = Json
 ) -> None:
     """Say who moved what, when and why."""
-    with _registry() as registry:
+    with opened() as registry:
         found = registry.versions(name, deleted=True)
     if as_json:
         print_json([_told(one) for one in found])
@@ -219,7 +230,7 @@ def verify(as_json: bool = Json) -> None:
     from don.errors import DonError
 
     problems = []
-    with _registry() as registry:
+    with opened() as registry:
         record = registry.verify()
         if not record.ok:
             problems.append(f"entry {record.broken_seq}: {record.problem}")
@@ -255,7 +266,7 @@ def check(
     from don.config import load_config
     from don.learning.demotion import WHO, judged
 
-    with _registry() as registry:
+    with opened() as registry:
         chosen = session or registry.last_session()
         found = judged(registry.db, registry, chosen, load_config(home_dir()).models)
         if apply:
@@ -304,6 +315,7 @@ def _told(one: "Version") -> dict[str, Any]:
              "rule": m.rule}
             for m in one.moves
         ],
+        "deletion": None if one.deletion is None else asdict(one.deletion),
         "out_of_sample": _outside(one),
         "card": one.card.model_dump(mode="json"),
     }  # fmt: skip
@@ -315,6 +327,11 @@ def _flat(value: Any, begin: str = "") -> dict[str, Any]:
             k: v for name, own in value.items() for k, v in _flat(own, f"{begin}{name}.").items()
         }
     return {begin.rstrip("."): value}
+
+
+def _data(card: "ModelCard") -> str:
+    shares = ", ".join(f"{share:.3%} {name}" for name, share in card.data_shares.items() if share)
+    return f"{card.data_source or 'unknown'}{': ' if shares else ''}{shares}"
 
 
 def _figure(value: float | None) -> str:
@@ -364,5 +381,10 @@ def _print_moves(found: "list[Version]") -> None:
         for one in found
         for m in one.moves
     ]  # fmt: skip
+    rows += [
+        [iso(gone.ts), one.label, str(one.stage), "deleted", gone.who, gone.why]
+        for one in found
+        if (gone := one.deletion) is not None
+    ]
     rows.sort(key=lambda row: row[0])
     out.print(table(("when", "model", "from", "to", "who", "why"), rows))

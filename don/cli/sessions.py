@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,8 +13,9 @@ from don.cli.output import out, print_json, print_pairs, table
 from don.clock import iso
 from don.errors import UsageError
 from don.home import home_dir
-from don.storage.database import Database, external_url
-from don.storage.embedded import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from don.storage.database import Database
 
 DIFFERENT = 3
 
@@ -29,25 +31,16 @@ def register(app: typer.Typer) -> None:
 
 
 @contextmanager
-def database() -> Iterator[Database]:
-    """The state folder's database; an embedded one that was not running is stopped afterwards."""
-    url = external_url(os.environ)
-    if url is not None:
-        with Database(url) as db:
-            yield db
-        return
+def database() -> "Iterator[Database]":
+    """The state folder's database, where there is one."""
+    from don.storage.database import external_url
+    from don.storage.opened import open_database
+
     home = home_dir()
-    if not (home / "postgres").exists():
+    if external_url(os.environ) is None and not (home / "postgres").exists():
         raise UsageError(f"no sessions in {home}: run `don up` first, or set DON_HOME")
-    server = EmbeddedPostgres(home)
-    ran = server.alive()
-    try:
-        with Database(server.start()) as db:
-            db.migrate()
-            yield db
-    finally:
-        if not ran:
-            server.stop()
+    with open_database() as db:
+        yield db
 
 
 def sessions(

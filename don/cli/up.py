@@ -19,7 +19,6 @@ from don.errors import UsageError
 from don.home import TRADE_LOCK, hold, home_dir
 from don.log import configure_actor, get_logger
 from don.security.secrets import ensure_token
-from don.storage.database import external_url
 
 if TYPE_CHECKING:
     from actors.launch import Launch
@@ -88,6 +87,7 @@ def _run(home: Path, config: "DonConfig", duration: float | None, *, quiet: bool
 
     environment.prepare(home)
     from actors.launch import Launch
+    from don.storage.database import external_url
 
     stop = threading.Event()
     stop_on_signals(stop)

@@ -15,7 +15,6 @@ from don.cli.output import err, out, print_json, print_pairs
 from don.errors import DependencyError, UsageError
 from don.home import COLLECT_LOCK, held, hold, home_dir
 from don.log import configure_actor
-from don.storage.database import external_url
 
 if TYPE_CHECKING:
     from don.config import DonConfig
@@ -94,6 +93,7 @@ def _run(home: Any, config: "DonConfig", duration: float | None, *, quiet: bool)
 
     environment.prepare(home)
     from actors.collection import Collection
+    from don.storage.database import external_url
 
     asked = threading.Event()
 

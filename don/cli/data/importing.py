@@ -12,7 +12,7 @@ from don.cli.data.opened import lake_of, market_database, open_store
 from don.cli.data.written import cell
 from don.cli.output import err, out, print_json
 from don.clock import iso
-from don.errors import DataError, UsageError
+from don.errors import DataError, Interrupted, UsageError
 from don.storage.database import Database
 from don.storage.market.audit import PROVEN
 from don.storage.market.coverage import CoverageLedger
@@ -40,6 +40,7 @@ def run_import(
     Raises:
         UsageError: options that do not fit.
         DataError: a file or a row that is wrong.
+        Interrupted: by Ctrl-C, in the middle of a file, of which nothing is kept.
     """
     if on_overlap not in list(Overlap):
         raise UsageError(f"--on-overlap must be refuse or keep, was {on_overlap!r}")
@@ -69,7 +70,13 @@ def run_import(
                 progress=progress,
             )  # fmt: skip
             for path, how in chosen:
-                done.append(importer.load(path, how))
+                try:
+                    done.append(importer.load(path, how))
+                except KeyboardInterrupt as error:
+                    raise Interrupted(
+                        f"stopped: nothing of {path.name} is kept; {len(done)} of "
+                        f"{len(chosen)} files are imported"
+                    ) from error
                 _claim(db, done[-1])
     if as_json:
         print_json([asdict(told) for told in done])

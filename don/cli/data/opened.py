@@ -4,17 +4,18 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from don.home import home_dir
-from don.storage.database import Database
-from don.storage.opened import open_database
 
 if TYPE_CHECKING:
+    from don.storage.database import Database
     from don.storage.lake.config import LakeConfig
     from don.storage.lake.lake import Lake
     from don.storage.market.reads import MarketStore
 
 
-def market_database() -> AbstractContextManager[Database]:
+def market_database() -> "AbstractContextManager[Database]":
     """The database, for commands that load whole files: no statement is cut short."""
+    from don.storage.opened import open_database  # half of what starting `don` would cost
+
     return open_database(pool_size=8, statement_timeout_s=0.0)
 
 
@@ -32,7 +33,7 @@ def lake_of(root: str | None = None) -> "tuple[Lake, LakeConfig]":
     return Lake(root or config.root or str(home / "lake")), config
 
 
-def open_store(db: Database, lake: str | None = None) -> "MarketStore":
+def open_store(db: "Database", lake: str | None = None) -> "MarketStore":
     """Reads over database, lake and the copies for fast reads of the state folder.
 
     Args:

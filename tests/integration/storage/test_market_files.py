@@ -231,11 +231,18 @@ def test_overlapping_files_agree_or_are_refused(tmp_path: Path, database: Databa
     assert (done.rows, done.inserted) == (2, 1)
 
 
-def test_a_database_that_dies_in_the_middle_leaves_nothing(
+def test_a_user_or_a_database_that_stops_in_the_middle_leaves_nothing(
     tmp_path: Path, database: Database
 ) -> None:
     path = write(tmp_path, bars(140_000, step_ms=60_000), "long.parquet")
     mapping = MAPPING.model_copy(update={"interval": "1m"})
+
+    def interrupt(file: str, rows: int, of: int | None) -> None:
+        raise KeyboardInterrupt  # as Ctrl-C
+
+    with pytest.raises(KeyboardInterrupt):
+        Importer(database, progress=interrupt).load(path, mapping)
+    assert count(database) == 0
 
     def cut(file: str, rows: int, of: int | None) -> None:
         assert of == 140_000
