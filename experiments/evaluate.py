@@ -4,16 +4,19 @@ Needs no Ray. Reads models and bars, writes a result in three forms: JSON, text,
 """
 
 import json
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from don import __version__
-from don.clock import iso, parse_iso
+from don.clock import interval_text, iso, parse_iso
 from don.envs import EnvMarket
+from don.envs.completeness import completeness, weak
 from don.errors import ConfigError, UsageError
-from don.evaluation.agent import run_agent, window
+from don.evaluation.agent import history_needed, run_agent, window
 from don.evaluation.assess import Assessment, Counted, assess
 from don.evaluation.baselines import run_baselines
 from don.evaluation.course import Course
@@ -28,6 +31,7 @@ from experiments.rllib.market_file import open_data, read_market
 from experiments.training_config import DataConfig
 
 Tell = Callable[[str], None]
+DAY_NS = 86_400 * 10**9
 RESULT = "result"  # .json, .txt, .html
 
 
@@ -39,11 +43,14 @@ class Result:
     assessment: Assessment
     document: dict[str, Any]
     folder: Path
+    own: tuple[str, ...] = ()  # the course of each model, as `assessment.figures` names it
+    outside: bool = False  # whether it is known that the models had seen none of the bars
 
 
 def evaluate(
     folders: Sequence[Path], config: EvaluateConfig, out: Path, *, research: Research,
-    tell: Tell = print, market: EnvMarket | None = None,
+    tell: Tell = print, market: EnvMarket | None = None, trained: Sequence[Path] = (),
+    home: Path | None = None,
 ) -> Result:  # fmt: skip
     """Evaluate models over one window; several are taken as seeds of one strategy.
 
@@ -54,6 +61,9 @@ def evaluate(
         research: the ledger.
         tell: takes lines about progress.
         market: all bars, in place of `config.data`.
+        trained: folders that trainings exported the models to, if they are not `folders`: those
+            of trainings know where their data are.
+        home: the state folder whose store is read; None: as `DON_HOME` says.
 
     Raises:
         UsageError, DataError, ConfigError: if models, data or window do not fit together.
@@ -61,11 +71,13 @@ def evaluate(
     if not folders:
         raise UsageError("give at least one model")
     models = [Model.load(folder) for folder in folders]
-    data = config.data if config.data.tape is not None else _data_of(folders[0], config.data)
-    whole = market if market is not None else open_data(data.model_copy(
-        update={"start": None, "end": None, "symbols": data.symbols or models[0].card.symbols}
-    ))  # fmt: skip
-    start, end, cautions = _window(folders, models, config.data, whole)
+    ends = [_trained_until(*each) for each in zip(trained or folders, models, strict=True)]
+    if market is not None:
+        data, whole = config.data, market
+    else:
+        data = _data(config, (trained or folders)[0], models, ends)
+        whole = open_data(data, home)
+    start, end, cautions = _window(ends, config.data, whole)
     told = {
         "models": [m.id for m in models], "start": start and iso(start), "end": end and iso(end),
         "config": config.model_dump(mode="json"),
@@ -74,15 +86,17 @@ def evaluate(
     before = research.trials(whole.hash, names)
     run = research.begin(RunKind.EVALUATE, told, whole.hash, seed=config.seed, lineage=names)
     try:
+        shares = completeness(whole.part(start, end))
         own, courses, others, baselines = _courses(models, whole, start, end, config, tell)
         found = assess(
             own, courses, baselines, counted(before, research), others=others,
-            cautions=[*cautions, *_costs(models[0].card)], draws=config.draws, seed=config.seed,
+            cautions=[*cautions, *_costs(models[0].card), *caution(shares)], draws=config.draws,
+            seed=config.seed,
         )  # fmt: skip
         about = {
             "run": run, "version": __version__, "models": [_about(m.card, m.id) for m in models],
-            "data": whole.hash, "ledger": research.reference(),
-            "config": config.model_dump(mode="json"),
+            "data": whole.hash, "data_shares": shares,
+            "ledger": research.reference(), "config": config.model_dump(mode="json"),
         }  # fmt: skip
         made = document(found, about)
         write(out, found, [*courses, *others, *baselines.values()], about)
@@ -91,7 +105,27 @@ def evaluate(
         research.end(run, status, {"error": str(error) or type(error).__name__})
         raise
     research.end(run, RunStatus.DONE, metrics(found))
-    return Result(run=run, assessment=found, document=made, folder=out)
+    known = [e for e in ends if e is not None]
+    outside = len(known) == len(ends) and start is not None and start >= max(known)
+    return Result(
+        run=run, assessment=found, document=made, folder=out, outside=outside,
+        own=tuple(course.name for course in courses),
+    )  # fmt: skip
+
+
+def measures(result: Result) -> list[dict[str, float]]:
+    """What the registry notes of each model; nothing of bars that a model may have seen."""
+    a = result.assessment
+    if not result.outside:
+        return [{} for _ in result.own]
+    alone = {"deflated_sharpe": a.certainty.deflated} if len(result.own) == 1 else {}
+    found = []
+    for name in result.own:
+        figures = a.figures[name]
+        told = {n: figures[n] for n in ("sharpe", "total_return", "max_drawdown")} | alone
+        kept = {n: value for n, value in told.items() if math.isfinite(value)}
+        found.append({**kept, "run": float(result.run)})
+    return found
 
 
 def counted(trials: Trials, research: Research) -> Counted:
@@ -104,7 +138,8 @@ def counted(trials: Trials, research: Research) -> Counted:
 
 def lineage(market: EnvMarket, data: DataConfig) -> list[str]:
     """What the ledger knows data by, beside their hash."""
-    return [*market.symbols, *([str(data.tape)] if data.tape is not None else [])]
+    known = data.store or data.tape is not None
+    return [*market.symbols, *([data.source] if known else [])]
 
 
 def metrics(a: Assessment) -> dict[str, Any]:
@@ -156,31 +191,21 @@ def _courses(
 
 
 def _greediest(cards: Sequence[ModelCard]) -> ModelCard:
-    from don.evaluation.agent import history_needed
-
     return max(cards, key=history_needed)
 
 
 def _window(
-    folders: Sequence[Path], models: Sequence[Model], data: DataConfig, whole: EnvMarket
+    ends: Sequence[int | None], data: DataConfig, whole: EnvMarket
 ) -> tuple[int | None, int | None, list[str]]:
     """Begin and end of the test, and what must be said of it."""
-    ends = [_trained_until(folder, model) for folder, model in zip(folders, models, strict=True)]
-    start = None if data.start is None else parse_iso(data.start)
+    start = _begin(ends, data)
     end = None if data.end is None else parse_iso(data.end)
     known = [e for e in ends if e is not None]
-    if start is None:
-        if len(known) < len(ends):
-            raise UsageError(
-                "it is not known on which bars the model was trained: give --start, the end of its "
-                "training"
-            )
-        start = max(known)
-        if start >= int(whole.close_ns[-1]):
-            raise UsageError(
-                f"the model was trained up to the end of the data, {iso(start)}: there is nothing "
-                "out of sample; train on less, or give other data"
-            )
+    if data.start is None and start >= int(whole.close_ns[-1]):
+        raise UsageError(
+            f"the model was trained up to the end of the data, {iso(start)}: there is nothing "
+            "out of sample; train on less, or give other data"
+        )
     if len(known) < len(ends):
         return start, end, ["It is not known on which bars the model was trained: these may be "
                             "among them."]  # fmt: skip
@@ -209,6 +234,48 @@ def _trained_until(folder: Path, model: Model) -> int | None:
     return None
 
 
+def _begin(ends: Sequence[int | None], data: DataConfig) -> int:
+    """Where the test begins: where it is told to, else where the last training ended."""
+    if data.start is not None:
+        return parse_iso(data.start)
+    known = [e for e in ends if e is not None]
+    if len(known) < len(ends):
+        raise UsageError(
+            "it is not known on which bars the model was trained: give --start, the end of its "
+            "training"
+        )
+    return max(known)
+
+
+def _data(
+    config: EvaluateConfig, folder: Path, models: Sequence[Model], ends: Sequence[int | None]
+) -> DataConfig:
+    """The bars to open: the test's, and what lies before them."""
+    card, data = models[0].card, config.data
+    if not config.store:
+        data = data if data.tape is not None else _data_of(folder, data)
+        if not data.store:
+            names = data.symbols or card.symbols
+            return data.model_copy(update={"start": None, "end": None, "symbols": names})
+    base = config.baselines
+    days = max(base.volatility_days, base.momentum_days, base.moments_days)
+    history = max(
+        history_needed(_greediest([m.card for m in models])) * card.interval_ns,
+        round(days * DAY_NS),
+    )
+    start = _begin(ends, config.data)
+    end = time.time_ns() if config.data.end is None else parse_iso(config.data.end)
+    if start >= end:
+        raise UsageError(f"--end must be after the start of the test, {iso(start)}, was {iso(end)}")
+    told = {
+        "store": True, "exchange": config.exchange if config.store else data.exchange,
+        "interval": interval_text(card.interval_ns), "symbols": card.symbols,
+        "start": iso(start - history - card.interval_ns), "end": iso(end),
+        "leverage": data.leverage,
+    }  # fmt: skip
+    return DataConfig.model_validate(told)
+
+
 def _data_of(folder: Path, given: DataConfig) -> DataConfig:
     """The bars that a model was trained on come from, with the window that is asked for."""
     try:
@@ -221,6 +288,12 @@ def _data_of(folder: Path, given: DataConfig) -> DataConfig:
             f"{folder.parent / 'config.json'} is no training's: {error}; give --data"
         ) from error
     return found.model_copy(update={"start": given.start, "end": given.end})
+
+
+def caution(shares: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of the bars that were used."""
+    short = weak(shares)
+    return [f"The data are not all complete: {short}."] if short else []
 
 
 def _costs(card: ModelCard) -> list[str]:

@@ -41,10 +41,20 @@ class EvaluateConfig(Section):
     """An evaluation of models on bars that they have not seen."""
 
     data: DataConfig = DataConfig()  # `start` and `end` are those of the test
+    store: bool = False  # bars of the market database, in place of those of `data`
+    exchange: str | None = None  # with store: whose; None: the only one that has them
     seeds: int = Field(default=0, ge=0, le=100)  # further courses, with actions drawn
     baselines: BaselineConfig = BaselineConfig()
     draws: int = Field(default=1_000, ge=10, le=100_000)  # of each bootstrap
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.store and (self.data.tape is not None or self.data.funding is not None):
+            raise ValueError("store reads the database: leave tape and funding out")
+        if self.exchange is not None and not self.store:
+            raise ValueError("exchange is for store")
+        return self
 
 
 class WalkForwardConfig(Section):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from don.envs import EnvMarket
 from don.errors import Interrupted, UsageError
 from don.home import home_dir
+from don.learning.trainings import announced
 from don.storage.research import Research, open_research
 from don.storage.research_runs import RunKind, RunStatus
 from experiments.cluster import local_cluster
@@ -56,14 +57,18 @@ def train(
         Interrupted: if it was stopped; it can be resumed.
     """
     if research is None:
-        with open_research(home, warn=tell) as opened:
+        home = home or home_dir()
+        with (
+            open_research(home, warn=tell) as opened,
+            announced(home, config.out, name=config.name, warn=tell),
+        ):
             return train(config, tell, resume=resume, market=market, research=opened, home=home)
     from experiments.rllib.market_file import open_data
 
-    found = open_data(config.data) if market is None else market
+    found = open_data(config.data, home) if market is None else market
     _remember(config, found, resume=resume)
     told = config.model_dump(mode="json")
-    names = (*found.symbols, *([str(config.data.tape)] if market is None else []))
+    names = (*found.symbols, *([config.data.source] if market is None else []))
     run = research.begin(RunKind.TRAIN, told, found.hash, seed=config.seed, lineage=names)
     try:
         with local_cluster(home or home_dir(), cpus=max(1, config.workers.runners + 1)):
@@ -89,6 +94,7 @@ def summary(outcome: "Outcome") -> dict[str, Any]:
         "seconds": round(outcome.seconds, 1),
         "episode_return": outcome.returns,
         "reason": outcome.reason,
+        "data": outcome.data,
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from don.errors import DonError, Interrupted, UsageError
 from don.home import home_dir
+from don.learning.trainings import announced
 from don.storage.research import Research, open_research
 from don.storage.research_runs import RunKind, RunStatus
 from experiments.cluster import local_cluster
@@ -44,17 +45,22 @@ def tune(
         UsageError: if the folder holds another search.
     """
     if research is None:
-        with open_research(home, warn=tell) as opened:
+        home = home or home_dir()
+        with (
+            open_research(home, warn=tell) as opened,
+            announced(home, config.out, kind="tune", name=config.out.name, warn=tell),
+        ):
             return tune(config, tell, resume=resume, research=opened, home=home)
+    from don.envs.completeness import completeness
     from experiments.rllib.market_file import open_data, write_market
 
     base = training(config, {n: given.draw(0.0) for n, given in config.space.items()})
-    market = open_data(base.data)
+    market = open_data(base.data, home)
     path = config.out.absolute() / "market.npz"
     going = _remember(config, market.hash, resume=resume)
     write_market(market, path)
     told = config.model_dump(mode="json")
-    names = (*market.symbols, str(base.data.tape))
+    names = (*market.symbols, base.data.source)
     run = research.begin(RunKind.TUNE, told, market.hash, seed=config.seed, lineage=names)
     counted = Counted(research, run, config, market.hash, names, tell)
     try:
@@ -72,8 +78,9 @@ def tune(
     done = [row for row in rows if row["score"] is not None]
     best = max(done, key=lambda row: row["score"], default=None)
     research.end(
-        run, RunStatus.DONE if best else RunStatus.FAILED, {"best": best, "trials": len(rows)}
-    )
+        run, RunStatus.DONE if best else RunStatus.FAILED,
+        {"best": best, "trials": len(rows), "data": completeness(market)},
+    )  # fmt: skip
     if best is None:
         raise DonError(f"no trial came to a score; errors are in {table}")
     return {"best": best, "rows": rows, "table": str(table)}

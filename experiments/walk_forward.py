@@ -17,6 +17,7 @@ import numpy as np
 from don import __version__
 from don.clock import iso
 from don.envs import EnvMarket
+from don.envs.completeness import completeness
 from don.envs.market import Segment
 from don.errors import DonError, Interrupted, UsageError
 from don.evaluation.agent import run_agent, window
@@ -30,7 +31,7 @@ from don.learning.model import Model
 from don.storage.research import Research, counted_by, open_research
 from don.storage.research_runs import RunKind, RunStatus
 from experiments.cluster import local_cluster
-from experiments.evaluate import Result, counted, lineage, metrics, write
+from experiments.evaluate import Result, caution, counted, lineage, metrics, write
 from experiments.evaluation_config import Scheme, WalkForwardConfig, WindowConfig
 from experiments.program import asked, run_as_program
 from experiments.rllib.market_file import open_data
@@ -143,7 +144,7 @@ def run(
     if research is None:
         with open_research(home, warn=tell) as opened:
             return run(config, tell, research=opened, market=market, home=home)
-    whole = open_data(config.train.data) if market is None else market
+    whole = open_data(config.train.data, home) if market is None else market
     todo = parts(config, whole)
     names = lineage(whole, config.train.data)
     number = _begun(config, whole, research, names)
@@ -231,13 +232,14 @@ def _judge(
     baselines = run_baselines(
         span, config.train.env, min(at, LOOK), config.baselines, history=whole
     )
-    names = lineage(whole, config.train.data)
+    names, shares = lineage(whole, config.train.data), completeness(whole)
     found = assess(
         config.name, seeds, baselines, counted(research.trials(whole.hash, names), research),
-        draws=config.draws, cautions=_said(config),
+        draws=config.draws, cautions=[*_said(config), *caution(shares)],
     )  # fmt: skip
     about = {
-        "run": number, "version": __version__, "data": whole.hash, "ledger": research.reference(),
+        "run": number, "version": __version__, "data": whole.hash,
+        "data_shares": shares, "ledger": research.reference(),
         "config": config.model_dump(mode="json"),
     }  # fmt: skip
     write(config.out, found, [*seeds, *baselines.values()], about, rows)

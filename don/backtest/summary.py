@@ -1,12 +1,13 @@
 """A backtest's figures beside simple portfolios of the same symbols over the same time. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from don.backtest.result import BacktestResult
+from don.backtest.result import BacktestResult, DataShares
 from don.clock import iso
 from don.execution.forced import forced_by
 from don.market.coverage import KEPT
@@ -116,13 +117,18 @@ def data_shares(result: BacktestResult) -> dict[str, Any]:
             sum(getattr(one, name) for one in result.recorded) for name in ("bars", "missing")
         )
         return {"source": "file", "missing": lacking / (own + lacking) if own else None}
-    minutes = sum(one.minutes for one in result.shares)
+    return shares_told(result.shares)
+
+
+def shares_told(shares: Sequence[DataShares]) -> dict[str, Any]:
+    """Source, and the share of all symbols' minutes in each state."""
+    minutes = sum(one.minutes for one in shares)
     counts = {str(state): 0 for state in KEPT} | {"unknown": 0}
-    for one in result.shares:
+    for one in shares:
         for state, count in {**one.by_state, "unknown": one.unknown}.items():
             counts[state] += count
     return {
-        "source": result.shares[0].source,
+        "source": shares[0].source,
         **{state: count / minutes for state, count in counts.items() if minutes},
     }
 

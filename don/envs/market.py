@@ -67,6 +67,7 @@ class EnvMarket:
     bars: Floats  # [T, N, BAR], prices in ticks, volume in lots; see `don.envs.layout`
     spec: Floats  # [N, SPEC]
     segments: tuple[Segment, ...]
+    tape: Path | None = None  # file that they were read from; no part of the hash
 
     def __post_init__(self) -> None:
         T, N = len(self.close_ns), len(self.symbols)
@@ -219,7 +220,7 @@ def load_market(
         DataError: if it cannot be read.
     """
     config = BacktestConfig(tape=tape, symbols=tuple(symbols), funding=funding, detail=Detail.BARS)
-    return from_market(open_market(config), leverage=leverage)
+    return replace(from_market(open_market(config), leverage=leverage), tape=tape)
 
 
 def from_arrays(

@@ -42,6 +42,10 @@ class ModelCard(Section):
     leverage: tuple[float, ...]  # of each symbol; margin used is reckoned with it
     interval_ns: int = Field(gt=0)
     data_hash: str  # of the market it was trained on
+    data_source: str = ""  # "file", or exchange and channel of the store
+    # shares: of the store, of minutes complete, gap, repaired, synthetic, down and unknown; of a
+    # file, of bars missing
+    data_shares: dict[str, float] = Field(default_factory=dict)
     seed: int = 0
     algorithm: str = ""
     code_version: str = ""

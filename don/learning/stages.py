@@ -37,6 +37,15 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """How a version left the registry."""
+
+    who: str
+    why: str
+    ts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
     """A version of a model."""
 
@@ -51,7 +60,12 @@ class Version:
     source: str  # folder that it was imported from
     moves: tuple[Move, ...] = ()
     measures: Mapping[str, float] = field(default_factory=dict)  # out of sample, told later
-    deleted: bool = False
+    deletion: Deletion | None = None
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it left the registry; its entries stay."""
+        return self.deletion is not None
 
     @property
     def label(self) -> str:
@@ -96,7 +110,8 @@ def fold(entries: Iterable[tuple[str, int, Mapping[str, Any]]]) -> Versions:
                 one = found[key]
                 found[key] = replace(one, measures={**one.measures, **told["measures"]})
             case "delete":
-                found[key] = replace(found[key], deleted=True)
+                gone = Deletion(who=told["who"], why=told["why"], ts=ts)
+                found[key] = replace(found[key], deletion=gone)
     return found
 
 

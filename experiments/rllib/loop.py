@@ -16,6 +16,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 
 from don.clock import iso
 from don.envs import BatchEnv, EnvMarket
+from don.envs.completeness import completeness, weak
 from don.errors import Interrupted
 from don.learning.card import Trained
 from don.learning.model import Model, card_of, plain
@@ -43,6 +44,7 @@ class Outcome:
     seconds: float
     returns: float | None  # mean return of the last episodes, an agent
     reason: str  # why it is over: steps, seconds, iterations, target
+    data: dict[str, Any]  # source, and the share of its minutes in each state
 
 
 class Training:
@@ -63,6 +65,7 @@ class Training:
         self.config, self.market, self._tell, self._every_s = config, market, tell, every_s
         self.env = BatchEnv(market, config.env, 1)  # refuses data that cannot be trained on
         self.mapping = policy_map(config, self.env)
+        self.data = completeness(market)
         self.out = config.out
         last = checkpoints.last_of(self.out) if resume else None
         self._checkpoint, self.counters = last or (None, Counters(started_ns=time.time_ns()))
@@ -78,6 +81,8 @@ class Training:
             TrainingDiverged: if a loss or a weight is no number any more.
             Interrupted: if it was stopped; a checkpoint is written first.
         """
+        if short := weak(self.data):
+            self._tell(f"the data are not all complete: {short}")
         self.start()
         try:
             if self._checkpoint is not None:
@@ -162,7 +167,7 @@ class Training:
             out=self.out, model=self.out / MODEL,
             best=self.out / BEST if (self.out / BEST).exists() else None,
             iterations=done.iteration, steps=done.steps, seconds=done.seconds,
-            returns=self._returns, reason=reason,
+            returns=self._returns, reason=reason, data=self.data,
         )  # fmt: skip
 
     def _over(self) -> str | None:
@@ -282,6 +287,10 @@ class Training:
                     steps=done.steps, seconds=done.seconds, started_ns=done.started_ns,
                     ended_ns=time.time_ns(),
                 ),
+                "data_source": str(self.data["source"]),
+                "data_shares": {
+                    k: v for k, v in self.data.items() if isinstance(v, float)
+                },
                 "in_sample": {k: v for k, v in known.items() if v is not None},
                 "notes": {  # an evaluation begins behind what was trained on
                     "data_start": iso(int(self.market.close_ns[0])),

@@ -9,26 +9,41 @@ from typing import Any
 
 import numpy as np
 
-from don.clock import parse_iso
+from don.clock import interval_ns, parse_iso
 from don.envs import BatchEnv, EnvConfig, EnvMarket, load_market
 from don.envs.market import Segment
 from don.errors import DataError
 from experiments.training_config import DataConfig
 
 
-def open_data(config: DataConfig) -> EnvMarket:
+def open_data(config: DataConfig, home: Path | None = None) -> EnvMarket:
     """The bars that a configuration names.
+
+    Args:
+        config: where they are.
+        home: the state folder whose store is read; None: as `DON_HOME` says.
 
     Raises:
         DataError: if they cannot be read, or there are none.
+        DependencyError: if they are stored and the database cannot be reached.
     """
-    market = load_market(
-        config.tape, config.symbols, funding=config.funding, leverage=config.leverage
-    )
+    tape = _stored(config, home) if config.store else config.tape
+    market = load_market(tape, config.symbols, funding=config.funding, leverage=config.leverage)
     if config.start is None and config.end is None:
         return market
     start, end = (None if t is None else parse_iso(t) for t in (config.start, config.end))
     return market.part(start, end)
+
+
+def _stored(config: DataConfig, home: Path | None) -> Path:
+    from don.backtest.stored import stored_tape
+
+    step = interval_ns(str(config.interval))
+    start, end = parse_iso(str(config.start)), parse_iso(str(config.end))
+    # what closes after `start` opens at the last even time that is not after it
+    return stored_tape(
+        config.symbols, step, start // step * step, end, exchange=config.exchange, home=home
+    )
 
 
 def write_market(market: EnvMarket, path: Path) -> None:
@@ -43,6 +58,7 @@ def write_market(market: EnvMarket, path: Path) -> None:
             bars=market.bars,
             spec=market.spec,
             segments=np.array([(s.start, s.stop) for s in market.segments], np.int64),
+            tape=np.array("" if market.tape is None else str(market.tape.absolute())),
         )
     draft.replace(path)
 
@@ -63,6 +79,7 @@ def read_market(path: str) -> EnvMarket:
                 bars=told["bars"],
                 spec=told["spec"],
                 segments=tuple(Segment(start=int(a), stop=int(b)) for a, b in told["segments"]),
+                tape=Path(str(told["tape"])) if "tape" in told and str(told["tape"]) else None,
             )
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"market file {path} cannot be read: {error}") from error

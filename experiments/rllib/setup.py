@@ -1,12 +1,14 @@
 """From a training's configuration to RLlib's. Pure but for RLlib's registry of environments."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.appo import APPOConfig
 from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.algorithms.sac import SACConfig
@@ -19,6 +21,7 @@ from don.envs.config import ActionKind
 from don.errors import ConfigError
 from don.learning.config import NetConfig
 from don.learning.model import card_of
+from experiments.rllib.appo import TraceModule, appo
 from experiments.rllib.connectors import Advantages
 from experiments.rllib.memory import FromMemory
 from experiments.rllib.modules import ValueModule
@@ -32,7 +35,14 @@ from experiments.rllib.off_policy import (
 )
 from experiments.rllib.runner import BatchRunner
 from experiments.rllib.stock import make_stock
-from experiments.training_config import DqnConfig, PpoConfig, Runner, SacConfig, TrainConfig
+from experiments.training_config import (
+    AppoConfig,
+    DqnConfig,
+    PpoConfig,
+    Runner,
+    SacConfig,
+    TrainConfig,
+)
 
 ENV = "don-trading"
 
@@ -104,6 +114,8 @@ def build_config(
     kind: type = ValueModule
     if isinstance(algorithm, PpoConfig):
         made: AlgorithmConfig = _ppo(config, algorithm, len(mapping))
+    elif isinstance(algorithm, AppoConfig):
+        made, kind = _appo(config, algorithm, mapping), TraceModule
     elif isinstance(algorithm, SacConfig):
         made, kind = _sac(config, algorithm), SoftModule
     else:
@@ -131,8 +143,21 @@ def build_config(
     made.learners(num_learners=0)
     made.fault_tolerance(restart_failed_env_runners=True)
     made.debugging(seed=config.seed, log_level="ERROR")
-    made.reporting(min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=0)
+    made.reporting(
+        min_time_s_per_iteration=0, min_sample_timesteps_per_iteration=_least(config, len(mapping))
+    )
     return made
+
+
+def _least(config: TrainConfig, agents: int) -> int:
+    """Agent-steps of an iteration at least.
+
+    With APPO, runners send when they have something: an iteration is what all of them sample once.
+    """
+    if not isinstance(config.algorithm, AppoConfig):
+        return 0
+    workers = config.workers
+    return workers.copies * config.algorithm.fragment * agents * max(workers.runners, 1)
 
 
 def _modules(
@@ -186,6 +211,11 @@ def _advantages(
     gamma: float, lambda_: float, sequence: int, seen: Any, actions: Any, *_: Any
 ) -> Advantages:
     return Advantages(seen, actions, gamma=gamma, lambda_=lambda_, sequence=sequence)
+
+
+def _appo(config: TrainConfig, algorithm: AppoConfig, mapping: Mapping[str, str]) -> APPOConfig:
+    fewest = min(Counter(mapping.values()).values())
+    return appo(algorithm, copies=config.workers.copies, least=fewest)
 
 
 def _sac(config: TrainConfig, algorithm: SacConfig) -> SACConfig:

@@ -14,7 +14,12 @@ from don.backtest.provenance import shares_beside
 from don.backtest.report import report
 from don.cli.main import app
 from don.clock import iso
+from don.envs import BatchEnv, EnvConfig
+from don.envs.completeness import completeness, weak
+from don.envs.layout import RATE
 from don.errors import DataError, UsageError
+from don.learning.config import NetConfig
+from don.learning.model import Model
 from don.market.coverage import MINUTE_NS, Range, State
 from don.model.channels import complete, conform
 from don.paper.tape_data import load_bars
@@ -25,6 +30,8 @@ from don.storage.market.hot import MarketTables
 from don.storage.market.reads import MarketStore
 from don.storage.market.shares import shares
 from don.storage.market.tapes import write_tape
+from experiments.rllib.market_file import open_data, read_market, write_market
+from experiments.training_config import DataConfig
 
 pytestmark = pytest.mark.postgres
 T0 = 1_746_057_600_000_000_000  # 2025-05-01
@@ -147,3 +154,70 @@ def test_a_backtest_of_stored_bars_says_what_it_used(
     assert "not all are complete: 3.125% repaired, 1.562% gap" in page
     wrong = CliRunner().invoke(app, ["backtest", "--store", "--symbols", BTC])
     assert "--store needs --interval, --start, --end" in str(wrong.exception)
+
+
+def test_a_training_of_stored_bars_says_what_it_used(
+    stored: Database, database_url: str, don_home: Path, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("DON_DATABASE_URL", database_url)
+    config = DataConfig(
+        store=True, symbols=(BTC, ETH), interval="1h",
+        start=iso(T0 + 24 * HOUR_NS), end=iso(T0 + 40 * HOUR_NS),
+    )  # fmt: skip
+    market = open_data(config, don_home)
+    assert market.symbols == (BTC, ETH)
+    assert market.close_ns.tolist() == [T0 + n * HOUR_NS for n in range(25, 41)]
+    assert market.bars[:, 0, RATE].sum() == pytest.approx(2e-4)  # paid at hours 32 and 40
+    told = completeness(market)
+    assert told["source"] == "BINANCE_FUTURES bars:1h"
+    assert (told["gap"], told["repaired"]) == pytest.approx((30 / 1_920, 60 / 1_920))
+    assert weak(told) == "1.562% gap, 3.125% repaired"
+    write_market(market, tmp_path / "market.npz")  # what runners and trials of a search open
+    again = read_market(str(tmp_path / "market.npz"))
+    assert again.hash == market.hash
+    assert completeness(again) == told
+    # a window of it tells of its own minutes
+    early = market.part(None, T0 + 30 * HOUR_NS)
+    assert weak(completeness(early)) == f"{60 / 720:.3%} repaired"
+    with pytest.raises(DataError, match="exchange 'KRAKEN' is not known"):
+        open_data(config.model_copy(update={"exchange": "KRAKEN"}), don_home)
+
+
+def test_a_registered_model_is_evaluated_on_stored_bars(
+    stored: Database, database_url: str, don_home: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("DON_HOME", str(don_home))
+    monkeypatch.setenv("DON_DATABASE_URL", database_url)
+
+    def don(*words: str) -> str:
+        done = CliRunner().invoke(app, list(words))
+        assert done.exit_code == 0, (done.output, done.exception)
+        return done.stdout
+
+    until = iso(T0 + 24 * HOUR_NS)
+    config = DataConfig(store=True, symbols=(BTC, ETH), interval="1h", start=iso(T0), end=until)
+    env = EnvConfig.model_validate({"observation": {"features": ["log_return_1"]}})
+    made = Model.untrained(
+        BatchEnv(open_data(config, don_home), env, 1), NetConfig(hidden=(4,)), name="stored"
+    )
+    card = made.card.model_copy(update={"notes": {"data_end": until}})
+    Model(card=card, weights=made.weights, states=made.states).save(tmp_path / "model")
+    don("models", "import", str(tmp_path / "model"), "--reason", "first")
+    words = ("--store", "--end", iso(T0 + 40 * HOUR_NS), "--draws", "10", "--json")
+    told = json.loads(don("evaluate", "model:stored", *words))
+    assert (told["start"], told["end"]) == (until, iso(T0 + 40 * HOUR_NS))
+    assert told["about"]["data_shares"]["gap"] == pytest.approx(30 / 1_920)
+    assert "The data are not all complete: 1.562% gap, 3.125% repaired." in told["cautions"]
+    noted = json.loads(don("models", "show", "stored", "--json"))["out_of_sample"]
+    assert noted["total_return"] == told["figures"]["stored"]["total_return"]
+    assert noted["run"] == told["about"]["run"]
+    don("models", "delete", "stored", "--reason", "of no use")
+    assert "of no use" in don("models", "history")
+    (entry,) = json.loads(don("models", "history", "--json"))
+    assert entry["deleted"] and entry["deletion"]["why"] == "of no use"
+    wrong = CliRunner().invoke(app, ["evaluate", "stored", "--store"])
+    assert "'stored' is not in the registry" in str(wrong.exception)
+    wrong = CliRunner().invoke(app, ["evaluate", "some/where", "--store"])
+    assert "model must be a folder" in str(wrong.exception)

@@ -29,7 +29,19 @@ SHORT = {"stop": {"iterations": 2, "steps": None}, "workers": {"copies": 4}}
     ("values", "told"),
     [
         ({"algorithm": {"name": "ppo", "clip": 2.0}}, "algorithm.ppo.clip was 2.0"),
-        ({"algorithm": {"name": "a2c"}}, "'ppo', 'sac', 'dqn'"),
+        ({"algorithm": {"name": "a2c"}}, "'ppo', 'appo', 'sac', 'dqn'"),
+        ({"algorithm": {"name": "appo"}}, "appo needs discrete actions, was 'continuous': use ppo"),
+        (
+            {
+                "algorithm": {"name": "appo"},
+                "env": {"action": {"kind": "discrete"}},
+                "runner": "stock",
+            },
+            "runner 'stock' trains ppo, algorithm was 'appo': use 'fast'",
+        ),
+        ({"data": {"store": True, "interval": "1h"}}, "store needs symbols, start, end"),
+        ({"data": {"store": True, "tape": "x.parquet"}}, "leave tape and funding out"),
+        ({"data": {"exchange": "BINANCE"}}, "exchange is for store = true"),
         ({"stop": {"steps": None}}, "one of steps, seconds and iterations"),
         ({"algorithm": {"name": "dqn"}}, "dqn needs env.action.kind 'discrete', was 'continuous'"),
         ({"net": {"memory": 8}, "runner": "stock"}, "net.memory needs algorithm ppo and runner"),

@@ -86,6 +86,29 @@ def test_memories_learn_it_too(
     assert got >= 0.9 * best
 
 
+@pytest.mark.parametrize("runners", [0, 2])
+@pytest.mark.slow
+def test_appo_learns_it_too_and_goes_on(train: TrainFn, runners: int) -> None:
+    changes = {
+        "algorithm": {
+            "name": "appo", "lr": 5e-3, "gamma": 0.9, "fragment": 32, "minibatch": 512,
+            "epochs": 4,
+        },
+        "workers": {"copies": 32 // max(runners, 1), "runners": runners},
+        "policies": "separate",
+    }  # fmt: skip
+    train(planted.market(2000, 2), stop={"iterations": 2, "steps": None}, **changes)
+    outcome = train(
+        planted.market(2000, 2), stop={"iterations": 10, "steps": None}, resume=True, **changes
+    )
+    got, best = compare(outcome, stay=planted.STAY)
+    assert got >= 0.9 * best
+    rows = [json.loads(line) for line in (outcome.out / "progress.jsonl").open()]
+    assert [row["iteration"] for row in rows] == list(range(1, 11))
+    assert rows[-1]["steps"] == outcome.steps >= 10 * 32 * 32 * 2
+    assert set(Model.load(outcome.model).card.policies) == {"S0-USDT-PERP", "S1-USDT-PERP"}
+
+
 @pytest.mark.parametrize(
     ("net", "window"),
     [

@@ -19,7 +19,7 @@ from don.model.section import parsed
 from don.storage.database import Database
 from don.storage.research import Research
 from experiments import walk_forward
-from experiments.evaluate import evaluate
+from experiments.evaluate import evaluate, measures
 from experiments.evaluation_config import EvaluateConfig, Scheme, WalkForwardConfig
 from experiments.rllib.market_file import write_market
 
@@ -141,10 +141,13 @@ def test_an_evaluation_knows_what_was_trained_on(tmp_path: Path, database: Datab
     assert found.document["certainty"]["trials"] == 5
     assert [n for n in found.document["figures"]][:3] == ["m", "m, drawn 1", "m, drawn 2"]
     assert not any("In sample" in c for c in found.assessment.cautions)
+    (noted,) = measures(found)  # for the registry
+    assert noted["run"] == found.run and "max_drawdown" in noted
     early = run([one, two], data={"start": iso(int(made.close_ns[100]))})
     assert any("In sample: the model was trained on bars up to" in c
                for c in early.assessment.cautions)  # fmt: skip
     assert any("looked at 1 times" in c for c in early.assessment.cautions)
+    assert measures(early) == [{}, {}]
     assert early.document["seeds_above_hold"][1] == 2 and early.assessment.choice is not None
     kinds = [(run.kind, run.trials, run.status) for run in research.runs()]
     assert kinds[1:] == [("evaluate", 0, "done")] * 2
