@@ -27,6 +27,8 @@ class WindowConfig(Section):
     test_days: float = Field(default=90.0, gt=0)
     purge_bars: int = Field(default=1, ge=0)  # outcomes of an action come with the next bar
     embargo_bars: int = Field(default=24, ge=0)
+    validate_days: float = Field(default=0.0, ge=0)  # the end of each training window; 0: none
+    stay_out: bool = True  # of a test, if every checkpoint lost money in validation
     groups: int = Field(default=6, ge=2, le=20)  # combinatorial
     tests: int = Field(default=2, ge=1, le=10)
 
@@ -34,6 +36,16 @@ class WindowConfig(Section):
     def _fits(self) -> Self:
         if self.tests >= self.groups:
             raise ValueError(f"tests must be below groups, were {self.tests} and {self.groups}")
+        if self.validate_days and self.scheme is Scheme.COMBINATORIAL:
+            raise ValueError(
+                f"validate_days must be 0 with scheme combinatorial, was {self.validate_days:g}: "
+                "training there has no end to validate at"
+            )
+        if self.validate_days >= self.train_days:
+            raise ValueError(
+                f"validate_days must be below train_days, which it is taken from, were "
+                f"{self.validate_days:g} and {self.train_days:g}"
+            )
         return self
 
 

@@ -2,6 +2,7 @@
 
 `python -m experiments.walk_forward CONFIG [--out FOLDER]`, also as a Ray job. Each part, a window
 and a seed, is a folder that is finished at once: a study that was killed goes on where it was.
+With validation what is tested is a checkpoint that was chosen on bars between the two, or nothing.
 """
 
 import json
@@ -19,17 +20,19 @@ from don.clock import iso
 from don.envs import EnvMarket
 from don.envs.completeness import completeness
 from don.envs.market import Segment
-from don.errors import DonError, Interrupted, UsageError
+from don.errors import DataError, DonError, Interrupted, UsageError
 from don.evaluation.agent import run_agent, window
 from don.evaluation.assess import assess
 from don.evaluation.baselines import run_baselines
-from don.evaluation.course import SUMS, Course, joined
+from don.evaluation.course import SUMS, Course, idle, joined
 from don.evaluation.page import document
 from don.evaluation.splits import combinatorial, group_edges, paths, walk_forward
 from don.home import home_dir
 from don.learning.model import Model
+from don.learning.trainings import announced
 from don.storage.research import Research, counted_by, open_research
 from don.storage.research_runs import RunKind, RunStatus
+from experiments.choosing import LAST, OUT, Choice, candidates, choose
 from experiments.cluster import local_cluster
 from experiments.evaluate import Result, caution, counted, lineage, metrics, write
 from experiments.evaluation_config import Scheme, WalkForwardConfig, WindowConfig
@@ -52,6 +55,7 @@ class Part:
     trained: str  # in words
     tests: tuple[tuple[int, int], ...]  # bars [start, stop) of the whole market
     places: tuple[tuple[int, int], ...]  # (path, stretch) that each test is of, beside the seed
+    validated: tuple[int, int] | None = None  # bars [start, stop) that the choice is made on
 
 
 def parts(config: WalkForwardConfig, market: EnvMarket) -> list[Part]:
@@ -101,18 +105,29 @@ def _seed_parts(windows: WindowConfig, market: EnvMarket, seed: int) -> list[Par
         purge=windows.purge_bars,
         embargo=windows.embargo_bars,
     )
-    return [
-        Part(
-            key=f"s{seed}-w{n:03d}",
-            seed=seed,
-            market=market.part(int(closes[w.train_start]) - 1, int(closes[w.train_stop - 1])),
-            trained=f"{iso(int(closes[w.train_start]))[:10]} to "
-            f"{iso(int(closes[w.train_stop - 1]))[:10]}",
-            tests=((w.test_start, w.test_stop),),
-            places=((0, n),),
+    own = round(windows.validate_days * DAY_NS / step)
+    gap = windows.purge_bars + windows.embargo_bars if own else 0
+    found = []
+    for n, w in enumerate(cut):
+        stop = w.train_stop - own - gap
+        if stop <= w.train_start:
+            raise DataError(
+                f"too little history: of {w.train_stop - w.train_start} bars to train on {own} are "
+                f"for validation and {gap} lie between: nothing is left to train on"
+            )
+        ends = int(closes[w.train_start]), int(closes[stop - 1])
+        found.append(
+            Part(
+                key=f"s{seed}-w{n:03d}",
+                seed=seed,
+                market=market.part(ends[0] - 1, ends[1]),
+                trained=f"{iso(ends[0])[:10]} to {iso(ends[1])[:10]}",
+                tests=((w.test_start, w.test_stop),),
+                places=((0, n),),
+                validated=(w.train_stop - own, w.train_stop) if own else None,
+            )
         )
-        for n, w in enumerate(cut)
-    ]
+    return found
 
 
 def _within(whole: Sequence[Segment], chosen: Sequence[Segment]) -> tuple[Segment, ...]:
@@ -142,7 +157,11 @@ def run(
         Interrupted: if it was stopped: the same command goes on.
     """
     if research is None:
-        with open_research(home, warn=tell) as opened:
+        home = home or home_dir()
+        with (
+            open_research(home, warn=tell) as opened,
+            announced(home, config.out, kind="study", name=config.name, warn=tell),
+        ):
             return run(config, tell, research=opened, market=market, home=home)
     whole = open_data(config.train.data, home) if market is None else market
     todo = parts(config, whole)
@@ -182,17 +201,36 @@ def _train(
         with counted_by(number):
             outcome = train(settings, lambda line, h=head: tell(f"{h}: {line}"),  # type: ignore[misc]
                             resume=True, market=part.market, research=research)  # fmt: skip
-        model = Model.load(outcome.model)
+        model, chosen = _chosen(outcome.out, Model.load(outcome.model), whole, part, config.windows)
+        tell(f"{head}: traded is {chosen.words}")
+        chosen.write(folder)
+        if chosen.name != OUT:
+            model.save(folder / "model")
         found = []
         for start, stop in part.tests:
             at, begin_bar = window(
                 whole, model.card, int(whole.close_ns[max(start - 1, 0)]),
                 int(whole.close_ns[stop - 1]),
             )  # fmt: skip
-            found += run_agent(model, at, begin_bar, name=f"seed {part.seed}")
+            if chosen.name == OUT:
+                capital = model.card.env.episode.capital
+                found.append(idle(f"seed {part.seed}", at, begin_bar, capital))
+            else:
+                found += run_agent(model, at, begin_bar, name=f"seed {part.seed}")
         _store(folder / "courses.npz", found)
         passed = time.monotonic() - begin
         tell(f"{head}: tested; {passed / (n + 1) * (len(left) - n - 1):,.0f} s left of the study")
+
+
+def _chosen(
+    training: Path, last: Model, whole: EnvMarket, part: Part, windows: WindowConfig
+) -> tuple[Model, Choice]:
+    """What is traded of a training; of one that stays out, its last model."""
+    if part.validated is None:
+        return last, Choice(name=LAST, grown={})
+    models = candidates(training, last)
+    chosen = choose(models, whole, part.validated, stay_out=windows.stay_out)
+    return models.get(chosen.name, last), chosen
 
 
 def _judge(
@@ -203,6 +241,7 @@ def _judge(
     tested: dict[tuple[int, int], dict[int, Course]] = {}  # (seed, path) -> stretch -> course
     rows = []
     for part in todo:
+        chosen = Choice.read(config.out / part.key)
         for course, place, (start, stop) in zip(
             _load(config.out / part.key / "courses.npz", f"seed {part.seed}", whole.interval_ns),
             part.places, part.tests, strict=True,
@@ -216,6 +255,7 @@ def _judge(
                     f"{iso(int(whole.close_ns[stop - 1]))[:10]}",
                     "return": f"{told['total_return']:.2%}", "Sharpe": f"{told['sharpe']:.2f}",
                     "drawdown": f"{told['max_drawdown']:.2%}",
+                    **({} if chosen is None else {"traded": chosen.words}),
                 }
             )  # fmt: skip
     many = len({path for _, path in tested}) > 1
@@ -271,8 +311,10 @@ def _begun(
     """
     path = config.out / PLAN
     told = config.model_dump(mode="json", exclude={"out", "draws", "baselines"})
-    for free in ("out", "workers", "keep"):
-        told["train"].pop(free)
+    # checkpoints that are kept are what a validation chooses from
+    free = ("out", "workers") if config.windows.validate_days else ("out", "workers", "keep")
+    for name in free:
+        told["train"].pop(name)
     plan = {"config": told, "data_hash": market.hash}
     if path.exists():
         before = json.loads(path.read_text())

@@ -36,6 +36,7 @@ class ActionConfig(Section):
     levels: tuple[float, ...] = (-1.0, 0.0, 1.0)  # exposures of discrete actions, parts of gross
     gross: float = Field(default=1.0, gt=0, le=20)  # sum of |weights| at most, fraction of equity
     band: float = Field(default=0.0, ge=0, lt=1)  # changes below this part of equity are not made
+    every: int = Field(default=1, ge=1, le=10_000)  # bars of a step: what was asked for stays asked
     offsets: tuple[float, ...] = (0.0, 0.0005, 0.002)  # of tickets, away from the last close
     sizes: tuple[float, ...] = (0.1, 0.5)  # of tickets, parts of gross times equity
 
@@ -47,6 +48,8 @@ class ActionConfig(Section):
             raise ValueError(f"offsets must be from 0 to 0.05, were {self.offsets}")
         if not self.sizes or any(not 0 < x <= 1 for x in self.sizes):
             raise ValueError(f"sizes must be above 0, at most 1, were {self.sizes}")
+        if self.every > 1 and self.kind is ActionKind.TICKET:
+            raise ValueError(f"every must be 1 with tickets, which are sent once, was {self.every}")
         return self
 
 
@@ -158,7 +161,7 @@ class RandomConfig(Section):
 class EpisodeConfig(Section):
     """When episodes begin and end."""
 
-    length: int | None = Field(default=None, ge=1)  # steps; None: to the end of the segment
+    length: int | None = Field(default=None, ge=1)  # bars; None: to the end of the segment
     random_start: bool = True  # else each begins at the first bar that can be observed
     capital: float = Field(default=100_000.0, gt=0)  # quote, of each account
     ruin: float = Field(default=0.05, ge=0, lt=1)  # ends when an account is below this part of it
@@ -181,7 +184,14 @@ class EnvConfig(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        spot, kind = self.costs.spot, self.action.kind
+        spot, kind, every = self.costs.spot, self.action.kind, self.action.every
+        if every > 1 and self.form is Form.ALLOCATED:
+            raise ValueError(f"action.every must be 1 with form allocated, was {every}")
+        if self.episode.length is not None and self.episode.length % every:
+            raise ValueError(
+                f"episode.length must be a multiple of action.every, were {self.episode.length} "
+                f"and {every}"
+            )
         if spot and self.action.gross > 1:
             raise ValueError(f"action.gross must be at most 1 in spot, was {self.action.gross}")
         if self.form is Form.SHARED and kind in (ActionKind.SIMPLEX, ActionKind.LONG_SHORT):

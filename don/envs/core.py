@@ -5,7 +5,7 @@ all of them; nothing resets itself. An episode's course depends on its own seed 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gymnasium as gym
 import numpy as np
@@ -19,6 +19,7 @@ from don.envs.dynamics import step_accounts
 from don.envs.forms import ALLOCATOR, roles
 from don.envs.layout import (
     AFTER_EQUITY,
+    BEFORE,
     BOOK,
     EQUITY,
     FLOW,
@@ -230,7 +231,9 @@ class BatchEnv:
     def step(
         self, actions: ActionArray | Mapping[str, ActionArray], *, observe: bool = True
     ) -> Step:
-        """Let all episodes that are not done take one step.
+        """Let all episodes that are not done take one step, of `action.every` bars.
+
+        An episode that ends inside a step ends there.
 
         Args:
             actions: [B, A, ...] of each group; of the only group alone, too.
@@ -249,17 +252,55 @@ class BatchEnv:
         self._actions.fill(
             np.asarray(given[AGENTS]), dynamics, self.bar_of, own.owner, own.places, self._orders
         )
-        if self._dead.any():  # an account that is out only closes what it holds
-            self._orders[self._dead] = 0.0
-            self._orders[self._dead, :, KIND] = TARGET
         if self._allocator is not None:
             self._deposits[:] = self._allocator.deposits(
                 np.asarray(given[ALLOCATOR]), dynamics, self.bar_of - self._begin, active,
                 self._dead, self.bar_of,
             )  # fmt: skip
-        step_accounts(dynamics, self.bar_of, active, self._orders, self._deposits, self._scratch)
+        every = self.config.action.every
+        self._bar(active)
+        told = self._told(active, observe and every == 1)
+        return told if every == 1 else self._went_on(told, every - 1, observe)
+
+    def _bar(self, active: Bools) -> None:
+        """Carry out what is asked for over the next bar."""
+        if self._dead.any():  # an account that is out only closes what it holds
+            self._orders[self._dead] = 0.0
+            self._orders[self._dead, :, KIND] = TARGET
+        step_accounts(
+            self.dynamics, self.bar_of, active, self._orders, self._deposits, self._scratch
+        )
         self.bar_of = self.bar_of + active
-        return self._told(active, observe)
+
+    def _went_on(self, told: Step, bars: int, observe: bool) -> Step:
+        """Further bars of the same step: what they give is added to what the first one gave.
+
+        `dynamics.flow` and `dynamics.share` are those of all bars then.
+        """
+        dynamics, K = self.dynamics, len(self.roles.columns)
+        rewards, flow = dict(told.rewards), dynamics.flow.copy()
+        share, truncated = dynamics.share.copy(), told.truncated.copy()
+        for _ in range(bars):
+            active = ~self.done
+            if not active.any():
+                break
+            self._bar(active)
+            told = self._told(active, False)
+            rows = np.repeat(active, K)
+            before = flow[rows, BEFORE]
+            flow[rows] += dynamics.flow[rows]
+            flow[rows, BEFORE] = before
+            flow[rows, AFTER_EQUITY] = dynamics.flow[rows, AFTER_EQUITY]
+            share[rows] += dynamics.share[rows]
+            rewards = {name: rewards[name] + each for name, each in told.rewards.items()}
+            truncated |= told.truncated
+        dynamics.flow[:], dynamics.share[:] = flow, share
+        return replace(
+            told,
+            observations=self.observe() if observe else {},
+            rewards=rewards,
+            truncated=truncated,
+        )
 
     def _told(self, active: Bools, observe: bool) -> Step:
         config, K, A = self.config, len(self.roles.columns), len(self.roles.agents)

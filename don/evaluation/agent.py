@@ -58,7 +58,7 @@ def check_market(card: ModelCard, market: EnvMarket) -> None:
 def history_needed(card: ModelCard) -> int:
     """Bars before the first decision that features, windows and frames look back over."""
     seen = card.env.observation
-    warm = FeatureSet(seen.features).warm_up
+    warm = FeatureSet(seen.features, card.interval_ns).warm_up
     needed = warm + seen.window + 1
     for length in seen.frames:
         needed = max(needed, (warm + seen.frame_window + 2) * length)
@@ -116,14 +116,23 @@ def _courses(
     model: Acting, market: EnvMarket, config: Any, begin: int, names: list[str],
     rng: np.random.Generator | None,
 ) -> list[Course]:  # fmt: skip
-    env = BatchEnv(market, config, len(names), states=model.states)
+    every = config.action.every
+    action = config.action.model_copy(update={"every": 1})  # courses tell of each bar
+    env = BatchEnv(
+        market, config.model_copy(update={"action": action}), len(names), states=model.states
+    )
     memory: Any = None
+    actions: dict[str, NDArray[np.generic]] = {}
+    age = 0  # bars since it was decided
 
     def decide(
         seen: Mapping[str, Observation], env: BatchEnv, fresh: NDArray[np.bool_]
     ) -> dict[str, NDArray[np.generic]]:
-        nonlocal memory
-        actions, memory = model.act(seen, None if fresh.any() else memory, rng=rng)
+        nonlocal memory, actions, age
+        if fresh.any() or age >= every:
+            actions, memory = model.act(seen, None if fresh.any() else memory, rng=rng)
+            age = 0
+        age += 1
         return actions
 
     return play(env, decide, names, begin)

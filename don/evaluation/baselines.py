@@ -64,7 +64,7 @@ def run_baselines(
             "form": Form.OWN,
             "agents": 1,
             "action": test.action.model_copy(
-                update={"kind": ActionKind.LONG_SHORT, "gross": gross, "band": 0.0}
+                update={"kind": ActionKind.LONG_SHORT, "gross": gross, "band": 0.0, "every": 1}
             ),
             "observation": ObservationConfig(features=("log_return_1",), parts=(Part.ACCOUNT,)),
             "episode": test.episode.model_copy(update={"capital": test.episode.capital * accounts}),

@@ -32,8 +32,9 @@ from don.envs.layout import (
     Floats,
     Ints,
 )  # fmt: skip
+from don.envs.market import EnvMarket
 from don.envs.observe import Observation
-from don.errors import DataError
+from don.errors import DataError, UsageError
 from don.performance import YEAR_NS
 
 SUMS = {
@@ -137,6 +138,8 @@ def play(
         [B] courses over the same bars.
     """
     B, market = env.batch, env.market
+    if env.config.action.every != 1:
+        raise UsageError(f"action.every must be 1 in what is played, was {env.config.action.every}")
     stop = market.segments[-1].stop - 1  # the last bar that is traded
     money = env.dynamics.money
     first = first_bar(env, begin)
@@ -189,6 +192,15 @@ def play(
         )
         for b in range(B)
     ]
+
+
+def idle(name: str, market: EnvMarket, begin: int, capital: float) -> Course:
+    """The course of who does nothing, as `play` gives those of others."""
+    ts = np.array(market.close_ns[begin : market.segments[-1].stop])
+    return Course(
+        name=name, interval_ns=market.interval_ns, ts=ts, equity=np.full(len(ts), float(capital)),
+        sums=dict.fromkeys(SUMS, 0.0), gross=0.0, liquidations=0, breaks=0,
+    )  # fmt: skip
 
 
 def _held(env: BatchEnv, t: int) -> Floats:

@@ -210,6 +210,11 @@ def check_tradable(card: ModelCard) -> None:
             f"model {card.name} writes order tickets; a desk trades target weights: train it with "
             "another action.kind"
         )
+    if env.action.every > 1:
+        raise ConfigError(
+            f"model {card.name} decides every {env.action.every} bars; a desk asks it at each: "
+            "train it with action.every 1"
+        )
     # an environment's bar has the rate that was paid in it, a desk's the one that comes next
     read = FeatureSet(card.features).features if card.features else []
     paid = [feature.name for _, feature in read if "rate" in feature.inputs]

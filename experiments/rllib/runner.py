@@ -127,7 +127,7 @@ class BatchRunner(MultiAgentEnvRunner):
         self._length = np.zeros(B, np.int64)
         # first episodes are cut at a few lengths: else all copies stay in step for ever; each
         # moment at which episodes begin costs one more look at all
-        length = self.core.config.episode.length or 0
+        length = (self.core.config.episode.length or 0) // self.core.config.action.every
         self._first = (np.arange(B) % _PHASES + 1) * length // _PHASES
         self._first[self._first == length] = 0
         self._state: dict[tuple[str, str], torch.Tensor | None] = {}

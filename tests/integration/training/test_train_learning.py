@@ -10,6 +10,7 @@ from support import planted
 
 from don.envs import BatchEnv
 from don.learning.model import Model
+from experiments.choosing import candidates
 
 TrainFn = Callable[..., Any]
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -60,7 +61,10 @@ def test_seeds_reproduce(train: TrainFn, tmp_path: Path) -> None:
     for n, seed in enumerate((4, 4, 5)):
         few = {"stop": {"iterations": 2, "steps": None}, "workers": {"copies": 8}}
         outcome = train(planted.market(300, 2), seed=seed, out=str(tmp_path / str(n)), **few)
-        weights.append(Model.load(outcome.model).weights["agents"])
+        last = Model.load(outcome.model)
+        weights.append(last.weights["agents"])
+        kept = candidates(outcome.out, last)  # what a study chooses from
+        assert list(kept) == ["iteration 2"] and kept["iteration 2"].id == last.id
     assert all((weights[0][k] == weights[1][k]).all() for k in weights[0])
     assert any((weights[0][k] != weights[2][k]).any() for k in weights[0])
 

@@ -339,3 +339,40 @@ def test_too_little_history_and_dead_features_are_named() -> None:
     bad["close"][5, 1] = np.nan
     with pytest.raises(DataError, match=r"bar 5 of BBB.*close"):
         from_arrays(bad, SYMBOLS, interval_ns=HOUR)
+
+
+@pytest.mark.parametrize("form", ["single", "shared", "own"])
+def test_steps_of_several_bars_are_those_bars(form: str) -> None:
+    more = {"action": {"kind": "multi_discrete", "gross": 9.0, "band": 0.05}}
+    terms = {"terms": [{"name": "log_return"}, {"name": "differential_sharpe"}], "shared": False}
+    made = market(bars=300, vol=0.06)  # wild: some are liquidated inside a step
+    one = BatchEnv(made, setting(form, reward=terms, **more), 16)
+    more["action"]["every"] = 4
+    four = BatchEnv(made, setting(form, reward=terms, **more), 16)
+    one.reset(seed=1)
+    four.reset(seed=1)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        actions = act(four, rng)
+        told = four.step(actions)
+        flow, rewards = np.zeros_like(one.dynamics.flow), 0.0
+        for _ in range(4):
+            active = ~one.done
+            if active.any():
+                single = one.step(actions)
+                rewards = rewards + single.rewards["agents"]
+                flow += np.where(np.repeat(active, len(flow) // 16)[:, None], one.dynamics.flow, 0)
+        assert (one.equity == four.equity).all() and (one.bar_of == four.bar_of).all()
+        assert (rewards == told.rewards["agents"]).all()
+        assert (single.terminated["agents"] == told.terminated["agents"]).all()
+        assert (single.observations["agents"] == told.observations["agents"]).all()
+        assert (one.done == four.done).all() and (told.done == four.done).all()
+        rows = np.repeat(~four.done, len(flow) // 16)
+        np.testing.assert_allclose(four.dynamics.flow[rows, PNL:], flow[rows, PNL:], atol=1e-9)
+        if four.done.all():
+            break
+    assert (four.dynamics.flow[:, LIQUIDATED] > 0).any() or one.done.all()
+    with pytest.raises(ValueError, match=r"multiple of action\.every, were 40 and 7"):
+        setting(action={"every": 7})
+    with pytest.raises(ValueError, match="every must be 1 with tickets"):
+        setting(action={"kind": "ticket", "every": 2})

@@ -11,14 +11,17 @@ from support.envs import market
 
 from don.clock import iso
 from don.envs import BatchEnv, EnvConfig, EnvMarket
+from don.envs.layout import CLOSE, HIGH, LOW, OPEN
 from don.errors import ConfigError, DataError, UsageError
 from don.evaluation.agent import run_agent, window
+from don.evaluation.course import idle, out_of_sample
 from don.learning.config import NetConfig
 from don.learning.model import Model
 from don.model.section import parsed
 from don.storage.database import Database
 from don.storage.research import Research
 from experiments import walk_forward
+from experiments.choosing import OUT, Choice, choose
 from experiments.evaluate import evaluate, measures
 from experiments.evaluation_config import EvaluateConfig, Scheme, WalkForwardConfig
 from experiments.rllib.market_file import write_market
@@ -75,6 +78,57 @@ def test_parts_train_on_nothing_near_their_tests(tmp_path: Path, scheme: Scheme)
         assert tested == list(range(5 * 24 + 7, 400)) and len(found) == 2 * 4
         first = [part.market.close_ns[0] for part in found[:4]]
         assert (len(set(first)) == 1) == (scheme is Scheme.ANCHORED)
+
+
+def test_what_is_traded_is_chosen_between_training_and_test(tmp_path: Path) -> None:
+    made = market(bars=400)
+    plain = walk_forward.parts(config(tmp_path, purge_bars=3), made)
+    found = walk_forward.parts(config(tmp_path, purge_bars=3, validate_days=2), made)
+    assert [part.tests for part in found] == [part.tests for part in plain]
+    for part, whole in zip(found, plain, strict=True):
+        assert part.validated is not None and whole.validated is None
+        start, stop = part.validated
+        assert stop - start == 48 and int(made.close_ns[stop - 1]) == whole.market.close_ns[-1]
+        assert start - len(part.market.close_ns) == part.tests[0][0] - stop == 3 + 4
+        assert part.market.close_ns[0] == whole.market.close_ns[0]
+    env = BatchEnv(found[0].market, EnvConfig.model_validate(ENV), 1)
+    models = {f"iteration {n}": Model.untrained(env, NetConfig(hidden=(8,)), seed=n)
+              for n in range(4)}  # fmt: skip
+    bars = found[0].validated
+    assert bars is not None
+    best = choose(models, made, bars, stay_out=False)
+    assert best.grown[best.name] == max(best.grown.values()) and set(best.grown) == set(models)
+    later = made.bars.copy()
+    prices = [OPEN, HIGH, LOW, CLOSE]
+    later[bars[1] :, :, prices] *= 2  # what comes after is not known when it is chosen
+    assert choose(models, replace(made, bars=later), bars, stay_out=False) == best
+    losing = {name: model for name, model in models.items() if best.grown[name] < 0}
+    assert choose(losing, made, bars, stay_out=True).name == OUT
+    best.write(tmp_path)
+    assert Choice.read(tmp_path) == best and Choice.read(tmp_path / "none") is None
+    with pytest.raises(DataError, match="nothing is left to train on"):
+        walk_forward.parts(config(tmp_path, purge_bars=3, validate_days=4.8), made)
+    with pytest.raises(ConfigError, match="validate_days must be below train_days"):
+        config(tmp_path, validate_days=5)
+    with pytest.raises(ConfigError, match="validate_days must be 0 with scheme combinatorial"):
+        config(tmp_path, validate_days=2, scheme="combinatorial")
+
+
+def test_who_decides_seldom_is_followed_bar_by_bar() -> None:
+    made = market(bars=200)
+    seldom = {**ENV, "action": {"every": 4}, "episode": {"length": 20}}
+    env = BatchEnv(made, EnvConfig.model_validate(seldom), 1)
+    model = Model.untrained(env, NetConfig(hidden=(8,)))
+    (course,) = run_agent(model, made, 20, name="m")
+    steps = BatchEnv(made, out_of_sample(model.card.env), 1, states=model.states)
+    seen, equity = steps.reset(starts=np.array([20])), []
+    while not steps.done.all():
+        seen = steps.step(model.act(seen)[0]).observations
+        equity.append(float(steps.equity.sum()))
+    assert len(course.equity) == 180 and course.equity[4::4].tolist() == equity[:44]
+    assert course.equity[-1] == equity[-1]
+    out = idle("nobody", made, 20, 10.0)
+    assert (out.ts == course.ts).all() and out.figures()["total_return"] == 0.0
 
 
 def test_too_little_history_says_how_much_is_needed(tmp_path: Path) -> None:

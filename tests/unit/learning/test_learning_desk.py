@@ -198,6 +198,8 @@ def test_what_a_desk_cannot_do_is_refused(tmp_path: Path) -> None:
         LearnedPolicy(model(observation=framed))
     with pytest.raises(ConfigError, match="order tickets"):
         LearnedPolicy(model(action={"kind": "ticket"}))
+    with pytest.raises(ConfigError, match="decides every 8 bars"):
+        LearnedPolicy(model(action={"every": 8}))
     with pytest.raises(ConfigError, match="observes funding_mean_72: the funding rate"):
         LearnedPolicy(model(observation={"features": [*FEATURES, "funding_mean_72"]}))
     with pytest.raises(ConfigError, match="choose one of the agents agent_0, agent_1"):
