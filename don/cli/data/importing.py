@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -161,10 +162,11 @@ def run_export(
     """
     with market_database() as db:
         store = open_store(db, lake)
-        batches = store.scan(
+        found = store.scan(
             channel, symbols, start, end, columns, exchange=exchange, interval=interval
         )
-        rows = write_file(path, channel, batches, columns=columns)
+        with closing(found) as batches:
+            rows = write_file(path, channel, batches, columns=columns)
     if as_json:
         print_json({"file": str(path), "rows": rows, "bytes": path.stat().st_size})
     else:

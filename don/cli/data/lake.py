@@ -40,7 +40,9 @@ def query(
     last: int | None = typer.Option(
         None, min=1, help="Only the newest so many rows of each symbol."
     ),
-    form: str = typer.Option("table", "--format", help="table, csv, json, arrow or parquet."),
+    asked: str | None = typer.Option(
+        None, "--format", help="table, csv, json, arrow or parquet. Default: as OUTPUT is named."
+    ),
     output: str | None = typer.Option(
         None, "--output", "-o", help="Into this file, not to stdout."
     ),
@@ -56,7 +58,7 @@ def query(
 
     if (channel is None) == (sql is None):
         raise UsageError("give either a channel or --sql")
-    written.check(form, output)
+    form = written.form_of(asked, output)
     with market_database() as db:
         if channel is None:
             assert sql is not None

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,18 +27,32 @@ _FETCH = 10_000  # rows of --sql at once
 _WIDE = 240  # characters, where there is no screen to fit
 
 
-def check(form: str, output: str | None) -> None:
-    """Refuse what cannot be written, before anything is read.
+def form_of(form: str | None, output: str | None) -> str:
+    """The format to write in, refused before anything is read if it cannot be.
+
+    Args:
+        form: as asked; None: what the file's name ends in, a table without a file.
+        output: the file, if any.
 
     Raises:
         UsageError: an unknown format, or one that needs a file.
     """
+    if form is None:
+        form = "table" if output is None else output.rpartition(".")[2].lower()
+        if form not in FORMATS or (form == "table") != (output is None):
+            raise UsageError(
+                f"--output {output}: its name must end in .csv, .json, .arrow or .parquet, "
+                "or say which with --format"
+            )
     if form not in FORMATS:
         raise UsageError(f"--format must be one of {', '.join(FORMATS)}, was {form!r}")
     if form == "parquet" and output is None:
         raise UsageError("--format parquet needs --output FILE")
     if form == "table" and output is not None:
-        raise UsageError("--output needs --format csv, json, arrow or parquet")
+        raise UsageError(
+            "--format table goes to the screen: with --output, use csv, json, arrow or parquet"
+        )
+    return form
 
 
 def market(
@@ -66,12 +80,12 @@ def market(
     if whole is not None:
         _write(whole.schema, iter(whole.to_batches(max_chunksize=65_536)), form, output)
         return
-    batches = store.scan(channel, symbols, **ask)
-    first = next(batches, None)
-    schema = first.schema if first is not None else store.read(
-        channel, symbols, last=1, **ask
-    ).schema  # fmt: skip
-    _write(schema, _chain(first, batches), form, output)
+    with closing(store.scan(channel, symbols, **ask)) as batches:
+        first = next(batches, None)
+        schema = first.schema if first is not None else store.read(
+            channel, symbols, last=1, **ask
+        ).schema  # fmt: skip
+        _write(schema, _chain(first, batches), form, output)
 
 
 def rows(

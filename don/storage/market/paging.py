@@ -66,7 +66,7 @@ def page(
     found: list[pa.RecordBatch] = []
     rows = 0
     cut: int | None = None
-    with closing(batches):  # type: ignore[type-var]
+    with closing(batches):
         for batch in batches:
             found.append(batch)
             rows += batch.num_rows

@@ -6,7 +6,7 @@ both hold rows of one time (late rows, rows that moved), each natural key counts
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -122,8 +122,10 @@ class MarketStore:
         interval: int | None = None,
         batch_rows: int = PAGE,
         resume: tuple[str, str, int] | None = None,
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch]:
         """As `read`, a batch at a time, in bounded memory; one state of the data throughout.
+
+        It holds a connection until its end: close it where you may stop before.
 
         Arguments and errors as for `read`; batches have at most `batch_rows` rows.
         `resume`, an (exchange, symbol, time), leaves out what comes before it.
