@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from don.envs import EnvMarket
+from don.envs.completeness import told_in_words
 from don.errors import Interrupted, UsageError
 from don.home import home_dir
 from don.learning.trainings import announced
@@ -136,6 +137,8 @@ def main(words: list[str]) -> int:
     if given.json:
         print(json.dumps(told))
     else:
+        source = told["data"].pop("source")
+        told["data"] = told_in_words(source, told["data"])
         for name, value in told.items():
             print(f"{name:<15} {value}")
     return 0

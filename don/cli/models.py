@@ -15,7 +15,6 @@ from don.errors import UsageError
 from don.home import home_dir
 
 if TYPE_CHECKING:
-    from don.learning.card import ModelCard
     from don.learning.registry import Registry
     from don.learning.stages import Version
 
@@ -86,6 +85,8 @@ def show_all(
 
 def show(model: str = Model, as_json: bool = Json) -> None:
     """Show one version: where it comes from, what it needs, what it was worth, who moved it."""
+    from don.envs.completeness import told_in_words
+
     with opened() as registry:
         one = registry.find(model)
         folder = registry.folder(one)
@@ -104,8 +105,8 @@ def show(model: str = Model, as_json: bool = Json) -> None:
             "form": card.env.form, "actions": card.env.action.kind,
             "symbols": ", ".join(card.symbols), "interval_s": card.interval_ns / NS_PER_S,
             "features": ", ".join(card.features), "feature_hash": card.feature_hash,
-            "data": _data(card), "data_hash": card.data_hash, "code": card.code_version,
-            "parent": card.parent or "none",
+            "data": told_in_words(card.data_source, card.data_shares),
+            "data_hash": card.data_hash, "code": card.code_version, "parent": card.parent or "none",
         }
     )  # fmt: skip
     for title, figures in (("in sample", card.in_sample), ("out of sample", _outside(one))):
@@ -327,11 +328,6 @@ def _flat(value: Any, begin: str = "") -> dict[str, Any]:
             k: v for name, own in value.items() for k, v in _flat(own, f"{begin}{name}.").items()
         }
     return {begin.rstrip("."): value}
-
-
-def _data(card: "ModelCard") -> str:
-    shares = ", ".join(f"{share:.3%} {name}" for name, share in card.data_shares.items() if share)
-    return f"{card.data_source or 'unknown'}{': ' if shares else ''}{shares}"
 
 
 def _figure(value: float | None) -> str:

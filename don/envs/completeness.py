@@ -47,3 +47,9 @@ def weak(told: Mapping[str, Any]) -> str:
     """What of it is less than complete, for people; "" if nothing is."""
     parts = [f"{told[state]:.3%} {state}" for state in WEAK if told.get(state)]
     return ", ".join(parts)
+
+
+def told_in_words(source: str, shares: Mapping[str, Any]) -> str:
+    """Where bars came from and how complete they were, for people."""
+    parts = [f"{share:.3%} {name}" for name, share in shares.items() if share]
+    return f"{source or 'unknown'}{': ' if parts else ''}{', '.join(parts)}"

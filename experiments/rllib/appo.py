@@ -136,6 +136,9 @@ class TraceLearner(APPOTorchLearner):
         num_epochs: int = 1, **_: Any,
     ) -> dict[str, Any]:  # fmt: skip
         """Learn from one batch; the target networks follow every so many of them."""
+        training_data.solve_refs()
+        if not training_data.episodes:  # their runner died with them
+            return {}
         self._updates += 1
         # RLlib counts trained steps an epoch and minibatch each
         trained = self._updates * self.config.train_batch_size_per_learner

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ray.rllib.algorithms.impala.torch.vtrace_torch_v2 import make_time_major, vtrace_torch
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.env.utils.infinite_lookback_buffer import InfiniteLookbackBuffer
 from support import planted
@@ -15,6 +16,7 @@ from don.envs import BatchEnv
 from don.learning.config import NetConfig
 from don.learning.nets import PolicyNet
 from don.learning.shapes import observation_shapes
+from experiments.rllib.appo import Trajectories
 from experiments.rllib.chunks import Chunks, chunk
 from experiments.rllib.connectors import Advantages, advantages
 from experiments.rllib.modules import draw, greedy
@@ -171,3 +173,50 @@ def test_draws_have_the_distribution_that_they_are_said_to_have() -> None:
     np.testing.assert_allclose(shares, [0.2, 0.5, 0.3], atol=0.015)
     np.testing.assert_allclose(logp.exp(), torch.tensor([0.2, 0.5, 0.3])[drawn], rtol=1e-5)
     assert (greedy(logits, net.action) == 1).all()
+
+
+def test_trajectories_count_what_follows_their_last_step_as_it_is() -> None:
+    rng = np.random.default_rng(0)
+    gamma, T = 0.9, 6
+    episodes, plain_targets, values = [], [], []
+    for length, terminated in ((5, False), (3, True), (3, False), (5, True)):
+        obs, rewards = rng.random((length + 1, 2)), rng.random(length)
+        told = {"action_logp": -rng.random(length)}
+        episodes.append(
+            chunk("e", "a", "p", obs, rng.integers(0, 3, length), rewards, told,
+                  terminated=terminated, truncated=not terminated, begun=0)
+        )  # fmt: skip
+        value = rng.random(T)
+        gained = 0.0 if terminated else float(value[length])
+        targets = []
+        for t in range(length - 1, -1, -1):
+            gained = rewards[t] + gamma * gained
+            targets.append(gained)
+        plain_targets.append(targets[::-1])
+        values.append(value)
+    batch = Trajectories(steps=T - 1)(episodes=episodes)["p"]
+    order = [0, 3, 1, 2]  # by length, as they came
+    mask = batch["loss_mask"]
+    assert mask.reshape(4, T).sum(1).tolist() == [5, 5, 3, 3]
+    seen = batch["obs"].reshape(4, T, 2).numpy()
+    for row, n in enumerate(order):
+        was = episodes[n].observations.data
+        np.testing.assert_array_equal(seen[row, : len(was)], was)
+        assert not seen[row, len(was) :].any()
+
+    def rows(flat: torch.Tensor) -> torch.Tensor:
+        return make_time_major(flat, trajectory_len=T)
+
+    acted = batch["action_logp"]
+    value = rows(torch.from_numpy(np.concatenate([values[n] for n in order])))
+    found, _ = vtrace_torch(  # as the loss calls it, with a policy that has not changed
+        target_action_log_probs=rows(torch.where(mask, acted, -rng.random())),
+        behaviour_action_log_probs=rows(acted),
+        discounts=(1.0 - rows(batch["terminateds"]).float()) * gamma * rows(mask).float(),
+        rewards=rows(batch["rewards"]), values=value,
+        bootstrap_values=torch.cat([value[0][1:], value[0][:1]]),
+        clip_pg_rho_threshold=1.0, clip_rho_threshold=1.0,
+    )  # fmt: skip
+    for row, n in enumerate(order):
+        want = plain_targets[n]
+        np.testing.assert_allclose(found[: len(want), row].numpy(), want, rtol=1e-6)
