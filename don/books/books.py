@@ -3,10 +3,12 @@
 Rules. A fill of an order that slots wanted goes to them in proportion to what each still lacks of
 that order, in whole lots. A fill that closes the account's position on nobody's wish (kill switch,
 protection, liquidation) goes to the books that hold it, in proportion. Everything else, orders by
-hand above all, goes to the book `desk`. Fees follow the lots. Funding follows the signed positions,
-so a long and a short in two books pay and receive. What cannot be divided goes to the largest part.
+hand above all, goes to the book `desk`. Fees follow the lots. Funding follows the signed positions
+at its own time, however late it is told, so a long and a short in two books pay and receive. What
+cannot be divided goes to the largest part.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,10 +16,25 @@ from decimal import Decimal
 from don.books import apportion
 from don.books.book import Book, BookState
 from don.books.config import DESK
+from don.clock import NS_PER_S
 from don.ledger import Ledger
 from don.model.messages import BookEntry, BookKind
 from don.model.order import Fill, Side
 from don.model.portfolio import ZERO, Position, money
+
+LATE_NS = 3_600 * NS_PER_S  # a payment that is told later than this is divided as things are then
+_MOVES = (BookKind.FILL, BookKind.CROSS, BookKind.PAPER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A change of a book's position, remembered for payments that are told late."""
+
+    symbol: str
+    book: str
+    shadow: bool
+    size: Decimal  # signed, base
+    ts_event: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +48,7 @@ class BooksState:
     charged: bool = False
     decisions: int = 0  # since capital was allocated last
     allocated: tuple[str, ...] = ()  # slots that capital was shared among then
+    moves: tuple[Move, ...] = ()  # recent ones, as they came
 
 
 class VirtualBooks:
@@ -48,6 +66,7 @@ class VirtualBooks:
         }
         self._forced: dict[str, Decimal] = dict(state.forced or {})
         self._charged = state.charged
+        self._moves = deque(state.moves)
         self.entries: list[BookEntry] = []  # since the last `take`
 
     @property
@@ -75,6 +94,7 @@ class VirtualBooks:
             charged=self._charged,
             decisions=self.decisions,
             allocated=self.allocated,
+            moves=tuple(self._moves),
         )
 
     def book(self, name: str, *, shadow: bool = False) -> Book:
@@ -111,6 +131,7 @@ class VirtualBooks:
         When the books are opened, positions go to `heir` at their cost and the cash to `desk`;
         later both go to `desk`, positions as if bought at mark.
         """
+        self._moves.clear()  # payments from before are in the account already
         opening = not self.opened
         desk = self.book(DESK)
         book = self.book(heir) if opening else desk
@@ -177,18 +198,22 @@ class VirtualBooks:
             )  # fmt: skip
 
     def fund(self, key: str, symbol: str, amount: Decimal, ts_event: int) -> None:
-        """Divide a funding payment by signed positions; without any it is the desk's.
+        """Divide a payment by the signed positions of its time; without any it is the desk's.
 
         Shadows that hold the symbol get the same for each unit, on paper.
         """
-        holders = [book for book in self.books.values() if book.size(symbol)]
-        total = self.total(symbol)
+        then = {
+            name: self._size_at(book, False, symbol, ts_event) for name, book in self.books.items()
+        }
+        held = {name: size for name, size in then.items() if size}
+        total = sum(held.values(), ZERO)
         if not total:
             holders, parts = [self.desk], [amount]
         else:
-            parts = apportion.money(amount, [book.size(symbol) for book in holders])
+            holders = [self.books[name] for name in held]
+            parts = apportion.money(amount, list(held.values()))
             for shadow in self.shadows.values():
-                if size := shadow.size(symbol):
+                if size := self._size_at(shadow, True, symbol, ts_event):
                     paid = apportion.money(amount, [total - size, size])[1]
                     shadow.funding += paid
                     self._note(
@@ -283,6 +308,14 @@ class VirtualBooks:
     def _lot(self, symbol: str) -> Decimal:
         return self._lots.get(symbol, Decimal("1e-8"))
 
+    def _size_at(self, book: Book, shadow: bool, symbol: str, ts_event: int) -> Decimal:
+        """Position of a book before everything that happened later than a time."""
+        size = book.size(symbol)
+        for move in self._moves:
+            if move.ts_event > ts_event and (move.symbol, move.book) == (symbol, book.name):
+                size -= move.size if move.shadow is shadow else ZERO
+        return size
+
     def _claimed(self, key: str, fill: Fill) -> dict[str, Decimal]:
         claim = self._claims.get(key)
         if not claim:
@@ -324,6 +357,11 @@ class VirtualBooks:
         amount: Decimal = ZERO,
         shadow: bool = False,
     ) -> None:
+        if kind in _MOVES:
+            move = Move(symbol=symbol, book=book.name, shadow=shadow, size=size, ts_event=ts_event)
+            self._moves.append(move)
+            while self._moves[0].ts_event < ts_event - LATE_NS:
+                self._moves.popleft()
         self.entries.append(
             BookEntry(
                 kind=kind,

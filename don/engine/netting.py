@@ -91,6 +91,10 @@ class Netting:
                 core.cancel(record, f"decision {decision} wants something else")
         if made.drops:
             worker.drop(f"decision {decision} wants something else", symbols=made.drops)
+        ending = {*made.waiting, *made.drops}
+        for symbol, wanted in wants.items():
+            if symbol not in ending:
+                self._claim_anew(symbol, wanted)
         claims = [self._claim(ticket, wants[ticket.symbol]) for ticket in made.tickets]
         if core.config.planner.style.works:
             for index, claim in enumerate(claims):
@@ -173,6 +177,28 @@ class Netting:
         for name, size in parts.items():
             wants[name] -= size * side
         return parts
+
+    def _claim_anew(self, symbol: str, wants: dict[str, Decimal]) -> None:
+        """What is left to work, works for the books that want it now: they may be others than
+        those that it was sent for.
+        """
+        core = self._core
+        working = {
+            record.order.client_order_id: record.remaining * record.order.side.sign
+            for record in core.orders.working(symbol)
+            if not record.order.parent
+        } | self._worker.under_way(symbol)
+        net = sum(working.values(), ZERO)
+        lacking = {name: abs(size) for name, size in wants.items() if size * net > 0}
+        if not lacking or any(size * net < 0 for size in working.values()):
+            return
+        unit = core.instruments[symbol].lot_size
+        left = apportion.lots(abs(net), list(lacking.values()), unit)
+        for key, size in working.items():
+            if size:
+                parts = apportion.lots(abs(size), left, unit)
+                self._keeper.books.claim(key, dict(zip(lacking, parts, strict=True)))
+                left = [rest - part for rest, part in zip(left, parts, strict=True)]
 
     def _band(self, equity: Decimal) -> Decimal:
         """The no-trade band of the smallest book, as a part of the account: working orders that

@@ -86,6 +86,19 @@ class Worker:
                 found[parent.request.symbol] = found.get(parent.request.symbol, ZERO) + left
         return found
 
+    def under_way(self, symbol: str) -> dict[str, Decimal]:
+        """What the policy's parents of a symbol may still fill, signed, base; by parent."""
+        found = {}
+        for parent in self._parents.values():
+            if parent.actor or parent.request.symbol != symbol:
+                continue
+            left = parent.request.size - self.figures(parent)[0]
+            if parent.status is not ParentStatus.WORKING:
+                live = live_of(parent, self._core.orders)
+                left = sum((record.remaining for _, record in live), ZERO)
+            found[parent.parent_id] = left * parent.request.side.sign
+        return found
+
     def figures(self, parent: Parent) -> tuple[Decimal, Decimal]:
         """(filled, quote) of a parent, live children counted."""
         live = [record for _, record in live_of(parent, self._core.orders)]

@@ -220,3 +220,22 @@ def test_shares_are_equal_until_every_book_has_a_history_and_kept_without_an_ans
         slots, config, {"a": [0.1, 0.2, 0.1], "b": [0.0] * 3}, {"a": D("0.7"), "b": D("0.3")}
     )
     assert still.shares == {"a": D("0.7"), "b": D("0.3")} and "not moved yet: b" in still.reason
+
+
+def test_a_payment_that_is_told_late_is_divided_as_books_were_when_it_was_due() -> None:
+    account = Account()
+    account.fill("A", Side.BUY, 30, D(10), "claimed", [10, 20])  # x and y
+    due = account.n
+    account.n += 1
+    account.cross("A", [-10, 0, 10])  # x to z, later than it was due
+    account.n += 1
+    account.fill("A", Side.SELL, 20, D(11), "claimed", [0, 20])
+    account.restart()
+    account.ledger.pay("pay", D(3), due)
+    account.books.fund("pay", "A", D(3), due)
+    assert account.books.off(account.ledger) == []
+    paid = {name: book.funding for name, book in account.books.books.items()}
+    assert paid["x"] == D(1) and paid["y"] == D(2) and not paid.get("z")
+    account.ledger.pay("now", D(3), account.n)
+    account.books.fund("now", "A", D(3), account.n)
+    assert account.books.book("z").funding == D(3) and account.books.book("x").funding == D(1)
