@@ -1,6 +1,10 @@
 """`don bench`: measures Don beside a named peer, in one run on the same data."""
 
 import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -44,14 +48,29 @@ def bench(
         if area not in AREAS:
             raise UsageError(f"area must be one of {', '.join(AREAS)}, was {area!r}")
     rows: list[dict[str, Any]] = []
-    for area in chosen:
-        err.print(f"measuring {area} ...")
-        rows += importlib.import_module(AREAS[area]).rows(full)
+    with _others_aside():
+        for area in chosen:
+            err.print(f"measuring {area} ...")
+            rows += importlib.import_module(AREAS[area]).rows(full)
     if as_json:
         print_json(rows)
     else:
         shown = COLUMNS if out.width >= NARROW_WIDTH else NARROW
         out.print(table(shown, [[_short(row[c.rstrip("#")]) for c in shown] for row in rows]))
+
+
+@contextmanager
+def _others_aside() -> Iterator[None]:
+    """What Ray's processes and peers print goes to stderr: stdout is for the rows alone."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _short(value: Any) -> str:
