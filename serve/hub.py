@@ -25,6 +25,7 @@ from serve.schemas import (
     DecisionView,
     PartHealth,
     PartState,
+    SessionView,
     View,
 )
 from serve.settings import ServeConfig
@@ -67,6 +68,7 @@ class Hub:
         self._seq = 0
         self._clients: set[_Client] = set()
         self._health_at = 0.0
+        self._session: SessionView | None = None  # as it was told last
         self._broken: dict[str, PartHealth] = {}  # kinds of events that did not fit their schema
         self._reading = asyncio.Semaphore(SNAPSHOTS)
 
@@ -112,6 +114,9 @@ class Hub:
         for key in ("session", "desk", "market"):
             if key in change.views:
                 update[key] = getattr(shown, key)
+        if update.get("session") == self._session:
+            update.pop("session", None)  # put again and again, in case the board was lost
+        self._session = update.get("session", self._session)
         for event in change.events:
             self._add_event(update, event)
         if health:

@@ -13,7 +13,7 @@ import math
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -31,6 +31,7 @@ KEEP = 200  # trainings that are remembered
 MOST_PARTS = 100  # of a search or study, that are shown
 WHOLE_BYTES = 4 << 20  # a longer file is not parsed, but looked into
 LINE_BYTES = 64 << 10  # longest line
+TAIL_BYTES = 2 * LINE_BYTES  # in which the newest one is
 ENTRY_BYTES = 64 << 10
 QUIET_S = 300.0  # a trial that told nothing for so long, while its search runs, is over
 DETAIL = 300  # characters of an error
@@ -147,9 +148,10 @@ def rows(out: str, most: int) -> list[Row]:
         if size <= WHOLE_BYTES:
             told = [row for line in file.read(WHOLE_BYTES).splitlines() if (row := _row(line))]
             return _spread(_rising(told), most)
-        places = [n * (size - LINE_BYTES) // most for n in range(most)]
-        told = [row for place in places for row in _near(file, place)[:1]]
-        told += _near(file, size - 2 * LINE_BYTES, 2 * LINE_BYTES)[-1:]
+        places = [n * size // (most - 1) for n in range(most - 1)]
+        told = [row for place in places if (row := _first(_lines(file, place, LINE_BYTES)))]
+        newest = _first(reversed(_lines(file, size - TAIL_BYTES, TAIL_BYTES)))
+        told += [newest] if newest else []
         return _spread(_rising(told), most)
 
 
@@ -159,9 +161,8 @@ def last(out: str) -> tuple[Row | None, int]:
         if file is None:
             return None, 0
         told = os.fstat(file.fileno())
-        start = max(0, told.st_size - 2 * LINE_BYTES)
-        found = _near(file, start, 2 * LINE_BYTES)
-        return (found[-1] if found else None), told.st_mtime_ns
+        lines = _lines(file, max(0, told.st_size - TAIL_BYTES), TAIL_BYTES)
+        return _first(reversed(lines)), told.st_mtime_ns
 
 
 def figures(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float | None]]:
@@ -263,14 +264,16 @@ def _progress(out: str) -> Iterator[BinaryIO | None]:
         yield file if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
 
-def _near(file: BinaryIO, place: int, length: int = LINE_BYTES) -> list[Row]:
+def _lines(file: BinaryIO, place: int, length: int) -> list[bytes]:
     """The lines that begin within `length` bytes from a place and end there."""
-    file.seek(max(0, place - 1) if place > 0 else 0)
-    told = file.read(length + (place > 0))
-    lines = told.split(b"\n")[:-1]  # what is being written has no end yet
-    if place > 0:
-        lines = lines[1:]  # what began before
-    return [row for line in lines if (row := _row(line))]
+    file.seek(max(0, place - 1))
+    lines = file.read(length + (place > 0)).split(b"\n")[:-1]  # one being written has no end yet
+    return lines[1:] if place > 0 else lines  # nor does what began before belong here
+
+
+def _first(lines: Iterable[bytes]) -> Row | None:
+    """The first of them that is one; the others are not looked at."""
+    return next((row for line in lines if (row := _row(line))), None)
 
 
 def _row(line: bytes) -> Row | None:
@@ -292,6 +295,15 @@ def _rising(told: list[Row]) -> list[Row]:
 
 
 def _spread(told: list[Row], most: int) -> list[Row]:
+    """So many at most: the first, the last, and of each stretch between the one that tells most.
+
+    What is told every few iterations only, as evaluations are, would be lost otherwise.
+    """
     if len(told) <= most:
         return told
-    return [told[round(n * (len(told) - 1) / (most - 1))] for n in range(most)]
+    inner, stretches = told[1:-1], most - 2
+    found = [told[0]]
+    for n in range(stretches):
+        stretch = inner[n * len(inner) // stretches : (n + 1) * len(inner) // stretches]
+        found.append(max(stretch, key=lambda row: sum(v is not None for _, v in figures(row))))
+    return [*found, told[-1]]

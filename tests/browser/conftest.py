@@ -1,6 +1,7 @@
 """Headless Chromium on the console: skipped, with the reason, where there is none."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -70,8 +71,8 @@ class Watched:
         self.page.on("console", self._on_console)
 
     def _on_console(self, told: Any) -> None:
-        # a refused token is an answer, which the browser logs on its own
-        if told.type == "error" and "status of 401" not in told.text:
+        # a refused token and a board that is away are answers, which the browser logs on its own
+        if told.type == "error" and not re.search("status of (401|503)", told.text):
             self.errors.append(told.text)
 
     def check(self) -> None:
@@ -112,7 +113,8 @@ def shared(browser: Any, url: str) -> Iterator[Watched]:
 
 @pytest.fixture
 def console(shared: Watched) -> Iterator[Any]:
-    """The console on a desktop screen, live."""
+    """The console on a desktop screen, live, on its first page."""
+    shared.page.evaluate("() => { location.hash = ''; }")
     shared.page.wait_for_selector("[data-testid=candles][data-close]")
     shared.page.wait_for_selector(".link.live")
     yield shared.page

@@ -1,12 +1,16 @@
 """The console in a browser: live candles, our own fills, the halt, honesty about what is old."""
 
+import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 from support.world import World
+
+from don.learning.trainings import PROGRESS, announced
 
 TOKEN = "t0ken-of-the-browser-tests"
 CHART = "[data-testid=candles]"
@@ -82,6 +86,38 @@ def test_the_data_page_shows_what_is_missing(console: Any) -> None:
     console.wait_for_selector(f"{CHART}[data-close]")
 
 
+def test_books_stand_beside_the_account_and_limits_beside_their_use(console: Any) -> None:
+    console.get_by_role("button", name="Books", exact=True).click()
+    console.get_by_test_id("book trend").locator(".tag", has_text="active").wait_for()
+    console.get_by_test_id("books-sum").get_by_text("sum equals the account's equity").wait_for()
+    console.get_by_test_id("risk-state").get_by_text("active").wait_for()
+    limit = console.get_by_test_id("limit Gross leverage")
+    expect(limit.locator(".use")).to_have_text("0.50x")
+    expect(limit.locator(".bound")).to_have_text("3.00x")
+    expect(limit.locator(".bar").first).to_have_attribute("aria-label", "17% of the limit")
+    console.get_by_test_id("unprotected").wait_for()
+
+
+def test_a_training_is_watched_while_it_runs(console: Any, world: World, tmp_path: Path) -> None:
+    def line(n: int) -> str:
+        row = {"iteration": n, "seconds": 1.0 * n, "eta_s": 60.0, "episode_return": {"mean": n / 9}}
+        return json.dumps(row) + "\n"
+
+    world.home = tmp_path
+    console.get_by_role("button", name="Training", exact=True).click()
+    console.locator(".runs .empty", has_text="No training is known").wait_for()
+    with announced(tmp_path, tmp_path / "out", name="ppo"):
+        (tmp_path / "out").mkdir()
+        with (tmp_path / "out" / PROGRESS).open("w") as file:
+            for n in (1, 2):
+                file.write(line(n))
+                file.flush()
+                console.wait_for_selector(f"[data-testid='curve return'][data-points='{n}']")
+        console.locator(".curves .tag", has_text="running").wait_for()
+        console.locator(".progress dd", has_text="0.2222").wait_for()
+    console.locator(".curves .tag", has_text="done").wait_for()
+
+
 def test_old_data_are_never_shown_as_current(console: Any, world: World) -> None:
     world.away = "the board does not answer"
     try:
@@ -112,6 +148,10 @@ def test_a_phone_shows_everything_without_scrolling_sideways(
         box = page.get_by_role("region", name=name).bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 390, name
     assert page.get_by_role("button", name="Halt", exact=True).is_visible()
+    for name in ("Books", "Training", "Data", "Trade"):
+        page.get_by_role("button", name=name, exact=True).click()
+        page.wait_for_selector(f".pages [aria-current]:has-text('{name}')")
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, name
 
 
 def test_the_docs_work_offline(open_page: Callable[..., Any], url: str) -> None:

@@ -1,5 +1,6 @@
 // One screen: the account on top, the market in the middle, what we hold and did below, why beside.
 import React, { useCallback, useEffect, useMemo, useState } from "react";
+import { Books } from "./Books.jsx";
 import { CommandDialog } from "./Command.jsx";
 import { Data } from "./Data.jsx";
 import { EquityChart } from "./EquityChart.jsx";
@@ -7,16 +8,18 @@ import { PriceChart } from "./PriceChart.jsx";
 import { Session } from "./Session.jsx";
 import { Decisions, Health } from "./Side.jsx";
 import { Fills, Orders, Positions } from "./Tables.jsx";
+import { Training } from "./Training.jsx";
 import { TopBar, useNow, verdict } from "./TopBar.jsx";
 import { Watch } from "./Watch.jsx";
 import { digitsOf, guessDigits } from "./format.js";
 import { useStore } from "./store.js";
 
 const NONE = [];
+export const PAGES = { trade: "Trade", books: "Books", training: "Training", data: "Data" };
 
 // The page that is shown, kept in the address so that it can be linked to and reloaded.
 function usePage() {
-  const read = () => (location.hash === "#data" ? "data" : "trade");
+  const read = () => (location.hash.slice(1) in PAGES ? location.hash.slice(1) : "trade");
   const [page, set] = useState(read);
   useEffect(() => {
     const turn = () => set(read());
@@ -24,7 +27,7 @@ function usePage() {
     return () => removeEventListener("hashchange", turn);
   }, []);
   const open = useCallback((name) => {
-    location.hash = name === "data" ? "data" : "";
+    location.hash = name === "trade" ? "" : name;
     set(name);
   }, []);
   return [page, open];
@@ -37,6 +40,8 @@ export function App({ store, base }) {
   const hasDesk = useStore(store, (s) => Boolean(s.desk));
   const halted = useStore(store, (s) => s.desk?.halted);
   const haltReason = useStore(store, (s) => s.desk?.halt_reason);
+  const standings = useStore(store, (s) => s.desk?.standings) ?? NONE;
+  const reducing = useStore(store, (s) => s.desk?.state === "reducing");
   const missing = useStore(store, (s) => s.missing);
   const symbols = session?.symbols ?? NONE;
   const [picked, choose] = useState("");
@@ -63,11 +68,17 @@ export function App({ store, base }) {
   const old = view.level === "lost";
   return (
     <div className={`app ${old ? "old" : ""}`} data-testid="app" data-level={view.level}>
-      <TopBar store={store} level={view.level} short={view.short} onCommand={ask} page={page} open={open} />
+      <TopBar store={store} level={view.level} short={view.short} onCommand={ask} page={page} pages={PAGES} open={open} />
       <div className="banners">
         {halted && (
           <p className="banner red" role="alert">
             <b>Halted.</b> {haltReason} No new orders until resumed.
+          </p>
+        )}
+        {reducing && !halted && (
+          <p className="banner amber" role="alert">
+            <b>Reducing.</b> Only orders that reduce a position pass.{" "}
+            {standings.map((each) => `${each.scope}: ${each.reason || "no reason given"}${each.actor ? `, by ${each.actor}` : ""}`).join("; ")}
           </p>
         )}
         {view.long && (
@@ -77,25 +88,30 @@ export function App({ store, base }) {
         )}
         {missing.length > 0 && <p className="banner amber">History is incomplete: {missing[0]}.</p>}
       </div>
-      {page === "data" ? <Data base={base} /> : <main>
-        <div className="left-column">
-          <Watch store={store} base={base} symbols={symbols} chosen={chosen} choose={choose} digits={digits} />
-          <Session store={store} />
-        </div>
-        <div className="charts">
-          <PriceChart store={store} base={base} symbol={chosen} digits={chosen ? digits(chosen) : 2} />
-          <EquityChart store={store} />
-        </div>
-        <div className="tables">
-          <Positions store={store} symbols={symbols} digits={digits} choose={choose} />
-          <Orders store={store} digits={digits} choose={choose} />
-          <Fills store={store} digits={digits} choose={choose} />
-        </div>
-        <aside>
-          <Decisions store={store} />
-          <Health store={store} />
-        </aside>
-      </main>}
+      {page === "data" && <Data base={base} />}
+      {page === "books" && <Books store={store} base={base} />}
+      {page === "training" && <Training base={base} />}
+      {page === "trade" && (
+        <main>
+          <div className="left-column">
+            <Watch store={store} base={base} symbols={symbols} chosen={chosen} choose={choose} digits={digits} />
+            <Session store={store} />
+          </div>
+          <div className="charts">
+            <PriceChart store={store} base={base} symbol={chosen} digits={chosen ? digits(chosen) : 2} />
+            <EquityChart store={store} />
+          </div>
+          <div className="tables">
+            <Positions store={store} symbols={symbols} digits={digits} choose={choose} />
+            <Orders store={store} digits={digits} choose={choose} />
+            <Fills store={store} digits={digits} choose={choose} />
+          </div>
+          <aside>
+            <Decisions store={store} />
+            <Health store={store} />
+          </aside>
+        </main>
+      )}
       {asked && <CommandDialog kind={asked} base={base} close={close} />}
     </div>
   );

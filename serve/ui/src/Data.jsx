@@ -1,17 +1,20 @@
 // What was collected: is every minute of every stream there? Streams down, time across.
 import React, { useCallback, useEffect, useMemo, useState } from "react";
-import { coverage as fetchCoverage } from "./api.js";
+import { clocks as fetchClocks, coverage as fetchCoverage } from "./api.js";
+import { Clocks } from "./Clocks.jsx";
 import { Heat, NAMES, STATES } from "./Heat.jsx";
 import { moment, number, span as spanText } from "./format.js";
+import { usePolled } from "./poll.js";
 import { ms } from "./store.js";
 
 const SPANS = ["6h", "24h", "7d", "30d", "365d"];
 const SPAN_MS = { "6h": 21600e3, "24h": 86400e3, "7d": 604800e3, "30d": 2592e6, "365d": 31536e6 };
 const EVERY_MS = 15_000;
 const COLUMNS = 240;
+const NONE = [];
 const iso = (at) => new Date(at).toISOString();
 
-export function Data({ base }) {
+export const Data = React.memo(function Data({ base }) {
   const [span, setSpan] = useState("24h");
   const [end, setEnd] = useState(0); // ms; 0: the newest minute that is known
   const [exchange, setExchange] = useState("");
@@ -49,6 +52,7 @@ export function Data({ base }) {
     };
   }, [base, span, end, exchange, channel]);
 
+  const clocks = usePolled((signal) => fetchClocks(base, signal), () => EVERY_MS, base).told ?? NONE;
   const shift = (way) => {
     const from = end || (told ? ms(told.end) : 0);
     if (from) setEnd(from + way * SPAN_MS[span] * 0.5);
@@ -85,6 +89,7 @@ export function Data({ base }) {
           </span>
         </header>
         <Key shares={told?.shares} />
+        <Clocks clocks={clocks} compact />
         {error && (
           <p className="banner amber" role="alert">
             {told ? `${error}. What is shown is old.` : error}
@@ -106,7 +111,7 @@ export function Data({ base }) {
       <Gaps told={told} show={show} />
     </div>
   );
-}
+});
 
 function merge(known, rows, field) {
   const all = new Set([...known, ...rows.map((row) => row[field])]);
@@ -145,7 +150,6 @@ export function share(value) {
   return `${number(value * 100, 2)}%`;
 }
 
-const NONE = [];
 const MOST = 1000; // that the server lists
 
 // One outage takes many streams: those that begin, end and are explained alike are one line.

@@ -115,11 +115,18 @@ function paint(canvas, row, columns, minutes) {
 function Axis({ told }) {
   const start = ms(told.start);
   const length = told.columns * told.step_s * 1000;
-  const ticks = useMemo(() => marks(start, length), [start, length]);
+  const box = useRef(null);
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    const watch = new ResizeObserver(([entry]) => setWidth(entry.contentRect.width));
+    watch.observe(box.current);
+    return () => watch.disconnect();
+  }, []);
+  const ticks = useMemo(() => marks(start, length, Math.max(1, Math.min(9, width / 52))), [start, length, width]);
   return (
     <div className="axis" aria-hidden="true">
       <span />
-      <div>
+      <div ref={box}>
         {ticks.map(([time, text]) => (
           <span key={time} style={{ left: `${((time - start) / length) * 100}%` }}>
             {text}
@@ -134,8 +141,8 @@ function Axis({ told }) {
 
 const STEPS = [10, 30, 60, 180, 360, 720, 1440, 2880, 10080, 43200].map((m) => m * 60_000);
 
-function marks(start, length) {
-  const step = STEPS.find((each) => length / each <= 9) ?? STEPS[STEPS.length - 1] * 2;
+function marks(start, length, most) {
+  const step = STEPS.find((each) => length / each <= most) ?? STEPS[STEPS.length - 1] * 2;
   const found = [];
   for (let time = Math.ceil(start / step) * step; time < start + length * 0.97; time += step)
     found.push([time, time % 86400e3 === 0 ? day(time).slice(5) : clock(time).slice(0, 5)]);

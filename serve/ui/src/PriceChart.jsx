@@ -26,8 +26,11 @@ export const PriceChart = React.memo(function PriceChart({ store, base, symbol, 
     const load = async () => {
       ready = false;
       try {
-        const found = await fetchBars(base, symbol, HISTORY, abort.signal);
-        chart.load(found, ns / 1e9, digits);
+        // after a short gap only what is missing of it
+        const since = chart.last ? new Date(chart.last * 1000).toISOString() : undefined;
+        const found = await fetchBars(base, symbol, HISTORY, abort.signal, since);
+        if (!since || !found.length || !found.every((bar) => chart.update(bar)))
+          chart.load(since ? await fetchBars(base, symbol, HISTORY, abort.signal) : found, ns / 1e9, digits);
         setProblem("");
         ready = true;
         seen = {};

@@ -1,5 +1,6 @@
 // Why the desk did what it did, and how every part is doing.
 import React, { useMemo, useState } from "react";
+import { Clocks } from "./Clocks.jsx";
 import { base, moment, signedPercent, span } from "./format.js";
 import { ms, useStore } from "./store.js";
 
@@ -80,6 +81,7 @@ export const Health = React.memo(function Health({ store }) {
     () => [...parts].sort((a, b) => RANK[a.state] - RANK[b.state] || a.part.localeCompare(b.part)),
     [parts],
   );
+  const clocks = sorted.flatMap((part) => part.clocks ?? []);
   const ill = sorted.filter((part) => part.state !== "live").length;
   const streams = sorted.reduce((sum, part) => sum + part.streams.length, 0);
   return (
@@ -101,6 +103,7 @@ export const Health = React.memo(function Health({ store }) {
         ))}
         {sorted.length === 0 && <li className="empty">Nothing heard yet.</li>}
       </ul>
+      <Clocks clocks={clocks} />
     </section>
   );
 });

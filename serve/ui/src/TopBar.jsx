@@ -36,21 +36,23 @@ export function verdict(link, ages, hasDesk, now) {
   return { level: "live", short: "live", long: "" };
 }
 
-export const TopBar = React.memo(function TopBar({ store, level, short, onCommand, page, open }) {
+export const TopBar = React.memo(function TopBar({ store, level, short, onCommand, page, pages, open }) {
   const desk = useStore(store, (s) => s.desk);
   const session = useStore(store, (s) => s.session);
   const { now: down, worst } = useStore(store, (s) => s.drawdown);
   const start = desk ? Number(desk.equity) - Number(desk.pnl) : 0;
   const gross = (desk?.positions ?? []).reduce((sum, row) => sum + Math.abs(row.weight ?? 0), 0);
   const halted = desk?.halted;
+  const held = desk?.standings?.length ?? 0;
   return (
     <header className="top">
       <div className="brand">
         <strong>DON</strong>
         <nav className="pages" aria-label="Pages">
-          {["trade", "data"].map((name) => (
+          {Object.entries(pages).map(([name, label]) => (
             <button key={name} type="button" aria-current={page === name ? "page" : undefined} onClick={() => open(name)}>
-              {name === "trade" ? "Trade" : "Data"}
+              {label}
+              {name === "books" && held > 0 && <i className="dot stale" role="img" aria-label={`${held} not active`} />}
             </button>
           ))}
         </nav>

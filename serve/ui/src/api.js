@@ -1,17 +1,25 @@
 // Calls of the API. Errors carry what the server said about the field that was wrong.
-export async function bars(root, symbol, limit, signal) {
-  const query = new URLSearchParams({ symbol, limit });
-  const answer = await fetch(`${root}/v1/market/bars?${query}`, { signal });
-  if (!answer.ok) throw new Error(await explain(answer));
-  return (await answer.json()).bars;
-}
-
-// Completeness of what was collected: streams down, time across.
-export async function coverage(root, asked, signal) {
-  const answer = await fetch(`${root}/v1/data/coverage?${new URLSearchParams(asked)}`, { signal });
+async function get(root, path, asked, signal) {
+  const query = new URLSearchParams(Object.entries(asked).filter(([, value]) => value !== undefined));
+  const answer = await fetch(`${root}/v1/${path}?${query}`, { signal });
   if (!answer.ok) throw new Error(await explain(answer));
   return answer.json();
 }
+
+// The newest closed bars; `start` (ISO): none that open before.
+export const bars = async (root, symbol, limit, signal, start) =>
+  (await get(root, "market/bars", { symbol, limit, start }, signal)).bars;
+
+// Completeness of what was collected: streams down, time across.
+export const coverage = (root, asked, signal) => get(root, "data/coverage", asked, signal);
+
+export const risk = (root, signal) => get(root, "risk", {}, signal);
+
+export const clocks = async (root, signal) => (await get(root, "clocks", {}, signal)).clocks;
+
+export const trainings = async (root, signal) => (await get(root, "training", {}, signal)).trainings;
+
+export const curve = (root, run, points, signal) => get(root, `training/${encodeURIComponent(run)}`, { points }, signal);
 
 export function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));

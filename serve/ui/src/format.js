@@ -42,6 +42,34 @@ export function compact(value) {
   return minus(new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 }).format(value));
 }
 
+// Four figures that count, whatever the size: for what has no unit of its own, as losses have.
+export function figures(value) {
+  if (!known(value)) return "\u2013";
+  const n = Number(value);
+  const size = Math.abs(n);
+  if (size >= 1000) return number(n, 0);
+  if (size && size < 0.0001) return minus(n.toExponential(2));
+  return number(n, size === 0 ? 0 : Math.max(0, Math.min(6, 3 - Math.floor(Math.log10(size)))));
+}
+
+// The sum of amounts that came as text, exactly; as text.
+const SCALE = 24;
+const units = (amount) => {
+  const text = /e/i.test(amount) ? Number(amount).toFixed(18) : String(amount);
+  const [whole, part = ""] = text.replace("-", "").split(".");
+  const found = BigInt(whole + part.slice(0, SCALE).padEnd(SCALE, "0"));
+  return text.startsWith("-") ? -found : found;
+};
+
+export function total(amounts) {
+  const sum = amounts.reduce((found, amount) => found + units(amount), 0n);
+  const digits = (sum < 0n ? -sum : sum).toString().padStart(SCALE + 1, "0");
+  const text = `${digits.slice(0, -SCALE)}.${digits.slice(-SCALE)}`.replace(/\.?0+$/, "");
+  return sum < 0n ? `-${text}` : text;
+}
+
+export const equal = (one, other) => units(one) === units(other);
+
 export const tone = (value) => (!known(value) || Math.abs(Number(value)) < 5e-9 ? "" : Number(value) > 0 ? "up" : "down");
 
 export const digitsOf = (step) => {

@@ -44,6 +44,8 @@ function withEquity(points, added) {
   return next.slice(-MAX_EQUITY);
 }
 
+const same = (one, other) => one === other || JSON.stringify(one) === JSON.stringify(other);
+
 const toPoint = (row) => ({ time: ms(row.ts_event), value: Number(row.equity) });
 
 // Of the points after `from`, on top of what is known: one pass over a curve, then one step a point.
@@ -84,6 +86,7 @@ export function reduce(old, message, now) {
   } else {
     for (const key of ["state", "session", "desk", "market", "health", "ages"])
       if (message[key] !== undefined) state[key] = message[key];
+    if (same(old.session, state.session)) state.session = old.session; // put again and again, seldom another
     state.fills = append(old.fills, message.fills, fillId, MAX_FILLS);
     state.decisions = append(old.decisions, message.decisions, (d) => d.decision, MAX_DECISIONS);
     state.equity = withEquity(old.equity, (message.equity ?? []).map(toPoint));
