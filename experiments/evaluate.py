@@ -19,7 +19,8 @@ from don.errors import ConfigError, UsageError
 from don.evaluation.agent import history_needed, run_agent, window
 from don.evaluation.assess import Assessment, Counted, assess
 from don.evaluation.baselines import run_baselines
-from don.evaluation.course import Course
+from don.evaluation.course import Course, mixed
+from don.evaluation.figure import growth_svg
 from don.evaluation.page import document, page, text
 from don.evaluation.verdict import grade, words
 from don.learning.card import ModelCard
@@ -32,7 +33,7 @@ from experiments.training_config import DataConfig
 
 Tell = Callable[[str], None]
 DAY_NS = 86_400 * 10**9
-RESULT = "result"  # .json, .txt, .html
+RESULT = "result"  # .json, .txt, .html, .svg
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,12 +157,24 @@ def write(
     out: Path, a: Assessment, courses: Sequence[Course], about: Mapping[str, Any],
     windows: Sequence[Mapping[str, Any]] = (),
 ) -> None:  # fmt: skip
-    """Write a result in its three forms."""
+    """Write a result in its forms: JSON, text, a page, and the page's picture for other pages.
+
+    Args:
+        out: folder.
+        a: what is told.
+        courses: the strategy's seeds first, as many as it has, then all others.
+        about: what it rests on.
+        windows: rows of a table.
+    """
     out.mkdir(parents=True, exist_ok=True)
+    seeds = a.seeds_above_hold[1]
+    if seeds > 1:  # what is judged is drawn too
+        courses = [mixed(courses[:seeds], a.strategy), *courses]
     for suffix, content in (
         ("json", json.dumps(document(a, about, windows), indent=1)),
         ("txt", text(a)),
         ("html", page(a, courses, about, windows)),
+        ("svg", growth_svg(courses, a.strategy, tuple(a.against))),
     ):
         draft = out / f"{RESULT}.{suffix}.new"
         draft.write_text(content, encoding="utf-8")

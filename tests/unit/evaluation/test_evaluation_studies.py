@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -167,7 +168,12 @@ def test_a_study_goes_on_and_is_counted_once(tmp_path: Path, database: Database)
         int(made.close_ns[-1])
     )
     files = {path.name for path in (tmp_path / "study").glob("result.*")}
-    assert files == {"result.json", "result.txt", "result.html"}
+    assert files == {"result.json", "result.txt", "result.html", "result.svg"}
+    drawn = ElementTree.parse(tmp_path / "study" / "result.svg").getroot()
+    lines = [each for each in drawn.iter() if each.tag.endswith("polyline")]
+    assert len(lines) == 1 + 2 + 5  # the study, its seeds, the baselines
+    assert any("Study " in (each.text or "") for each in drawn.iter())
+    assert '"name": "Study"' in (tmp_path / "study" / "result.html").read_text()
     again = walk_forward.run(study, said.append, research=research, market=made)
     assert again.run == found.run and len(research.runs()) == 1
     assert research.run(1).status == "done" and "answer" in research.run(1).metrics
