@@ -19,11 +19,13 @@ from don.model.schema import DEPTH, SCHEMAS, MarketBatch
 from don.paper.columns import BUY, PRICE, SIZE_OF, SOURCE, Columns
 from don.paper.events import BookTicker, Event, ForceOrder, Kline, Premium, PublicTrade
 from don.paper.ladder import Ints
+from don.paper.merged import Merged, Stretches
 from don.paper.stretch import Stretch
 from don.paper.types import DepthSnapshot
 
 MARK_EVERY_NS = 3_000 * NS_PER_MS  # of the mark price stream
 _PAD = [math.nan] * DEPTH
+Rows = tuple[Ints, Ints, tuple[np.ndarray, ...]]  # symbol, place among the tape's steps, columns
 
 
 class MarketTap:
@@ -51,7 +53,8 @@ class MarketTap:
         self._names, self._interval, self._source, self._depth = names, interval, source, depth
         self._rows: dict[str, list[tuple[Any, ...]]] = {}
         self._parts: dict[str, list[pa.Table]] = {}  # what came before those, in order
-        self._pieces: dict[str, list[tuple[str, tuple[np.ndarray, ...]]]] = {}  # between the two
+        # between the two: names, and columns of which the first has places in them
+        self._pieces: dict[str, list[tuple[list[str], tuple[np.ndarray, ...]]]] = {}
         self._marked: dict[str, int] = {}
         self._empty: set[str] = set()  # symbols whose book lacks a side
         self._seq = 0
@@ -94,7 +97,9 @@ class MarketTap:
         self._seq += 1
         return MarketBatch(source=self._source, seq=self._seq, tables=tables)
 
-    def take_stretch(self, columns: Columns, done: Stretch, wall: Callable[[Ints], Ints]) -> None:
+    def take_stretch(
+        self, columns: Columns | Merged, done: Stretch | Stretches, wall: Callable[[Ints], Ints]
+    ) -> None:
         """Take in steps of a recording that were played at once, as `take` their events.
 
         Args:
@@ -102,38 +107,58 @@ class MarketTap:
             done: which steps, and the best prices that changed.
             wall: wall time at tape times.
         """
-        symbol = columns.symbol
-        name = self._names.get(symbol)
-        if name is None:
+        all_of = columns.columns if isinstance(columns, Merged) else (columns,)
+        places = columns.places if isinstance(columns, Merged) else (None,)
+        parts = done.parts if isinstance(done, Stretches) else (done,)
+        trades: list[Rows] = []
+        quotes: list[Rows] = []
+        for n, (own, part) in enumerate(zip(all_of, parts, strict=True)):
+            if own.symbol in self._names:
+                trades.append(self._trades(own, part, places[n], n))
+                quotes.append(self._quotes(own, part, places[n], n))
+        names = [self._names.get(one.symbol, "") for one in all_of]
+        if trades and (told := _in_order(trades)) is not None:
+            number, _, (ts, *rest) = told
+            self._put("trades", names, number, ts, wall(ts), *rest)
+        if not quotes or (told := _in_order(quotes)) is None:
             return
-        per_tick, per_lot = self._units[symbol]
-        trades = columns.trades(done.start, done.stop)
-        if len(trades):
-            rows, ts = columns.steps[trades], columns.ts[trades]
-            self._put(
-                "trades", name, ts, wall(ts), columns.ids[rows[:, SOURCE]],
-                rows[:, PRICE] / per_tick, rows[:, SIZE_OF] / per_lot, rows[:, BUY] > 0,
-            )  # fmt: skip
-        best = done.best
-        if not len(best):
+        number, _, (ts, bid, bids, ask, asks) = told
+        if any(own.symbol in self._empty for own in all_of) or not (bid * ask).all():
+            symbols = [all_of[n].symbol for n in number.tolist()]
+            rows = (ts, wall(ts), bid, bids, ask, asks)
+            for symbol, *row in zip(symbols, *(one.tolist() for one in rows), strict=True):
+                self._sides(symbol, *row)
             return
-        ts = columns.ts[best[:, 0]]
-        if symbol in self._empty or (best[:, [1, 3]] == 0).any():
-            for at, moment, row in zip(ts.tolist(), wall(ts).tolist(), best.tolist(), strict=True):
-                bid, ask = row[1] / per_tick, row[3] / per_tick
-                self._sides(symbol, at, moment, bid, row[2] / per_lot, ask, row[4] / per_lot)
-            return
-        sides = [best[:, k] / (per_tick if k % 2 else per_lot) for k in range(1, 5)]
-        self._put("quotes", name, ts, wall(ts), *sides)
+        self._put("quotes", names, number, ts, wall(ts), bid, bids, ask, asks)
 
-    def _put(self, channel: str, name: str, *columns: np.ndarray) -> None:
-        """Rows as columns, after those that came before."""
+    def _trades(self, own: Columns, part: Stretch, places: Ints | None, n: int) -> Rows:
+        per_tick, per_lot = self._units[own.symbol]
+        trades = own.trades(part.start, part.stop)
+        rows = own.steps[trades]
+        values = (
+            own.ts[trades], own.ids[rows[:, SOURCE]], rows[:, PRICE] / per_tick,
+            rows[:, SIZE_OF] / per_lot, rows[:, BUY] > 0,
+        )  # fmt: skip
+        return np.full(len(trades), n), trades if places is None else places[trades], values
+
+    def _quotes(self, own: Columns, part: Stretch, places: Ints | None, n: int) -> Rows:
+        per_tick, per_lot = self._units[own.symbol]
+        steps = part.best[:, 0]
+        sides = [part.best[:, k] / (per_tick if k % 2 else per_lot) for k in range(1, 5)]
+        return (
+            np.full(len(steps), n),
+            steps if places is None else places[steps],
+            (own.ts[steps], *sides),
+        )
+
+    def _put(self, channel: str, names: list[str], *columns: np.ndarray) -> None:
+        """Rows as columns, after those that came before; the first has places in `names`."""
         rows = self._rows.setdefault(channel, [])
         pieces = self._pieces.get(channel)
-        if rows or (pieces and pieces[-1][0] != name):
+        if rows or (pieces and pieces[-1][0] != names):
             self._close_part(channel, rows)
             rows.clear()
-        self._pieces.setdefault(channel, []).append((name, columns))
+        self._pieces.setdefault(channel, []).append((names, columns))
 
     def _close_part(self, channel: str, rows: list[tuple[Any, ...]]) -> None:
         """Make tables of what came as columns, then of the rows after it."""
@@ -141,10 +166,11 @@ class MarketTap:
         pieces = self._pieces.pop(channel, [])
         if pieces:
             columns = [np.concatenate(one) for one in zip(*(own for _, own in pieces), strict=True)]
-            arrays = [pa.repeat(pieces[0][0], len(columns[0]))]
+            names = pa.array(pieces[0][0], pa.string())
+            arrays = [names.take(pa.array(columns[0]))]
             arrays += [
                 pa.array(column, type=field.type)
-                for column, field in zip(columns, list(schema)[1:], strict=True)
+                for column, field in zip(columns[1:], list(schema)[1:], strict=True)
             ]
             parts.append(pa.Table.from_arrays(arrays, schema=schema))
         if rows:
@@ -202,6 +228,18 @@ class MarketTap:
             sides += [(prices + _PAD)[:DEPTH], (sizes + _PAD)[:DEPTH]]
         if np.isfinite(sides[0][0]) or np.isfinite(sides[2][0]):
             self._add("books", book.symbol, book.ts, wall, *sides)
+
+
+def _in_order(rows: Sequence[Rows]) -> Rows | None:
+    """Rows of several symbols in the order of the tape; None if there are none."""
+    number, place = (np.concatenate([one[k] for one in rows]) for k in (0, 1))
+    if not len(place):
+        return None
+    values = tuple(np.concatenate(column) for column in zip(*(one[2] for one in rows), strict=True))
+    if len(rows) == 1:
+        return number, place, values
+    order = np.argsort(place)
+    return number[order], place[order], tuple(column[order] for column in values)
 
 
 def _table(channel: str, rows: list[tuple[Any, ...]]) -> pa.Table:

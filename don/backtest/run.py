@@ -26,6 +26,7 @@ from don.errors import DataError, UsageError
 from don.features.cache import FeatureCache
 from don.features.config import FeatureConfig
 from don.features.sets import FeatureSet
+from don.home import home_dir
 from don.model.instrument import Instrument
 from don.model.messages import SessionStart
 from don.model.order import OrderStatus
@@ -40,6 +41,7 @@ from don.paper.types import ExchangeState
 from don.portfolio.optimizer import PortfolioOptimizer
 
 Progress = Callable[[float], None]  # part done, 0 to 1
+TAPES = "tapes"  # folder of the state folder; stored bars lie there as well
 
 
 def run(config: BacktestConfig, progress: Progress = lambda done: None) -> BacktestResult:
@@ -124,11 +126,13 @@ def run_tape(
 
 
 def open_config_tape(config: BacktestConfig) -> Tape:
-    """The tape of a configuration.
+    """The tape of a configuration. Recordings that were decoded once are kept in the state folder,
+    if there is one.
 
     Raises:
         DataError: if there is no such tape, symbol or time.
     """
+    home = home_dir()
     return open_tape(
         config.tapes or None,
         config.symbols or None,
@@ -136,6 +140,7 @@ def open_config_tape(config: BacktestConfig) -> Tape:
         start_ns=moment(config.start, "start"),
         interval=config.interval,
         funding=config.funding,
+        kept=home / TAPES if home.is_dir() else None,
     )
 
 

@@ -6,11 +6,11 @@ before books where both are the same: the order in which the tape tells them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
+from don.paper.book_rows import BookRows
 from don.paper.events import BookUpdate, TradePrint
 from don.paper.ladder import ASK, BID, Ints
 
@@ -25,6 +25,7 @@ class Columns:
 
     symbol: str
     ts: Ints  # [M] ns
+    arrival: Ints  # [M] order of steps at one time, also among recordings
     steps: Ints  # [M, 5] BOOK, first level, end, is a snapshot, n; TRADE, price, size, buy, n
     levels: Ints  # [L, 3] side, price, size: bids best first, then asks best first, each price once
     ids: Ints  # of trades
@@ -73,7 +74,8 @@ def columns_of(
     ts, arrival, ids, price, size, buy, counts = trades
     if not books:
         return None
-    levels, ends = _levels(books)
+    rows = BookRows.of(symbol, books)
+    levels, ends = _levels(rows)
     if (levels[:, 1] <= 0).any() or (levels[:, 2] < 0).any() or (price <= 0).any():
         return None
     if (size <= 0).any():
@@ -84,39 +86,37 @@ def columns_of(
     for column, values in ((PRICE, price), (SIZE_OF, size), (BUY, buy), (SOURCE, np.arange(T))):
         made[:T, column] = values
     made[T:, BEGIN], made[T:, END] = np.append(0, ends[:-1]), ends
-    made[T:, WHOLE] = [book.snapshot for book in books]
+    made[T:, WHOLE] = rows.whole
     made[T:, SOURCE] = np.arange(K)
-    stamps = np.concatenate([ts, np.array([book.ts for book in books], np.int64)])
-    order = np.lexsort((np.concatenate([arrival, book_arrival]), stamps))  # stable
+    stamps = np.concatenate([ts, rows.ts])
+    arrivals = np.concatenate([arrival, book_arrival])
+    order = np.lexsort((arrivals, stamps))  # stable
     steps = np.ascontiguousarray(made[order])
     return Columns(
         symbol=symbol,
         ts=stamps[order],
+        arrival=arrivals[order],
         steps=steps,
         levels=levels,
         ids=ids,
         counts=counts,
         trade_steps=np.flatnonzero(steps[:, KIND] == TRADE),
-        books=books,
+        books=rows,
     )
 
 
-def _levels(books: Sequence[BookUpdate]) -> tuple[Ints, Ints]:
+def _levels(books: BookRows) -> tuple[Ints, Ints]:
     """All levels [L, 3] as `market.rows_of` orders each book's, and where each book's end."""
-    sides = [side for book in books for side in (book.bids, book.asks)]
-    counts = np.array([len(side) for side in sides], np.int64)
-    total = int(counts.sum())
-    flat = np.fromiter(
-        chain.from_iterable(chain.from_iterable(sides)), np.int64, 2 * total
-    ).reshape(-1, 2)
-    which = np.repeat(np.arange(len(sides)), counts)  # even: bids, odd: asks
+    flat, ends = books.rows, books.ends.reshape(-1)
+    counts = np.diff(ends, prepend=0)
+    which = np.repeat(np.arange(len(counts)), counts)  # even: bids, odd: asks
     side = which % 2
     key = np.where(side == BID, -flat[:, 0], flat[:, 0])
     order = np.lexsort((key, which))  # stable: of doubles the last comes last
-    last = np.ones(total, np.bool_)
+    last = np.ones(len(flat), np.bool_)
     same = (which[order][1:] == which[order][:-1]) & (key[order][1:] == key[order][:-1])
     last[:-1] = ~same
     kept = order[last]
     levels = np.column_stack([np.where(side[kept] == BID, BID, ASK), flat[kept]])
-    ends = np.cumsum(np.bincount(which[kept] // 2, minlength=len(books)))
-    return np.ascontiguousarray(levels, np.int64), ends.astype(np.int64)
+    bounds = np.cumsum(np.bincount(which[kept] // 2, minlength=len(books)))
+    return np.ascontiguousarray(levels, np.int64), bounds.astype(np.int64)

@@ -11,7 +11,7 @@ from typing import assert_never
 from don.errors import DataError
 from don.model.instrument import Instrument
 from don.model.portfolio import ZERO
-from don.paper import amendment, conditional, liquidation, placement, stretch, timeline
+from don.paper import amendment, conditional, liquidation, merged, placement, timeline
 from don.paper.algo import AlgoState, AlgoStatus, NewAlgo, Working
 from don.paper.columns import Columns
 from don.paper.config import PaperConfig
@@ -30,6 +30,7 @@ from don.paper.events import (
 from don.paper.filters import refuse
 from don.paper.market import Market, rows_of
 from don.paper.matching import ASK, BID
+from don.paper.merged import Merged, Stretches
 from don.paper.restart import build, display, dump, take_dirty
 from don.paper.stretch import Stretch
 from don.paper.types import (
@@ -107,16 +108,17 @@ class PaperExchange(Views):
             before += self._take(event)
         return before + self._finish()
 
-    def advance(self, columns: Columns, start: int, stop: int) -> Stretch | None:
-        """Take in recorded steps of a symbol at once, up to one that meets a user's order.
+    def advance(
+        self, columns: Columns | Merged, start: int, stop: int
+    ) -> Stretch | Stretches | None:
+        """Take in recorded steps at once, up to one that meets a user's order.
 
         Leaves what `apply` of each would have left, but tells no events and not `position`.
 
         Returns:
             None if the first step must be applied as an event.
         """
-        clearing = self._clearing
-        return stretch.advance(clearing, clearing.markets[columns.symbol], columns, start, stop)
+        return merged.advance(self._clearing, columns, start, stop)
 
     def _take(self, event: TapeEvent) -> list[Event]:
         """Apply an event but for what follows from it; the events of what was due before it."""

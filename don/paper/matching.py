@@ -167,6 +167,12 @@ class Book:
         )
         return int(at), int(rows), int(changed)
 
+    def make_room(self, count: int) -> bool:
+        """Grow if there is no room for so many more orders; True if it grew."""
+        before = len(self._store.orders)
+        self._reserve(count)
+        return len(self._store.orders) > before
+
     def house(self, side: int, price: int) -> int:
         """The house's size at a price, lots."""
         return int(display.house_size(self._store, side, price))

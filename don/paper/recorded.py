@@ -20,9 +20,11 @@ from don.clock import interval_ns as parse_interval
 from don.errors import DataError
 from don.model.instrument import Instrument
 from don.paper import bridge
+from don.paper.book_rows import BookRows
 from don.paper.columns import PRICE, Columns, columns_of
 from don.paper.events import BarClose, BookUpdate, TapeEvent, TradePrint
 from don.paper.funding import FundingSchedule
+from don.paper.merged import Merged, merge
 from don.paper.slots import OFFSET_BITS, Side, SlotTape, apply_book
 
 Ints = NDArray[np.int64]
@@ -42,16 +44,16 @@ class Recording:
     lots: Ints
     buy: NDArray[np.bool_]
     count: Ints  # single trades in each
-    books: tuple[BookUpdate, ...]  # empty: draw them
+    books: Sequence[BookUpdate]  # empty: draw them
     book_arrival: Ints
     begin_ns: int  # from here on the recording is whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Steps `start` to before `stop` of a recording, with no other event between them."""
+    """Steps `start` to before `stop` of recordings, with no other event between them."""
 
-    columns: Columns
+    columns: Columns | Merged
     start: int
     stop: int
 
@@ -91,7 +93,7 @@ class RecordedTape(SlotTape):
         self._key = np.uint64(seed % 2**64)
         self._means = [max(int(r.lots.mean()), 1) for r in recordings]
         self.columns = _columns(self._recordings)
-        self._book_ts = [np.array([b.ts for b in r.books], np.int64) for r in recordings]
+        self._book_ts = [BookRows.of("", r.books).ts for r in recordings]
 
     # ---- history ---------------------------------------------------------------------------------
 
@@ -183,27 +185,26 @@ class RecordedTape(SlotTape):
         if self.columns is None:
             raise ValueError(f"tape {self.source} cannot be told in runs")
         slot, offset = position >> OFFSET_BITS, position & ((1 << OFFSET_BITS) - 1)
-        first = itertools.takewhile(
-            lambda told: told[0] >> OFFSET_BITS == slot, self.events(position)
-        )
-        if offset:
-            yield from first
+        if offset or not self._first <= slot <= self._last:
+            events = self.events(position)
+            yield from itertools.takewhile(lambda told: told[0] >> OFFSET_BITS == slot, events)
             slot += 1
-        else:
-            yield from itertools.takewhile(lambda told: told[0] == position, first)
+        else:  # the books and marks as they stand, without making the slot's events
+            for event in self._standing(slot, ()):
+                yield position, event
         for at in range(slot, self._last + 1):
             yield from self._slot_runs(at, self.columns)
 
-    def _slot_runs(self, slot: int, columns: Columns) -> Iterator[tuple[int, TapeEvent | Run]]:
+    def _slot_runs(
+        self, slot: int, columns: Columns | Merged
+    ) -> Iterator[tuple[int, TapeEvent | Run]]:
         open_ns, end_ns = slot * self.interval_ns, (slot + 1) * self.interval_ns
         begin = max(open_ns, self._begin)
         at, last = np.searchsorted(columns.ts, [begin, end_ns]).tolist()
-        trades = columns.trades(at, last)
-        prints = list(
-            zip(columns.ts[trades].tolist(), columns.steps[trades, PRICE].tolist(), strict=True)
-        )
+        own = columns.columns if isinstance(columns, Merged) else (columns,)
+        prints = [_prints(one, begin, end_ns) for one in own]
         position = slot << OFFSET_BITS
-        for event in self.timed_events(slot, [prints], self._closes(slot)):
+        for event in self.timed_events(slot, prints, self._closes(slot)):
             stop = int(np.searchsorted(columns.ts[at:last], event.ts, side="right")) + at
             if stop > at:
                 yield position, Run(columns=columns, start=at, stop=stop)
@@ -269,10 +270,21 @@ class RecordedTape(SlotTape):
         )
 
 
-def _columns(recordings: Sequence[Recording]) -> Columns | None:
-    """Arrays of the recording, if it is the only one and has books."""
-    if len(recordings) != 1:
-        return None
-    (one,) = recordings
-    trades = (one.ts, one.arrival, one.id, one.price, one.lots, one.buy, one.count)
-    return columns_of(one.instrument.exchange_symbol, one.books, one.book_arrival, trades)
+def _prints(columns: Columns, begin: int, end: int) -> list[tuple[int, int]]:
+    """Time and price of a symbol's trades from `begin` to before `end`."""
+    trades = columns.trades(*np.searchsorted(columns.ts, [begin, end]).tolist())
+    prices = columns.steps[trades, PRICE].tolist()
+    return list(zip(columns.ts[trades].tolist(), prices, strict=True))
+
+
+def _columns(recordings: Sequence[Recording]) -> Columns | Merged | None:
+    """Arrays of the recordings, if all have books."""
+    found = []
+    for one in recordings:
+        trades = (one.ts, one.arrival, one.id, one.price, one.lots, one.buy, one.count)
+        name = one.instrument.exchange_symbol
+        columns = columns_of(name, one.books, one.book_arrival, trades)
+        if columns is None:
+            return None
+        found.append(columns)
+    return found[0] if len(found) == 1 else merge(found)

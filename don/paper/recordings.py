@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from don.errors import DataError
-from don.paper.events import BookUpdate
+from don.paper.book_rows import BookRows
 from don.paper.recorded import Ints, Recording
 from don.paper.tape_data import (
     NS_PER_MS,
@@ -113,21 +113,15 @@ def _recording(name: str, raw: _Raw, path: Path) -> Recording:
     prices, sizes = np.array(columns[3], np.float64), np.array(columns[4], np.float64)
     tick = _places(np.concatenate([levels[:, 0], prices]))
     lot = _places(np.concatenate([levels[:, 1], sizes]))
-    scaled = np.rint(levels * (10.0**tick, 10.0**lot)).astype(np.int64).tolist()
-    rows = tuple((price, lots) for price, lots in scaled)
-    books, at = [], 0
-    for i, (bids, asks) in enumerate(sides):
-        middle, end = at + len(bids), at + len(bids) + len(asks)
-        books.append(
-            BookUpdate(
-                symbol=name,
-                ts=max(diffs[i - 1][0], begin) if i else begin,
-                bids=rows[at:middle],
-                asks=rows[middle:end],
-                snapshot=i == 0,
-            )
-        )
-        at = end
+    counts = [(len(bids), len(asks)) for bids, asks in sides]
+    stamps = np.array([begin, *(ts for ts, _, _ in diffs)], np.int64)
+    books = BookRows(
+        symbol=name,
+        ts=np.maximum(stamps, begin),
+        whole=np.arange(len(sides)) == 0,
+        ends=np.cumsum(np.array(counts, np.int64)).reshape(-1, 2).astype(np.int64),
+        rows=np.rint(levels * (10.0**tick, 10.0**lot)).astype(np.int64),
+    )
     return Recording(
         instrument=make_instrument(name, step(tick), step(lot)),
         ts=np.array(columns[0], np.int64),
@@ -137,7 +131,7 @@ def _recording(name: str, raw: _Raw, path: Path) -> Recording:
         lots=np.rint(sizes * 10**lot).astype(np.int64),
         buy=np.array(columns[5], np.bool_),
         count=np.ones(len(trades), np.int64),
-        books=tuple(books),
+        books=books,
         book_arrival=np.array([arrival, *(moment for _, moment, _ in diffs)], np.int64),
         begin_ns=begin,
     )

@@ -5,13 +5,14 @@ is left out, but for the best prices when they change. It ends before the first 
 fill a user's order, and the caller takes that one as an ordinary event.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from don.paper.algo import Working
 from don.paper.clearing import Clearing
-from don.paper.columns import PRICE, Columns
+from don.paper.columns import BOOK, PRICE, Columns
 from don.paper.kernels import ANY_PRICE
 from don.paper.ladder import Ints
 from don.paper.market import Market
@@ -37,47 +38,74 @@ def advance(
     Returns:
         None if the first step must be taken as an event.
     """
-    due = next_due(clearing)
-    if due is not None:
-        stop = min(stop, int(np.searchsorted(columns.ts, due)))
-    if (
-        start >= stop
-        or columns.ts[start] < clearing.now
-        or not market.marked
-        or clearing.revalued
-        or clearing.events
-        or market.book.touched
-        or clearing.algos.armed(market.symbol, Working.CONTRACT_PRICE)
-    ):
+    stop = bound(clearing, columns.ts, stop)
+    if start >= stop or columns.ts[start] < clearing.now or not calm(clearing, [market]):
         return None
-    bid, ask = _resting(clearing, market)
+    done = take(market, columns, start, stop, resting(clearing, market))
+    if done.stop == start:
+        return None
+    clearing.now = int(columns.ts[done.stop - 1])
+    return done
+
+
+def bound(clearing: Clearing, ts: Ints, stop: int) -> int:
+    """`stop`, or the first step at or after the time at which something is due."""
+    due = next_due(clearing)
+    return stop if due is None else min(stop, int(np.searchsorted(ts, due)))
+
+
+def calm(clearing: Clearing, markets: Sequence[Market]) -> bool:
+    """True if nothing but resting orders could make a step matter to anyone."""
+    if clearing.revalued or clearing.events:
+        return False
+    return all(
+        market.marked
+        and not market.book.touched
+        and not clearing.algos.armed(market.symbol, Working.CONTRACT_PRICE)
+        for market in markets
+    )
+
+
+def take(
+    market: Market, columns: Columns, start: int, stop: int, limits: tuple[int, int]
+) -> Stretch:
+    """Take in a symbol's steps up to the first that meets an order, or is a snapshot.
+
+    Args:
+        market: of the symbol.
+        columns: its recording.
+        start: first step.
+        stop: after the last.
+        limits: users' highest bid and lowest ask, see `resting`.
+    """
     parts, at, changes = [], start, 0
     best = np.array(market.best_known, np.int64)
     while at < stop:
         told = np.empty((min(_ROWS, stop - at), 5), np.int64)
-        next_at, rows, changed = market.book.play(
-            columns.levels, columns.steps, at, stop, bid, ask, best, told
+        at, rows, changed = market.book.play(
+            columns.levels, columns.steps, at, stop, *limits, best, told
         )
         changes += changed
         parts.append(told[:rows])
-        if rows < len(told):
-            at = next_at
+        if rows < len(told) and at < stop and not _grown(market, columns, at):
             break
-        if next_at == at:
-            break
-        at = next_at
-    if at == start:
-        return None
-    market.played(changes, tuple(best.tolist()))
-    trades = columns.trades(start, at)
-    if len(trades):
-        market.on_print(int(columns.steps[trades[-1], PRICE]))
-        market.bars.fold(columns, trades)
-    clearing.now = int(columns.ts[at - 1])
-    return Stretch(start=start, stop=at, best=np.concatenate(parts))
+    if at > start:
+        market.played(changes, tuple(best.tolist()))
+        trades = columns.trades(start, at)
+        if len(trades):
+            market.on_print(int(columns.steps[trades[-1], PRICE]))
+            market.bars.fold(columns, trades)
+    found = np.concatenate(parts) if parts else np.empty((0, 5), np.int64)
+    return Stretch(start=start, stop=at, best=found)
 
 
-def _resting(clearing: Clearing, market: Market) -> tuple[int, int]:
+def _grown(market: Market, columns: Columns, at: int) -> bool:
+    """Give a book room that a step needs; False if it stops for another reason."""
+    kind, begin, end, whole, _ = columns.steps[at].tolist()
+    return kind == BOOK and not whole and market.book.make_room(end - begin)
+
+
+def resting(clearing: Clearing, market: Market) -> tuple[int, int]:
     """Users' highest bid and lowest ask."""
     bid, ask = 0, ANY_PRICE
     for order in clearing.records.all_open():

@@ -11,6 +11,7 @@ from don.clock import interval_ns
 from don.errors import DataError
 from don.model.instrument import Instrument
 from don.paper.bar_tape import BarTape, BridgeConfig
+from don.paper.decoded import load_kept
 from don.paper.events import BarClose, TapeEvent, TradePrint
 from don.paper.funding import funding_beside, load_funding
 from don.paper.recorded import RecordedTape
@@ -91,6 +92,7 @@ def open_tape(
     interval: str | None = None,
     funding: Path | str | None = None,
     bridge: BridgeConfig | None = None,
+    kept: Path | None = None,
 ) -> Tape:
     """Open a tape.
 
@@ -104,6 +106,7 @@ def open_tape(
         interval: of bars. A file of bars has its own, and stated it must agree; trades: 1m.
         funding: Parquet file of funding payments; None looks for one beside the tape by its name.
         bridge: how bars are expanded.
+        kept: folder where decoded recordings are kept; None decodes them anew.
 
     Raises:
         DataError: naming file, column and what is expected; or symbol, start or interval.
@@ -121,7 +124,10 @@ def open_tape(
     if any(raw) != all(raw) or (len(files) > 1 and not all(raw)):
         raise DataError(f"tape must be one Parquet file or .gz recordings, was {given}")
     if all(raw) or is_aggregate(files[0]):
-        found = load_depth(files, symbols) if all(raw) else load_aggregate(files[0], symbols)
+        if not all(raw):
+            found = load_aggregate(files[0], symbols)
+        else:
+            found = load_kept(files, symbols, kept) if kept else load_depth(files, symbols)
         length = stated if stated is not None else interval_ns(DEFAULT_INTERVAL)
         if all(raw) and start_ns is None:
             start_ns = max(one.begin_ns for one in found)

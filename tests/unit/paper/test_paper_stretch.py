@@ -12,6 +12,7 @@ from don.paper.columns import columns_of
 from don.paper.events import BookTicker, BookUpdate, MarkPrice, PublicTrade
 from don.paper.ladder import ASK, BID, FAR, FILLED, MOST
 from don.paper.matching import Book
+from don.paper.merged import merge
 from don.paper.types import NewOrder, OrderKind
 
 SYMBOL = "BTCUSDT"
@@ -24,11 +25,11 @@ STEPS = st.one_of(
 ORDERS = st.tuples(st.sampled_from(Side), st.integers(-5, 5), st.integers(1, 8), st.booleans())
 
 
-def columns(script, middle):
+def columns(script, middle, symbol=SYMBOL):
     """The script as a recording: book changes that no recorder would find crossed."""
     books, arrivals, trades, ts = [], [], [], 0
     start = tuple((middle - k, 5) for k in range(1, 9)), tuple((middle + k, 5) for k in range(9))
-    books.append(BookUpdate(symbol=SYMBOL, ts=0, bids=start[0], asks=start[1], snapshot=True))
+    books.append(BookUpdate(symbol=symbol, ts=0, bids=start[0], asks=start[1], snapshot=True))
     arrivals.append(0)
     for n, step in enumerate(script, start=1):
         ts += 700 * MS * (n % 3)
@@ -38,26 +39,27 @@ def columns(script, middle):
         at = middle + step[2] - 1  # bids below, asks not
         bids = tuple((min(middle + p, at - 1), z) for side, p, z in step[1] if side == BID)
         asks = tuple((max(middle + p, at), z) for side, p, z in step[1] if side == ASK)
-        books.append(BookUpdate(symbol=SYMBOL, ts=ts, bids=bids, asks=asks))
+        books.append(BookUpdate(symbol=symbol, ts=ts, bids=bids, asks=asks))
         arrivals.append(n)
     kinds = [np.int64] * 5 + [np.bool_, np.int64]
     made = list(zip(*trades, strict=True)) or [()] * 7
     arrays = tuple(np.array(v, kind) for v, kind in zip(made, kinds, strict=True))
-    return columns_of(SYMBOL, books, np.array(arrivals, np.int64), arrays)
+    return columns_of(symbol, books, np.array(arrivals, np.int64), arrays)
 
 
-def begun(market, middle):
-    venue = exchange(market)
-    tick = market.tick_size
-    venue.apply(
-        MarkPrice(
-            symbol=SYMBOL, ts=0, mark=middle * tick, index=middle * tick,
-            rate=tick * 0, next_funding_ts=0,
-        )
-    )  # fmt: skip
+def begun(middle, *markets):
+    venue = exchange(*markets)
+    for market in markets:
+        tick = market.tick_size
+        venue.apply(
+            MarkPrice(
+                symbol=market.exchange_symbol, ts=0, mark=middle * tick, index=middle * tick,
+                rate=tick * 0, next_funding_ts=0,
+            )
+        )  # fmt: skip
     tap = MarketTap(
-        {SYMBOL: "BTC-USDT-PERP"}, "1m", "test", None,
-        {SYMBOL: (market.tick_size, market.lot_size)},
+        {market.exchange_symbol: market.symbol for market in markets}, "1m", "test", None,
+        {market.exchange_symbol: (market.tick_size, market.lot_size) for market in markets},
     )  # fmt: skip
     return venue, tap
 
@@ -67,8 +69,8 @@ def place(venue, tap, market, middle, asked):
     try:
         _, events = venue.place(
             NewOrder(
-                symbol=SYMBOL, side=side, kind=OrderKind.LIMIT, size=lots * market.lot_size,
-                price=(middle + offset) * market.tick_size,
+                symbol=market.exchange_symbol, side=side, kind=OrderKind.LIMIT,
+                size=lots * market.lot_size, price=(middle + offset) * market.tick_size,
                 time_in_force=TimeInForce.GTX if post else TimeInForce.GTC,
             )
         )  # fmt: skip
@@ -82,12 +84,9 @@ def account_events(events):
     return [one for one in events if hasattr(one, "account")]
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(STEPS, min_size=1, max_size=40), st.dictionaries(st.integers(0, 40), ORDERS))
-def test_steps_at_once_are_steps_one_by_one(script, orders):
-    market, middle = instrument("BTC"), 600_000
-    recording = columns(script, middle)
-    (one, tap), (many, other) = begun(market, middle), begun(market, middle)
+def both_ways(recording, middle, markets, orders):
+    """Steps one by one against steps at once; `orders` are placed before a step: (market, what)."""
+    (one, tap), (many, other) = begun(middle, *markets), begun(middle, *markets)
     told, heard, at = [], [], 0
     for stop in sorted({*orders, len(recording.ts)}):
         stop = min(stop, len(recording.ts))
@@ -106,19 +105,44 @@ def test_steps_at_once_are_steps_one_by_one(script, orders):
             heard += account_events(events)
             at += 1
         if stop in orders:
-            told += place(one, tap, market, middle, orders[stop])
-            heard += place(many, other, market, middle, orders[stop])
+            n, asked = orders[stop]
+            told += place(one, tap, markets[n], middle, asked)
+            heard += place(many, other, markets[n], middle, asked)
     assert told == heard
     assert one.dump() == many.dump()
     assert one.take_dirty() == many.take_dirty()
     assert tap.batch(0).tables == other.batch(0).tables
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(STEPS, min_size=1, max_size=40), st.dictionaries(st.integers(0, 40), ORDERS))
+def test_steps_at_once_are_steps_one_by_one(script, orders):
+    middle = 600_000
+    placed = {at: (0, asked) for at, asked in orders.items()}
+    both_ways(columns(script, middle), middle, [instrument("BTC")], placed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(STEPS, min_size=1, max_size=25), min_size=2, max_size=3),
+    st.dictionaries(st.integers(0, 70), st.tuples(st.integers(0, 2), ORDERS)),
+)
+def test_steps_of_several_symbols_at_once_are_steps_one_by_one(scripts, orders):
+    markets = [instrument(base) for base in ("BTC", "ETH", "LTC")][: len(scripts)]
+    middle = 600_000
+    own = [
+        columns(script, middle, market.exchange_symbol)
+        for script, market in zip(scripts, markets, strict=True)
+    ]
+    placed = {at: (n % len(markets), asked) for at, (n, asked) in orders.items()}
+    both_ways(merge(own), middle, markets, placed)
+
+
 def test_a_stretch_without_orders_is_taken_whole():
     market, middle = instrument("BTC"), 600_000
     script = [("trade", 0, 3, True), ("book", [(BID, -1, 7)], 1), ("trade", -1, 2, False)] * 10
     recording = columns(script, middle)
-    venue, _ = begun(market, middle)
+    venue, _ = begun(middle, market)
     assert venue.advance(recording, 0, 1) is None  # a snapshot is an event
     events = venue.apply(recording.event(0))
     assert any(isinstance(one, BookTicker) for one in events)

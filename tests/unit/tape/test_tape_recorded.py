@@ -189,3 +189,28 @@ def test_a_file_that_is_not_gzip_is_named(tmp_path: Path) -> None:
         open_tape(tmp_path / "b.gz")
     with pytest.raises(DataError, match="one Parquet file or"):
         open_tape([tmp_path / "a.gz", tmp_path / "c.parquet"])
+
+
+def test_decoded_recordings_are_kept_and_a_damaged_file_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (SNAPSHOT, diff(1100, 8, 12, 7), trade(1150, 1), trade(61_000, 2))
+    path, folder = write(tmp_path / "a.gz", *text), tmp_path / "tapes"
+    first = list(open_tape(path).events())
+    assert list(open_tape(path, kept=folder).events()) == first
+    (file,) = folder.iterdir()
+    whole = file.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.delattr("don.paper.decoded.load_depth")  # nothing may be decoded now
+        assert list(open_tape(path, kept=folder).events()) == first
+    middle = whole.index(b".lots.npy") + 200
+    damaged = (whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :], whole[:99], b"")
+    for content in damaged:
+        file.write_bytes(content)
+        assert list(open_tape(path, kept=folder).events()) == first
+        assert file.read_bytes() != content
+    write(path, *text[:-1], trade(62_000, 2))
+    assert list(open_tape(path, kept=folder).events()) != first
+    assert len(list(folder.iterdir())) == 2
+    with pytest.raises(DataError, match="cannot be written"):
+        open_tape(path, kept=file / "tapes")
