@@ -213,7 +213,7 @@ def _train(
                 int(whole.close_ns[stop - 1]),
             )  # fmt: skip
             if chosen.name == OUT:
-                capital = model.card.env.episode.capital
+                capital = model.card.env.episode.capital  # growth alone counts
                 found.append(idle(f"seed {part.seed}", at, begin_bar, capital))
             else:
                 found += run_agent(model, at, begin_bar, name=f"seed {part.seed}")

@@ -130,7 +130,7 @@ def assess(
         for name, base in baselines.items()
     }
     hold = baselines[HOLD]
-    ends = [float(course.equity[-1]) for course in seeds]
+    ends = [_grown(course) for course in seeds]
     certain = certainty(whole, hold, counted)
     return Assessment(
         strategy=strategy,
@@ -140,7 +140,7 @@ def assess(
         figures={name: course.figures() for name, course in courses.items()},
         intervals=intervals,
         against=against,
-        seeds_above_hold=(sum(end > float(hold.equity[-1]) for end in ends), len(ends)),
+        seeds_above_hold=(sum(end > _grown(hold) for end in ends), len(ends)),
         certainty=certain,
         reality=_reality(seeds, hold, draws, seed),
         choice=_choice(seeds),
@@ -183,6 +183,11 @@ def certainty(course: Course, hold: Course, counted: Counted) -> Certainty:
         minimum_days=minimum_record(m) * days,
         above_hold=probabilistic(m, held.sharpe) if math.isfinite(held.sharpe) else math.nan,
     )
+
+
+def _grown(course: Course) -> float:
+    """Of 1, whatever the capital."""
+    return float(course.equity[-1] / course.equity[0])
 
 
 def _reality(seeds: Sequence[Course], hold: Course, draws: int, seed: int) -> Reality | None:

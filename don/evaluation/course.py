@@ -262,7 +262,14 @@ def mixed(courses: Sequence[Course], name: str) -> Course:
         first,
         name=name,
         equity=start * np.concatenate([[1.0], np.cumprod(1.0 + r)]),
-        sums={k: math.fsum(c.sums[k] for c in courses) / len(courses) for k in SUMS},
+        sums={
+            # capital may differ: what was paid is paid of equal parts
+            k: math.fsum(
+                c.sums[k] * (1.0 if k == "fills" else start / float(c.equity[0])) for c in courses
+            )
+            / len(courses)
+            for k in SUMS
+        },
         gross=sum(c.gross for c in courses) / len(courses),
         liquidations=sum(c.liquidations for c in courses),
         breaks=max(c.breaks for c in courses),

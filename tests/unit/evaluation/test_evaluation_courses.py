@@ -181,6 +181,9 @@ def test_courses_join_and_mix() -> None:
         joined([second, first])
     both = mixed([whole, course("b", -r)], "both")
     assert np.allclose(both.returns, 0, atol=1e-15)
+    paid = replace(whole, sums={**whole.sums, "fees": 8.0})
+    tenth = replace(paid, equity=paid.equity / 10, sums={**paid.sums, "fees": 0.8})
+    assert mixed([paid, tenth], "both").sums["fees"] == pytest.approx(8.0)
     with pytest.raises(ValueError, match="of the same bars"):
         mixed([whole, first], "both")
 
@@ -274,6 +277,10 @@ def test_seeds_are_told_and_results_are_whole() -> None:
     found = assess("study", seeds, base, counted, cautions=["mind the gap"], draws=30)
     ends = sum(s.equity[-1] > base[HOLD].equity[-1] for s in seeds)
     assert found.seeds_above_hold == (ends, 3) and found.choice is not None
+    small = [replace(seeds[0], equity=seeds[0].equity / 24), *seeds[1:]]  # whatever the capital
+    again = assess("study", small, base, counted, draws=30)
+    assert again.seeds_above_hold == (ends, 3)
+    assert again.figures["study"] == pytest.approx(found.figures["study"], rel=1e-9)
     assert list(found.figures) == ["study", "seed 0", "seed 1", "seed 2", HOLD]
     assert any("4 runs" in c for c in found.cautions) and "mind the gap" in found.cautions
     assert any("looked at 2 times" in c for c in found.cautions)
