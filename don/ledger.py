@@ -62,6 +62,8 @@ class Ledger:
         self._keys: dict[str, None] = dict.fromkeys(state.keys)
         self._trades: dict[str, tuple[int, str]] = dict(state.trades or {})
         self._funding_ts = state.funding_ts
+        self._flat: dict[str, Position] = {}  # of symbols asked for
+        self.moves = 0  # how often positions changed
 
     @property
     def adopted(self) -> bool:
@@ -76,7 +78,12 @@ class Ledger:
 
     def position(self, symbol: str) -> Position:
         """The position in a symbol; flat if there is none."""
-        return self.positions.get(symbol) or Position(symbol=symbol)
+        found = self.positions.get(symbol)
+        if found is None:
+            found = self._flat.get(symbol)
+            if found is None:
+                found = self._flat[symbol] = Position(symbol=symbol)
+        return found
 
     def unrealized(self, marks: Mapping[str, Decimal]) -> Decimal:
         """Unrealised profit at mark prices, quote. A position that has no mark counts as zero."""
@@ -104,6 +111,7 @@ class Ledger:
         self.adopted_ts = ts_event
         self.activity_ts = max(self.activity_ts, ts_event)
         self.positions = {p.symbol: p for p in positions if p.size}
+        self.moves += 1
 
     def skip(self, key: str, fill: Fill) -> None:
         """Pass over a fill that the adopted account already contains."""
@@ -127,6 +135,7 @@ class Ledger:
             self.positions[fill.symbol] = position
         else:
             self.positions.pop(fill.symbol, None)
+        self.moves += 1
         self.realized += realized
         self.fees += fill.fee
         self.fill_count += 1

@@ -34,6 +34,8 @@ from don.paper.types import IncomeKind, OrderState
 _PAYMENTS = (IncomeKind.FUNDING_FEE, IncomeKind.INSURANCE_CLEAR)
 _REASONS = (UpdateReason.FUNDING_FEE, UpdateReason.INSURANCE_CLEAR)
 
+EVERY = 1_000_000_000  # rows
+
 Act = Callable[[], list[Event]]
 
 
@@ -210,11 +212,9 @@ class LocalAccount:
         """Payments since the last ones told, as the execution service polls them."""
         rows = [
             row
-            for kind in _PAYMENTS
-            for row in self._exchange.income(kind=kind, start=ts, limit=1000, account=self._name)
-            if row.tran_id > self._paid
+            for row in self._exchange.income(start=ts, limit=EVERY, account=self._name)
+            if row.tran_id > self._paid and row.kind in _PAYMENTS
         ]
-        rows.sort(key=lambda row: row.tran_id)
         if not rows:
             return
         self._paid = rows[-1].tran_id

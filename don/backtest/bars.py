@@ -83,6 +83,8 @@ class _Run:
         self._place = {i.symbol: n for n, i in enumerate(instruments)}
         self._rate = float(config.exchange.maintenance_rate)
         self._since_check = 0
+        # positions as floats, since the books moved last
+        self._moves, self._size, self._cost = -1, np.zeros(len(instruments)), 0.0
 
     def _wall(self) -> int:
         passed, speed = self._now - self._market.panel.open_ns(self._begin), self._config.speed
@@ -100,9 +102,9 @@ class _Run:
         desk.take(self._history())
         slot, steps = begin, 0
         while slot < stop:
-            slot += self._quiet(slot)
-            if slot >= stop:
-                break
+            if quiet := self._quiet(slot):
+                slot += quiet
+                continue
             self._step(slot)
             slot, steps = slot + 1, steps + 1
             if steps % TELL_EVERY == 0:
@@ -202,11 +204,12 @@ class _Run:
     def _danger(self, own: slice) -> np.ndarray:
         """[bar] bool: a liquidation cannot be ruled out, all positions at their worst at once."""
         ledger = self._engine.ledger
-        size = np.zeros(len(self._place))
-        for symbol, position in ledger.positions.items():
-            size[self._place[symbol]] = float(position.size)
-        cost = float(sum(p.cost for p in ledger.positions.values()))
-        balance = float(ledger.balance)
+        if self._moves != ledger.moves:
+            self._moves, self._size = ledger.moves, np.zeros(len(self._place))
+            for symbol, position in ledger.positions.items():
+                self._size[self._place[symbol]] = float(position.size)
+            self._cost = float(sum(p.cost for p in ledger.positions.values()))
+        size, cost, balance = self._size, self._cost, float(ledger.balance)
         left = worst_margins(self._market, own, size, cost, balance, self._rate)
         return np.asarray(~(left > 1e-6 * abs(balance)))
 
@@ -254,9 +257,13 @@ class _Run:
         market, start = self._market, self._first
         version = slot - self._begin + 1
         close = market.close[slot]
-        stale = tuple(
-            s for s, ok in zip(start.symbols, market.present[slot].tolist(), strict=True) if not ok
-        )
+        present = market.present[slot]
+        if present.all():
+            stale: tuple[str, ...] = ()
+        else:
+            stale = tuple(
+                s for s, ok in zip(start.symbols, present.tolist(), strict=True) if not ok
+            )
         return FeatureSnapshot(
             key=f"snapshot:{start.session}:{version}",
             version=version,
@@ -269,8 +276,8 @@ class _Run:
             close=close,
             mark=close,
             stale=stale,
-            high=np.where(market.present[slot], market.high[slot], close),
-            low=np.where(market.present[slot], market.low[slot], close),
+            high=np.where(present, market.high[slot], close),
+            low=np.where(present, market.low[slot], close),
             volume=market.volume(slot),
         )
 

@@ -34,7 +34,8 @@ class DrawnExchange:
         config: PaperConfig,
         fills: BarFillConfig,
     ) -> None:
-        self.exchange = PaperExchange(instruments, config)
+        # nobody but the account reads what it tells
+        self.exchange = PaperExchange(instruments, config, listened=False)
         self._market, self._panel, self._fills = market, market.panel, fills
         self._names = [i.exchange_symbol for i in instruments]
         self._ticks = [i.tick_size for i in instruments]

@@ -35,12 +35,12 @@ class Market:
     high: Floats
     low: Floats
     present: NDArray[np.bool_]  # [S, N] a bar of its own
+    lots: Floats  # [N] lots in a unit of the base
     payments: dict[int, list[tuple[int, int, Decimal]]]  # slot -> (time, symbol, rate)
 
     def volume(self, slot: int) -> Floats:
         """[N] traded in a slot, base; zero where the symbol has no bar of its own."""
-        lots = np.array([float(1 / i.lot_size) for i in self.panel.instruments])
-        return np.where(self.present[slot], self.panel.volume[slot] / lots, 0.0)
+        return np.where(self.present[slot], self.panel.volume[slot] / self.lots, 0.0)
 
 
 def open_market(config: BacktestConfig) -> Market:
@@ -73,6 +73,7 @@ def open_market(config: BacktestConfig) -> Market:
         high=prices[1],
         low=prices[2],
         present=panel.present & listed,
+        lots=np.array([float(1 / i.lot_size) for i in panel.instruments]),
         payments=_payments(panel, schedules),
     )
 

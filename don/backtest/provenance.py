@@ -9,9 +9,8 @@ from pathlib import Path
 
 from don.backtest.result import DataShares
 from don.errors import DataError
-from don.market.coverage import Range, State, shares_of
+from don.market.coverage import TAPE_FILE, Range, State, shares_of
 from don.paper.tape_data import exchange_symbol
-from don.storage.market.tapes import COVERAGE
 
 
 def shares_beside(
@@ -28,7 +27,7 @@ def shares_beside(
     Raises:
         DataError: if the file beside the tape cannot be read.
     """
-    if len(tapes) != 1 or not (path := tapes[0].parent / COVERAGE).is_file():
+    if len(tapes) != 1 or not (path := tapes[0].parent / TAPE_FILE).is_file():
         return ()
     try:
         told = json.loads(path.read_text())

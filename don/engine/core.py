@@ -125,6 +125,7 @@ class Core:
         self.last_decision: Decision | None = None
         self.last_equity: Equity | None = None
         self.out: list[Output] = []
+        self._valued: tuple[int, int, Decimal] = (-1, -1, ZERO)  # see `unrealized`
         self.fees_before = self.ledger.fees
         self.funding_before = self.ledger.funding
         self.pnl_before = self.pnl() if self.ledger.adopted else ZERO
@@ -197,7 +198,15 @@ class Core:
 
     def equity(self) -> Decimal:
         """Balance plus unrealised profit at the last marks."""
-        return self.ledger.equity(self.market.marks)
+        return self.ledger.balance + self.unrealized()
+
+    def unrealized(self) -> Decimal:
+        """Unrealised profit at the last marks; added up once for as long as nothing moves."""
+        markets, moves, found = self._valued
+        if markets != self.market.moves or moves != self.ledger.moves:
+            found = self.ledger.unrealized(self.market.marks)
+            self._valued = self.market.moves, self.ledger.moves, found
+        return found
 
     def pnl(self) -> Decimal:
         """Profit since the account's beginning: equity less what was put in."""
@@ -206,7 +215,10 @@ class Core:
     def weights_now(self, equity: Decimal) -> np.ndarray:
         """[symbol] positions as fractions of equity; orders about to fill count as filled."""
         weights = np.zeros(len(self.symbols))
+        moving = self.ledger.positions.keys() | self.orders.symbols()
         for i, symbol in enumerate(self.symbols):
+            if symbol not in moving:
+                continue
             size = self._expected(symbol)
             if size:
                 weights[i] = float(size * self.market.marks.get(symbol, ZERO) / equity)
@@ -364,7 +376,7 @@ class Core:
 
     def equity_point(self, ts_event: int) -> Decimal:
         """Add a point to the equity curve."""
-        balance, unrealized = self.ledger.balance, self.ledger.unrealized(self.market.marks)
+        balance, unrealized = self.ledger.balance, self.unrealized()
         self.last_equity = Equity(
             ts_event=ts_event,
             equity=balance + unrealized,
@@ -372,7 +384,7 @@ class Core:
             unrealized=unrealized,
         )
         self.out.append(self.last_equity)
-        return balance + unrealized
+        return self.last_equity.equity
 
     def _expected(self, symbol: str) -> Decimal:
         """Position size once the orders that do not rest are through."""

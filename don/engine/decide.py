@@ -41,6 +41,7 @@ class Decider:
         self._core, self._worker = core, worker
         self._pending: Pending | None = None
         self._standing: Standing | None = None
+        self._watches = isinstance(core.policy, Watcher)  # slow to ask: not on every bar
 
     @property
     def deciding(self) -> bool:
@@ -66,10 +67,12 @@ class Decider:
     @property
     def watching(self) -> bool:
         """True if a policy has to see every bar: then none is quiet."""
-        return isinstance(self._core.policy, Watcher)
+        return self._watches
 
     def watch(self, snapshot: FeatureSnapshot) -> None:
         """Show a bar to the policy if it watches, whether it is decided on or not."""
+        if not self._watches:
+            return
         core = self._core
         ledger = core.ledger
         capital = ledger.deposits + ledger.adjustments

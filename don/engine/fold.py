@@ -81,6 +81,7 @@ class Engine:
         self._sequence = Sequencer(start.interval_ns, int(config.hold_s * NS_PER_S))
         self._decide_every_ns = config.decide_every * start.interval_ns
         self._heard = start.ts_recv  # wall time of the last snapshot
+        self._valuer = quiet.Valuer(self._core)
         self._pace = 0  # wall time between the last two, at most a bar's length
 
     @property
@@ -167,7 +168,7 @@ class Engine:
                     core.without_don(passed)
                 self._on_timer()
             case MarkUpdate():
-                core.market.marks.update(message.marks)
+                core.market.on_marks(message.marks)
                 core.equity_point(message.ts_event)
                 self._guard.check()
             case History():
@@ -192,11 +193,11 @@ class Engine:
         """Take in bars that `quiet` allows at once.
 
         Returns:
-            Equity [bar] in floats, and what comes of reports that waited for the last of them.
+            Equity [bar], exact ones as floats, and what comes of reports that waited for the last.
         """
         core = self._core
         core.out = []
-        curve = quiet.equities(core, close)
+        curve = self._valuer.curve(close)
         if len(ts):
             self._decider.drop("a bar on which nothing is decided")
             self._pace = quiet.pace(wall, self._heard, core.start.interval_ns)

@@ -34,6 +34,7 @@ class MarketView:
         self.closes = CloseWindow(len(self.symbols), window_bars)
         self.marks: dict[str, Decimal] = dict(marks or {})  # also of symbols held from before
         self.lasts: dict[str, Decimal] = {}
+        self.moves = 0  # how often marks changed
         self.version = 0
         self.ts_event = 0  # exchange time of the last bar close
         self.ts_market = 0  # wall time at which its data arrived
@@ -77,6 +78,7 @@ class MarketView:
                 f"had {', '.join(snapshot.symbols)}"
             )
         self.version = snapshot.version
+        self.moves += 1
         self.ts_event = snapshot.ts_event
         self.ts_market = snapshot.ts_recv
         self.silent = False
@@ -100,19 +102,29 @@ class MarketView:
         self.closes.update(snapshot.ts_event, known)
         return True
 
+    def on_marks(self, marks: Mapping[str, Decimal]) -> None:
+        """Take in marks that came between bars."""
+        self.marks.update(marks)
+        self.moves += 1
+
     def observe(self, ts: np.ndarray, close: np.ndarray, present: np.ndarray, wall: int) -> None:
         """Take in bars [bar, symbol] at once, as their snapshots would one by one.
 
         `close` are last known prices, `present` says which bars are the symbols' own.
         """
         self.version += len(ts)
+        self.moves += 1
         self.ts_event, self.ts_market, self.silent = int(ts[-1]), wall, False
         priced = np.isfinite(close[-1]) & (close[-1] > 0)
         last = close[-1].tolist()
         for i in np.flatnonzero(priced).tolist():
             self.marks[self.symbols[i]] = self.lasts[self.symbols[i]] = exact(last[i])
         fresh = present[-1] & priced
-        self.stale = frozenset(s for s, ok in zip(self.symbols, fresh, strict=True) if not ok)
+        if fresh.all():
+            self.stale = frozenset()
+        else:
+            there = fresh.tolist()
+            self.stale = frozenset(s for s, ok in zip(self.symbols, there, strict=True) if not ok)
         known = np.where(present, close, np.nan)
         self.covariance.update_many(ts, known)
         self.closes.update_many(ts, known)

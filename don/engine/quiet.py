@@ -5,20 +5,86 @@ their snapshots one by one would have left it; only the points of the equity cur
 told one by one. `quiet` says for how many bars that holds, and is careful where floats cannot say.
 """
 
+from collections.abc import Sequence
+from decimal import Decimal
+from operator import mul
+
 import numpy as np
 
 from don.engine.core import Core
-from don.model.portfolio import ZERO
+from don.execution.planner import exact
+from don.model.portfolio import ZERO, Position
 from don.risk.engine import DAY_NS
 
 _CAREFUL = 1e-6  # of equity: nearer than this to a limit, exact numbers decide
 
 
-def equities(core: Core, close: np.ndarray) -> np.ndarray:
-    """[bar] equity in floats at closes [bar, symbol], with the positions as they are."""
+class Valuer:
+    """The equity curve of quiet bars: exact, many points at once.
+
+    Sums are whole numbers of a common unit, so each point is the float that stepping would tell.
+    What follows from positions alone is worked out once for as long as they stay.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._place = {symbol: i for i, symbol in enumerate(core.symbols)}
+        self._moves = -1  # of the ledger, when the rest was worked out
+        self._held: list[Position] = []
+        self._columns: list[int] = []
+        self._scale = np.ones(0)  # [held] ten to the decimals of a price
+        self._digits = 0  # decimals that are enough for every worth
+        self._sizes: list[int] = []  # by which ticks become worths
+        self._cost = ZERO
+
+    def curve(self, close: np.ndarray) -> np.ndarray:
+        """[bar] exact equity, as floats, at closes [bar, symbol] with the positions as they are."""
+        core, ledger = self._core, self._core.ledger
+        if not ledger.positions or not len(close):
+            return np.full(len(close), float(ledger.balance))
+        if self._moves != ledger.moves:
+            self._look()
+        rest = ledger.balance - self._cost
+        for symbol, position in ledger.positions.items():
+            if symbol not in self._place and symbol in core.market.marks:
+                rest += position.unrealized(core.market.marks[symbol])
+        prices = close[:, self._columns]
+        ticks = np.rint(prices * self._scale)
+        # a decimal of at most 15 digits that reads as the float is the one that the float prints as
+        if not ((ticks / self._scale == prices) & (np.abs(ticks) < 1e15)).all():
+            return np.array([self._one(rest, row) for row in prices.tolist()])
+        more = max(_decimals(rest) - self._digits, 0)
+        sizes = [size * 10**more for size in self._sizes] if more else self._sizes
+        unit = self._digits + more
+        whole, one = int(rest.scaleb(unit)), 10**unit
+        rows = ticks.astype(np.int64).tolist()
+        return np.array([(whole + sum(map(mul, row, sizes))) / one for row in rows])
+
+    def _look(self) -> None:
+        core, ledger = self._core, self._core.ledger
+        self._moves = ledger.moves
+        self._held = [p for p in ledger.positions.values() if p.symbol in self._place]
+        self._columns = [self._place[p.symbol] for p in self._held]
+        steps = [_decimals(core.instruments[p.symbol].tick_size) for p in self._held]
+        self._scale = 10.0 ** np.array(steps)
+        pairs = list(zip(self._held, steps, strict=True))
+        self._digits = max((_decimals(p.size) + step for p, step in pairs), default=0)
+        self._sizes = [int(p.size.scaleb(self._digits - step)) for p, step in pairs]
+        self._cost = sum((p.cost for p in self._held), ZERO)
+
+    def _one(self, rest: Decimal, prices: Sequence[float]) -> float:
+        pairs = zip(self._held, prices, strict=True)
+        return float(rest + sum((p.size * exact(price) for p, price in pairs), ZERO))
+
+
+def _decimals(number: Decimal) -> int:
+    exponent = number.as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+def _near(core: Core, close: np.ndarray) -> np.ndarray:
+    """The curve of a `Valuer` to rounding, without the care."""
     ledger = core.ledger
-    if not ledger.positions:
-        return np.full(len(close), float(ledger.balance))
     held = [i for i, s in enumerate(core.symbols) if s in ledger.positions]
     positions = [ledger.positions[core.symbols[i]] for i in held]
     size = np.array([float(p.size) for p in positions])
@@ -43,7 +109,7 @@ def quiet(core: Core, ts: np.ndarray, close: np.ndarray, decide_every_ns: int) -
         return 0  # what is left is tried again to close
     stop = (ts % decide_every_ns == 0) | (ts // DAY_NS > core.risk.day.day)
     if core.ledger.positions and core.risk.day.reference > 0:
-        curve, config = equities(core, close), core.config.risk
+        curve, config = _near(core, close), core.config.risk
         reference = float(core.risk.day.reference)
         loss = (reference - curve) / reference
         nearest = min(config.max_daily_loss, config.reduce_at_daily_loss or config.max_daily_loss)

@@ -26,12 +26,19 @@ class Sequencer:
     def __init__(self, interval_ns: int, hold_ns: int) -> None:
         self._interval, self._hold = interval_ns, hold_ns
         self._waiting: deque[tuple[Fact, int]] = deque()  # and the wall time at which it came
+        # of all that came since nothing waited: what is stamped first, what came first
+        self._least = self._eldest = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def put(self, fact: Fact, wall: int) -> None:
         """Queue a report that came at a wall time."""
+        ts = stamp(fact)
+        if not self._waiting:
+            self._least, self._eldest = ts, wall
+        self._least = min(self._least, ts)
+        self._eldest = min(self._eldest, wall)
         self._waiting.append((fact, wall))
 
     def take(self, bar_ts: int | None, wall: int, *, deciding: bool) -> Fact | None:
@@ -42,9 +49,13 @@ class Sequencer:
             wall: now.
             deciding: a decision on that bar waits for its target.
         """
+        if not self._waiting:
+            return None
         bound = None
         if bar_ts is not None:
             bound = bar_ts if deciding else bar_ts + self._interval
+            if self._least >= bound and wall - self._eldest < self._hold:
+                return None
         for place, (fact, since) in enumerate(self._waiting):
             # one that waits holds none up that is stamped before it: an answer to a request that
             # takes effect in the next bar may come before the news of this one, or after it

@@ -7,12 +7,13 @@ only after the fills that it counts, nothing after a final state. Times come in 
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
 from don.exchanges.base import PREFIX, KnownOrder, Report
 from don.exchanges.binance_wire import order_report
+from don.model.evolve import evolve
 from don.model.messages import AccountReport, FillReport, FundingReport, OrderReport
 from don.model.order import Order, OrderStatus
 from don.model.portfolio import ZERO
@@ -193,7 +194,7 @@ class Tracker:
             return []
         if tracked.held is not None and not advances(tracked.held, report):
             tracked.held = None
-        report = replace(report, ts_sent=tracked.ts_sent)
+        report = evolve(report, ts_sent=tracked.ts_sent)
         tracked.told = report
         if report.status.final:
             tracked.held = None

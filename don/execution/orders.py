@@ -8,9 +8,10 @@ swallowed.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
+from don.model.evolve import evolve
 from don.model.messages import OrderReport
 from don.model.order import Fill, Order, OrderStatus, OrderType, Side, TimeInForce
 from don.model.portfolio import ZERO
@@ -142,7 +143,7 @@ class OrderBookkeeper:
 
     def mark_cancelling(self, client_order_id: str) -> None:
         """Remember that a cancellation was asked for."""
-        self._put(replace(self._records[client_order_id], cancelling=True))
+        self._put(evolve(self._records[client_order_id], cancelling=True))
 
     def on_report(self, report: OrderReport) -> list[str]:
         """Take in a report about one of our orders.
@@ -165,7 +166,7 @@ class OrderBookkeeper:
             status = told
         if report.filled > record.order.size and not record.order.close_position:
             problems.append(f"filled {report.filled} of {record.order.size}")
-        record = replace(
+        record = evolve(
             record,
             status=status,
             exchange_order_id=record.exchange_order_id or report.exchange_order_id,
@@ -198,7 +199,7 @@ class OrderBookkeeper:
             # only the exchange knows how much there is to close
             done = filled >= order.size and not order.close_position
             status = OrderStatus.FILLED if done else OrderStatus.OPEN
-        record = replace(
+        record = evolve(
             record,
             status=status,
             exchange_order_id=record.exchange_order_id or fill.exchange_order_id,
@@ -212,7 +213,7 @@ class OrderBookkeeper:
         """Wait no longer for fills that were reported: a person took the account as it is."""
         record = self._records.get(client_order_id)
         if record is not None:
-            self._put(replace(record, reported=min(record.reported, record.filled)))
+            self._put(evolve(record, reported=min(record.reported, record.filled)))
 
     def carried(self) -> tuple[OrderRecord, ...]:
         """The records that the next session needs: those still in flight."""

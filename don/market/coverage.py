@@ -28,6 +28,7 @@ class State(StrEnum):
     FILLED = "filled"  # fetched from history: completes what was unknown, repairs what was a gap
 
 
+TAPE_FILE = "coverage.json"  # beside a tape of stored bars: what was known of their minutes
 KEPT = tuple(state for state in State if state is not State.FILLED)
 WORST = (State.GAP, State.DOWN, State.SYNTHETIC, State.REPAIRED, State.COMPLETE)  # worst first
 

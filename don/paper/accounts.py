@@ -43,6 +43,9 @@ class Account:
         self._pending = {symbol: {Side.BUY: ZERO, Side.SELL: ZERO} for symbol in instruments}
         self._valued: dict[str, tuple[Decimal, Decimal, Decimal]] = {}  # see `_value`
         self._profit = self._required = ZERO  # sums of what `_valued` holds
+        # mark, initial margin by symbol, for as long as position, orders and leverage are the same
+        self._bound: dict[str, tuple[Decimal, Decimal]] = {}
+        self._ordered: dict[str, None] = {}  # symbols with open orders that bind margin
 
     # ---- changes ---------------------------------------------------------------------------------
 
@@ -58,6 +61,7 @@ class Account:
         return realized
 
     def _hold(self, position: Position) -> None:
+        self._bound.pop(position.symbol, None)
         self._unvalue(position.symbol)
         self._positions[position.symbol] = position
         if position.size:
@@ -72,20 +76,33 @@ class Account:
     def set_leverage(self, symbol: str, leverage: int) -> None:
         """Change a symbol's leverage; the caller has checked it."""
         self._leverage[symbol] = leverage
+        self._bound.pop(symbol, None)
 
     def track(self, old: OrderState | None, new: OrderState) -> None:
         """Keep the notional of open orders, which margins need, as an order changes."""
         for order, sign in ((old, -1), (new, 1)):
             if order is None or order.status.final or order.waiting:
                 continue
-            if not order.reduce_only:
-                self._pending[order.symbol][order.side] += sign * order.left * order.price
+            if order.reduce_only:
+                continue
+            symbol = order.symbol
+            sides = self._pending[symbol]
+            sides[order.side] += sign * order.left * order.price
+            self._bound.pop(symbol, None)
+            if sides[Side.BUY] or sides[Side.SELL]:
+                self._ordered[symbol] = None
+            else:
+                self._ordered.pop(symbol, None)
 
     # ---- views -----------------------------------------------------------------------------------
 
     def size(self, symbol: str) -> Decimal:
         """Signed position size."""
         return self._positions[symbol].size
+
+    def holds(self, symbol: str) -> bool:
+        """Whether there is a position in a symbol."""
+        return symbol in self._held
 
     def position(self, symbol: str) -> Position:
         """The position in a symbol, flat if there is none."""
@@ -167,8 +184,14 @@ class Account:
 
     def free(self, marks: Marks) -> Decimal:
         """Margin balance minus initial margins; negative when losses ate into them."""
-        bound = self._held.keys() | {s for s, sides in self._pending.items() if any(sides.values())}
-        used = sum((sum(self.initial_margin(s, marks[s])) for s in bound), ZERO)
+        used = ZERO
+        for symbol in self._held.keys() | self._ordered.keys():
+            mark = marks[symbol]
+            known = self._bound.get(symbol)
+            if known is None or known[0] != mark:
+                position, orders = self.initial_margin(symbol, mark)
+                known = self._bound[symbol] = mark, position + orders
+            used += known[1]
         return self.margin_balance(marks) - used
 
     def state(self, marks: Marks, ts: int) -> AccountState:

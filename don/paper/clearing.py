@@ -5,9 +5,9 @@ orders (reduce-only) that the same aggressor would otherwise meet.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from decimal import Decimal
 
+from don.model.evolve import evolve
 from don.model.order import Side, TimeInForce
 from don.model.portfolio import ZERO, money
 from don.paper.accounts import Account
@@ -58,6 +58,7 @@ class Clearing:
         self.expiries = Expiries()
         self.algos = AlgoRecords(config.history)
         self.now = 0
+        self.listened = True  # market data and positions are told; see `PaperExchange`
         self.revalued = True  # accounts may be worth less than when they were last looked at
         self.events: list[Event] = []
         self.changed_wallets: dict[str, None] = {}
@@ -118,7 +119,7 @@ class Clearing:
 
     def enter(self, order: OrderState, size: Decimal, price: Decimal) -> OrderState:
         """Let an order that waited take effect, with what the checks made of its size and price."""
-        entered = replace(order, size=size, price=price, ts_updated=self.now, waiting=False)
+        entered = evolve(order, size=size, price=price, ts_updated=self.now, waiting=False)
         self._store(order, entered)
         self._announce(entered, Execution.NEW)
         return entered
@@ -163,7 +164,7 @@ class Clearing:
     def end(self, order: OrderState, status: Status, reason: str = "") -> OrderState:
         """Cancel, expire or reject an order, in the book or not."""
         self.markets[order.symbol].book.cancel(order.order_id)
-        ended = replace(order, status=status, ts_updated=self.now, waiting=False, reason=reason)
+        ended = evolve(order, status=status, ts_updated=self.now, waiting=False, reason=reason)
         self._store(order, ended)
         self._announce(ended, Execution(status.value))
         return ended
@@ -198,8 +199,12 @@ class Clearing:
 
     def revalue(self, symbol: str) -> None:
         """The mark price of a symbol may have changed: look at the accounts that hold it."""
-        if any(account.size(symbol) for account in self.accounts.values()):
-            self.revalued = True
+        if self.revalued:
+            return
+        for account in self.accounts.values():
+            if account.holds(symbol):
+                self.revalued = True
+                return
 
     # ---- fills -----------------------------------------------------------------------------------
 
@@ -252,7 +257,7 @@ class Clearing:
                 self._income(account, kind, amount, order.symbol, trade.id)
         filled = order.filled + size
         done = filled == order.size
-        after = replace(
+        after = evolve(
             order,
             filled=filled,
             quote=order.quote + quote,
@@ -286,7 +291,7 @@ class Clearing:
                 continue
             market = self.markets[symbol]
             market.book.reduce(order.order_id, market.lots(closable))
-            cut = replace(order, size=order.filled + closable, ts_updated=self.now)
+            cut = evolve(order, size=order.filled + closable, ts_updated=self.now)
             self.amended(order, cut)
 
     # ---- money without fills ---------------------------------------------------------------------
@@ -355,7 +360,7 @@ class Clearing:
                 asset=self.config.asset,
                 wallet=account.wallet,
                 change=change,
-                positions=account.states(symbols, self.marks),
+                positions=account.states(symbols, self.marks) if self.listened else (),
             )
         )
 

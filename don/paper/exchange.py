@@ -22,7 +22,6 @@ from don.paper.events import (
     FundingRate,
     LeverageUpdate,
     MarkPrice,
-    PublicTrade,
     TapeEvent,
     TradePrint,
     UpdateReason,
@@ -71,11 +70,17 @@ class PaperExchange(Views):
         instruments: Sequence[Instrument],
         config: PaperConfig,
         state: ExchangeState | None = None,
+        *,
+        listened: bool = True,
     ) -> None:
+        """`listened`: somebody reads market data and the positions in account updates; if not, they
+        are not made, while all that happens to orders and accounts is the same.
+        """
         self.config = config
         self.instruments = {i.exchange_symbol: i for i in instruments}
         self.position = state.counters.position if state else 0  # of the tape, after `now`
         self._clearing = build(self.instruments, config, state)
+        self._clearing.listened = listened
 
     # ---- the tape --------------------------------------------------------------------------------
 
@@ -139,14 +144,15 @@ class PaperExchange(Views):
         if isinstance(event, MarkPrice) or not market.marked:
             clearing.revalue(event.symbol)
         match event:
+            case MarkPrice():
+                market.on_mark(event)
+                if clearing.listened:
+                    clearing.events.append(market.premium(event.ts))
+                conditional.on_price(clearing, market, Working.MARK_PRICE)
             case TradePrint():
                 self._on_print(market, event)
             case BookUpdate():
                 clearing.display(market, rows, event.snapshot)
-            case MarkPrice():
-                market.on_mark(event)
-                clearing.events.append(market.premium(event.ts))
-                conditional.on_price(clearing, market, Working.MARK_PRICE)
             case FundingRate():
                 mark = market.mark if event.mark is None else event.mark
                 clearing.fund(event.symbol, event.rate, mark)
@@ -175,18 +181,8 @@ class PaperExchange(Views):
     def _on_print(self, market: Market, event: TradePrint) -> None:
         clearing = self._clearing
         market.on_print(event.price)
-        clearing.events.append(
-            PublicTrade(
-                symbol=event.symbol,
-                ts=event.ts,
-                id=event.id,
-                price=market.price(event.price),
-                size=market.size(event.size),
-                buy=event.buy,
-                count=event.count,
-            )
-        )
-        clearing.events.extend(market.bars.on_print(event))
+        if clearing.listened:
+            clearing.events.extend(market.told(event))
         clearing.sweep(market, BID if event.buy else ASK, event.price, event.size)
         conditional.on_price(clearing, market, Working.CONTRACT_PRICE)
         if not market.marked:
@@ -201,7 +197,10 @@ class PaperExchange(Views):
             conditional.finish(clearing)
         for market in clearing.markets.values():
             if market.book.touched:
-                clearing.events.extend(market.publish(clearing.now))
+                if clearing.listened:
+                    clearing.events.extend(market.publish(clearing.now))
+                else:
+                    market.book.touched.clear()
         events, clearing.events = clearing.events, []
         return events
 

@@ -37,7 +37,7 @@ class FundingSchedule:
         default = (ts // DEFAULT_PERIOD_NS + 1) * DEFAULT_PERIOD_NS
         if not len(self.times) or ts >= self.times[-1]:
             return default, DEFAULT_RATE
-        at = int(np.searchsorted(self.times, ts, side="right"))
+        at = int(self.times.searchsorted(ts, side="right"))
         if at == 0 and default < self.times[0]:
             return default, DEFAULT_RATE
         return int(self.times[at]), self.rates[at]
@@ -48,6 +48,12 @@ class FundingSchedule:
         moment, rate = self.next_after(start)
         while moment <= end:
             found.append((moment, rate))
+            if len(self.times) and self.times[0] <= moment < self.times[-1]:  # the recorded ones
+                first, stop = self.times.searchsorted([moment, end], side="right").tolist()
+                found += zip(self.times[first:stop].tolist(), self.rates[first:stop], strict=True)
+                if stop < len(self.times):
+                    break
+                moment = found[-1][0]
             moment, rate = self.next_after(moment)
         return found
 

@@ -8,7 +8,16 @@ from don.model.order import Side
 from don.model.portfolio import ZERO
 from don.paper.bars import Bars
 from don.paper.config import PaperConfig
-from don.paper.events import BookTicker, BookUpdate, DepthDiff, Event, MarkPrice, Premium
+from don.paper.events import (
+    BookTicker,
+    BookUpdate,
+    DepthDiff,
+    Event,
+    MarkPrice,
+    Premium,
+    PublicTrade,
+    TradePrint,
+)
 from don.paper.matching import ASK, BID, Book
 from don.paper.types import BookLevels, DepthSnapshot, MarketRow
 
@@ -84,6 +93,19 @@ class Market:
     def on_print(self, ticks: int) -> None:
         """Note the price of a print of the tape."""
         self.last, self.changed = ticks, True
+
+    def told(self, event: TradePrint) -> list[Event]:
+        """A print of the tape as it is published, and the forming bars that it changes."""
+        trade = PublicTrade(
+            symbol=event.symbol,
+            ts=event.ts,
+            id=event.id,
+            price=self.price(event.price),
+            size=self.size(event.size),
+            buy=event.buy,
+            count=event.count,
+        )
+        return [trade, *self.bars.on_print(event)]
 
     def on_fill(self, price: Decimal) -> None:
         """Note the price of a fill; only before the first print, so that positions have a value."""

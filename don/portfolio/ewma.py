@@ -8,6 +8,23 @@ from numba import njit
 
 
 @njit(cache=True)
+def changes(close: np.ndarray, last: np.ndarray, r: np.ndarray, counted: np.ndarray) -> None:
+    """Simple returns of rows of closes [T, N] into `r`, zero where a close or the one before is not
+    known; `last` [N] moves on to the last known closes, `counted` [T] tells rows with a return.
+    """
+    T, N = close.shape
+    for t in range(T):
+        for i in range(N):
+            price = close[t, i]
+            r[t, i] = 0.0
+            if np.isfinite(price) and price > 0:
+                if np.isfinite(last[i]):
+                    r[t, i] = price / last[i] - 1.0
+                    counted[t] = True
+                last[i] = price
+
+
+@njit(cache=True)
 def roll(total: np.ndarray, r: np.ndarray, counted: np.ndarray, decay: float) -> None:
     """Take rows of returns [T, N] into `total` [N, N], in place; rows not counted change nothing.
 

@@ -5,8 +5,6 @@ diversified portfolios that outperform out of sample" (2016).
 """
 
 import numpy as np
-from scipy.cluster import hierarchy
-from scipy.spatial.distance import squareform
 
 from don.errors import SolverError
 from don.portfolio.linalg import one_thread
@@ -64,6 +62,10 @@ def hrp(Sigma: np.ndarray, total: float) -> np.ndarray:
     Raises:
         SolverError: if a variance is not positive.
     """
+    # slow to load, and only this objective needs it
+    from scipy.cluster import hierarchy
+    from scipy.spatial.distance import squareform
+
     N = len(Sigma)
     sigma = np.sqrt(np.maximum(np.diag(Sigma), 0.0))
     if not (sigma > 0).all():

@@ -160,9 +160,12 @@ def reduce(
     if free.all():
         risk = Risk(Sigma=Sigma, pull=np.zeros(len(free)), fixed=0.0, F=F, rest=rest)
     else:
-        with one_thread():
-            pull = Sigma @ held if F is None else F.T @ (F @ held)
-        fixed = float(pull @ held) + (0.0 if rest is None else float(((rest * held) ** 2).sum()))
+        pull, fixed = np.zeros(len(free)), 0.0
+        if held.any():  # mostly what is pinned is not held
+            with one_thread():
+                pull = Sigma @ held if F is None else F.T @ (F @ held)
+            fixed = float(pull @ held)
+            fixed += 0.0 if rest is None else float(((rest * held) ** 2).sum())
         risk = Risk(
             Sigma=Sigma[np.ix_(free, free)],
             pull=pull[free],

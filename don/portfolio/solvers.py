@@ -6,7 +6,6 @@ alone. PIQP was the fastest of PIQP, OSQP, DAQP and Clarabel on problems with tu
 
 from dataclasses import dataclass
 
-import clarabel
 import numpy as np
 import piqp
 from scipy import sparse
@@ -119,6 +118,8 @@ def by_clarabel(
     cones: list[Cone],
 ) -> Answer:
     """Solve a program with cones; other arguments and errors as in `by_piqp`."""
+    import clarabel  # only cones need it
+
     n, fixed = len(q), sides.fixed
     low, high = sides.low[~fixed], sides.high[~fixed]
     below, above = np.isfinite(low), np.isfinite(high)

@@ -97,11 +97,14 @@ def worst_gross(book: Book, order: Order | None = None) -> Decimal:
     """Sum over symbols of the worst |position| at mark, quote. A symbol without mark counts at
     entry.
     """
-    symbols = set(book.ledger.positions) | book.orders.symbols()
+    asked = book.orders.symbols()
     if order is not None:
-        symbols.add(order.symbol)
+        asked.add(order.symbol)
     total = ZERO
-    for symbol in sorted(symbols):
+    for symbol, position in book.ledger.positions.items():
+        if symbol not in asked:  # nothing is under way: as it is
+            total += abs(position.size) * (book.marks.get(symbol) or abs(position.entry_price))
+    for symbol in asked:
         mark = book.marks.get(symbol) or abs(book.ledger.position(symbol).entry_price)
         total += worst_size(book, symbol, order) * mark
     return total

@@ -115,9 +115,16 @@ def _tail(var: float, cvar: float) -> Tail:
 
 
 class CloseWindow:
-    """The last closes [time, symbol] of a session; returns are made when they are asked for."""
+    """The last closes [time, symbol] of a session; returns are made when they are asked for.
+
+    Rows wait until then: most sessions never ask.
+    """
+
+    WAITING = 256  # rows, at most
 
     def __init__(self, symbols: int, returns: int) -> None:
+        self._blocks: list[np.ndarray] = []  # of rows that wait
+        self._waiting = 0
         self._rows = np.full((returns + 1, symbols), np.nan)
         self._next = 0
         self._count = 0
@@ -125,6 +132,8 @@ class CloseWindow:
 
     def reset(self) -> None:
         """Forget everything."""
+        self._blocks.clear()
+        self._waiting = 0
         self._rows[:] = np.nan
         self._next = self._count = 0
         self.ts = -1
@@ -144,23 +153,35 @@ class CloseWindow:
             ts: bar close time, ns.
             close: [symbol] prices.
         """
-        if ts <= self.ts:
-            return
-        last = self._rows[self._next - 1] if self._count else None
-        known = np.isfinite(close) & (close > 0)
-        if not known.all():
-            close = np.where(known, close, np.nan if last is None else last)
-        self._rows[self._next] = close
-        self._next = (self._next + 1) % len(self._rows)
-        self._count = min(self._count + 1, len(self._rows))
-        self.ts = ts
+        if ts > self.ts:
+            self.ts = ts
+            self._wait(np.array(close, dtype=float)[None, :])
 
     def update_many(self, ts: np.ndarray, close: np.ndarray) -> None:
         """`update` with rows of closes [bar, symbol] at rising times; only the last ones count."""
-        new = ts > self.ts
-        ts, close = ts[new], close[new]
         if not len(ts):
             return
+        if ts[0] <= self.ts:
+            new = ts > self.ts
+            ts, close = ts[new], close[new]
+            if not len(ts):
+                return
+        self.ts = int(ts[-1])
+        self._wait(np.array(close, dtype=float))
+
+    def _wait(self, rows: np.ndarray) -> None:
+        self._blocks.append(rows)
+        self._waiting += len(rows)
+        if self._waiting >= self.WAITING:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        """Take in the rows that wait."""
+        if not self._blocks:
+            return
+        close = np.concatenate(self._blocks)
+        self._blocks.clear()
+        self._waiting = 0
         last = self._rows[self._next - 1] if self._count else np.full(close.shape[1], np.nan)
         filled = np.vstack([last, np.where(np.isfinite(close) & (close > 0), close, np.nan)])
         known = np.where(np.isfinite(filled), np.arange(len(filled))[:, None], 0)
@@ -170,7 +191,6 @@ class CloseWindow:
         self._rows[places] = filled
         self._next = (self._next + len(filled)) % len(self._rows)
         self._count = min(self._count + len(filled), len(self._rows))
-        self.ts = int(ts[-1])
 
     def returns(self) -> np.ndarray:
         """[time, symbol] simple returns, oldest first; zero where a symbol had no price yet."""
@@ -181,6 +201,7 @@ class CloseWindow:
         return np.nan_to_num(made, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
     def _ordered(self) -> np.ndarray:
+        self._take_in()
         if self._count < len(self._rows):
             return self._rows[: self._count].copy()
         return np.roll(self._rows, -self._next, axis=0)

@@ -18,13 +18,12 @@ import pyarrow.parquet as pq
 
 from don.clock import interval_text, iso
 from don.errors import DataError
-from don.market.coverage import bar_channel
+from don.market.coverage import TAPE_FILE, bar_channel
 from don.market.rows import content_hash
 from don.paper.tape_data import exchange_symbol
 from don.storage.market.reads import MarketStore
 from don.storage.market.shares import known
 
-COVERAGE = "coverage.json"
 _VALUES = ("open", "high", "low", "close", "volume")
 
 
@@ -50,7 +49,7 @@ def write_tape(
         exchange: None: the only one that has them.
 
     Returns:
-        The file of bars; `COVERAGE` lies beside it.
+        The file of bars; `TAPE_FILE` lies beside it.
 
     Raises:
         DataError: if a symbol has no bars there, or several exchanges have them.
@@ -144,6 +143,6 @@ def _tell(
     for each in known(store, exchange, channel, list(names), start, end):
         states[names[each.symbol]].append((each.start, each.end, str(each.state)))
     told = {"exchange": exchange, "channel": channel, "start": start, "end": end, "states": states}
-    draft = home / f".{COVERAGE}.{os.getpid()}"
+    draft = home / f".{TAPE_FILE}.{os.getpid()}"
     draft.write_text(json.dumps(told))
-    draft.replace(home / COVERAGE)
+    draft.replace(home / TAPE_FILE)

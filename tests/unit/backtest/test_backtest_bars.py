@@ -60,9 +60,43 @@ def test_quiet_bars_in_blocks_are_bars_one_by_one(
     single = run(config(tape, engine=engine))
     assert whole.fills and whole.funding and whole.differences == single.differences == ()
     assert course(whole) == course(single)
-    assert whole.books == single.books
-    at = np.isin(single.equity_ts, whole.closes_ts)
-    assert at.sum() >= len(whole.closes_ts)
+    assert whole.digest == single.digest  # books, payments and every point of equity as well
+
+
+def paid(path: Path, seed: int) -> Path:
+    """Payments every hour, four or eight hours, some of them nothing, one so large that it hurts;
+    the second symbol begins and ends in the middle.
+    """
+    rng = np.random.default_rng(seed)
+    frames = []
+    for symbol, begin, end in (("BTCUSDT", 0, HOURS // 2), ("ETHUSDT", 90, 380)):
+        hours = np.arange(begin, end, int(rng.choice([1, 4, 8])))
+        rates = np.round(rng.normal(0.0, 0.002, len(hours)), 8) * (rng.random(len(hours)) < 0.8)
+        rates[len(rates) // 2] = 0.05
+        times = pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(hours, unit="h")
+        frames.append(pd.DataFrame({"symbol": symbol, "timestamp": times, "funding_rate": rates}))
+    pd.concat(frames).to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_payments_inside_blocks_are_payments_step_by_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    tape, funding = made(tmp_path / "bars.parquet"), paid(tmp_path / "funding.parquet", seed)
+    engine = {
+        "decide_every": int(np.random.default_rng(seed).choice([16, 48, 96])),
+        "planner": {"band": "0.001"}, "risk": {"max_daily_loss": "0.04"},
+    }  # fmt: skip
+    settings = config(tape, engine=engine, funding=str(funding))
+    whole = run(settings)
+    monkeypatch.setattr(bars._Run, "_quiet", lambda self, slot: 0)
+    single = run(settings)
+    assert len(whole.funding) > 40 and whole.differences == ()
+    assert whole.funding == single.funding and whole.books == single.books
+    assert np.array_equal(whole.equity_ts, single.equity_ts)
+    assert np.array_equal(whole.equity, single.equity)
+    assert whole.digest == single.digest
 
 
 def test_a_symbol_is_not_traded_before_it_is_listed(tmp_path: Path) -> None:
