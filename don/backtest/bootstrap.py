@@ -8,6 +8,7 @@ keep what hangs together in a row (Politis & Romano, "The stationary bootstrap",
 import math
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from don.performance import YEAR_NS
@@ -55,33 +56,93 @@ def block_length(r: Floats) -> float:
     return float(min(max(best, 1.0), math.ceil(min(3 * math.sqrt(n), n / 3))))
 
 
+def blocks(
+    n: int, mean_block: float, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the blocks of one draw begin, and their lengths: after each step a block ends with
+    probability 1 / mean_block. Together they are at least `n` long.
+    """
+    begins, lengths, total = [], [], 0
+    count = int(n / mean_block + 6.0 * math.sqrt(n / mean_block)) + 8
+    while total < n:
+        lengths.append(rng.geometric(1.0 / mean_block, count))
+        begins.append(rng.integers(0, n, count))
+        total += int(lengths[-1].sum())
+    return np.concatenate(begins), np.concatenate(lengths)
+
+
 def resampled(n: int, mean_block: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """[n] indices of one draw: blocks begin anywhere, go round at the end, and end with
-    probability 1 / mean_block after each step.
-    """
-    steps = np.arange(n)
-    begins = rng.random(n) < 1.0 / mean_block
-    begins[0] = True
-    last = np.maximum.accumulate(np.where(begins, steps, 0))
-    return np.asarray((rng.integers(0, n, n)[last] + steps - last) % n)
+    """[n] indices of one draw: blocks begin anywhere and go round at the end."""
+    begins, lengths = blocks(n, mean_block, rng)
+    ends = np.cumsum(lengths)
+    within = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+    return np.asarray((np.repeat(begins, lengths) + within)[:n] % n)
 
 
-def statistics(r: Floats, interval_ns: int) -> Floats:
-    """The figures in `NAMES` of returns, as `don.performance.measure` gives them; NaN where it
-    cannot say.
+@njit(cache=True)
+def _sums(
+    r: Floats, logs: Floats, mean: float, begins: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> tuple[float, float, float, float, float]:
+    """Of returns drawn by blocks: sum of logs, their deepest fall from a peak, sums of what they
+    are off `mean`, of its square, and of the squares of losses. One pass.
     """
-    years = len(r) * interval_ns / YEAR_NS
-    root = math.sqrt(YEAR_NS / interval_ns)
-    nan = math.nan
-    if len(r) < 2 or (r <= -1.0).any():
+    n = len(r)
+    total = peak = deepest = off = square = losses = 0.0
+    left = n
+    for b in range(len(begins)):
+        i = begins[b]
+        count = min(lengths[b], left)
+        for _ in range(count):
+            total += logs[i]
+            peak = max(peak, total)
+            deepest = min(deepest, total - peak)
+            d = r[i] - mean
+            off += d
+            square += d * d
+            if r[i] < 0.0:
+                losses += r[i] * r[i]
+            i += 1
+            if i == n:
+                i = 0
+        left -= count
+        if left == 0:
+            break
+    return total, deepest, off, square, losses
+
+
+def statistics(
+    r: Floats,
+    interval_ns: int,
+    begins: NDArray[np.int64] | None = None,
+    lengths: NDArray[np.int64] | None = None,
+    logs: Floats | None = None,
+) -> Floats:
+    """The figures in `NAMES` of returns, drawn by blocks or as they are, as
+    `don.performance.measure` gives them of the series; NaN where it cannot say.
+
+    Args:
+        r: [step] simple returns.
+        interval_ns: length of a step.
+        begins: [block] first step of each block.
+        lengths: [block]; what is beyond `len(r)` in all is left out.
+        logs: [step] of 1 + r, where they are known already, all finite.
+    """
+    n, nan = len(r), math.nan
+    if n < 2 or (logs is None and (r <= -1.0).any()):
         return np.full(len(NAMES), nan)
-    logs = np.cumsum(np.log1p(r))
+    years = n * interval_ns / YEAR_NS
+    root = math.sqrt(YEAR_NS / interval_ns)
+    middle = float(r.mean())
+    known = np.log1p(r) if logs is None else logs
+    if begins is None or lengths is None:
+        begins, lengths = np.zeros(1, np.int64), np.array([n])
+    total, deepest, off, square, losses = _sums(r, known, middle, begins, lengths)
     with np.errstate(over="ignore"):
-        annual = float(np.expm1(logs[-1] / years))
-    peak = np.maximum(np.maximum.accumulate(logs), 0.0)
-    fall = float(-np.expm1((logs - peak).min()))
-    mean, deviation = float(r.mean()), float(r.std(ddof=1))
-    downside = float(np.sqrt(np.mean(np.minimum(r, 0.0) ** 2)))
+        annual = float(np.expm1(total / years))
+    fall = -math.expm1(deepest)
+    mean = middle + off / n
+    deviation = math.sqrt(max(square - off * off / n, 0.0) / (n - 1))
+    downside = math.sqrt(losses / n)
     return np.array(
         [
             annual,
@@ -107,20 +168,22 @@ def intervals(
         seed: of the draws.
 
     Returns:
-        Bounds by name, NaN where fewer than eight returns say nothing; the block length is the
-        longer of those that returns and their sizes ask for, because volatility clusters.
+        Bounds by name, NaN where fewer than eight returns, or a total loss, say nothing; the block
+        length is the longer of those that returns and their sizes ask for, because volatility
+        clusters.
 
     Raises:
         ValueError: if draws or level are out of range.
     """
     if draws < 1 or not 0 < level < 1:
         raise ValueError(f"need draws >= 1 and 0 < level < 1, were {draws} and {level}")
-    if len(r) < 8:
+    if len(r) < 8 or (r <= -1.0).any():
         return dict.fromkeys(NAMES, (math.nan, math.nan)), math.nan
     block = max(block_length(r), block_length(np.abs(r)))
     rng = np.random.default_rng(seed)
+    logs = np.log1p(r)
     found = np.array(
-        [statistics(r[resampled(len(r), block, rng)], interval_ns) for _ in range(draws)]
+        [statistics(r, interval_ns, *blocks(len(r), block, rng), logs=logs) for _ in range(draws)]
     )
     tail = 100.0 * (1.0 - level) / 2.0
     out: dict[str, tuple[float, float]] = {}

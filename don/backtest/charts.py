@@ -49,12 +49,15 @@ def thin(values: Floats, most: int = POINTS) -> NDArray[np.int64]:
     if n <= most:
         return np.arange(n)
     edges = np.linspace(0, n, most // 2 + 1).astype(int)
-    kept = {0, n - 1}
-    for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        part = values[begin:end]
-        if np.isfinite(part).any():
-            kept |= {begin + int(np.nanargmin(part)), begin + int(np.nanargmax(part))}
-    return np.array(sorted(kept))
+    begin, end = edges[:-1, None], edges[1:, None]
+    # stretches differ in length by one: the last point of a shorter one stands there twice
+    at = np.minimum(begin + np.arange(int((end - begin).max())), end - 1)
+    part = values[at]
+    some = np.isfinite(part).any(axis=1)
+    rows = np.flatnonzero(some)
+    low = np.argmin(np.where(np.isnan(part), np.inf, part), axis=1)
+    high = np.argmax(np.where(np.isnan(part), -np.inf, part), axis=1)
+    return np.unique(np.concatenate([[0, n - 1], at[rows, low[rows]], at[rows, high[rows]]]))
 
 
 def equity(results: Sequence[tuple[str, BacktestResult]], *, columns: bool) -> Figure:
