@@ -56,6 +56,7 @@ def backtest(
     seed: int = typer.Option(None, help="Of everything that is drawn."),
     config: Path = typer.Option(None, help="TOML with the fields of the configuration."),
     save: Path = typer.Option(None, help="Write the result to a .json file, or into a folder."),
+    report: Path = typer.Option(None, help="Write the report as well: one HTML file."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Run the desk over a recorded market and say what came of it, and what that rests on."""
@@ -78,6 +79,10 @@ def backtest(
     told = summary(result)
     if save is not None:
         told["saved"] = str(write(result, save, tables=save.suffix != ".json"))
+    if report is not None:
+        from don.backtest.report import report as made
+
+        told["report"] = str(backtest_results.write(report, made(result)))
     if as_json:
         print_json(told)
     else:
@@ -155,4 +160,6 @@ def _print(told: dict[str, Any]) -> None:
     for topic, text in told["assumptions"].items():
         out.print(f"[dim]{topic:<11}[/dim] {text}")
     if "saved" in told:
-        out.print(f"\nsaved to {told['saved']}")
+        out.print(f"\nsaved to {told['saved']}", soft_wrap=True)
+    if "report" in told:
+        out.print(f"report written to {told['report']}", soft_wrap=True)

@@ -52,12 +52,22 @@ def _beside(result: Path, name: str) -> Path:
     return result.with_suffix(".html") if result.suffix == ".json" else result / name
 
 
-def _write(path: Path, text: str, *, as_json: bool) -> None:
+def write(path: Path, text: str) -> Path:
+    """Write a report.
+
+    Raises:
+        UsageError: if it cannot be written there.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"report {path} cannot be written: {error}") from error
+    return path
+
+
+def _write(path: Path, text: str, *, as_json: bool) -> None:
+    write(path, text)
     if as_json:
         print_json({"report": str(path), "bytes": len(text)})
     else:
