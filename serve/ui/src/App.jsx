@@ -17,6 +17,10 @@ import { useStore } from "./store.js";
 const NONE = [];
 export const PAGES = { trade: "Trade", books: "Books", training: "Training", data: "Data" };
 
+const STALE = "STALE_DATA: ";
+const staleness = (decision) =>
+  decision?.status === "skipped" ? (decision.reasons.find((reason) => reason.startsWith(STALE)) ?? "").replace(STALE, "") : "";
+
 // The page that is shown, kept in the address so that it can be linked to and reloaded.
 function usePage() {
   const read = () => (location.hash.slice(1) in PAGES ? location.hash.slice(1) : "trade");
@@ -42,6 +46,7 @@ export function App({ store, base }) {
   const haltReason = useStore(store, (s) => s.desk?.halt_reason);
   const standings = useStore(store, (s) => s.desk?.standings) ?? NONE;
   const reducing = useStore(store, (s) => s.desk?.state === "reducing");
+  const stale = useStore(store, (s) => staleness(s.decisions[s.decisions.length - 1]));
   const missing = useStore(store, (s) => s.missing);
   const symbols = session?.symbols ?? NONE;
   const [picked, choose] = useState("");
@@ -49,7 +54,7 @@ export function App({ store, base }) {
   const [page, open] = usePage();
   const chosen = symbols.includes(picked) ? picked : (symbols[0] ?? "");
   const now = useNow();
-  const view = verdict(link, ages, hasDesk, now);
+  const view = verdict(link, ages, hasDesk, now, stale);
 
   const steps = useMemo(
     () => new Map((session?.instruments ?? []).map((row) => [row.symbol, digitsOf(row.tick_size)])),

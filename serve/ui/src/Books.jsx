@@ -1,16 +1,18 @@
 // Several policies on one account: a book each, what they hold beside the account's net, and the limits.
 import React, { useMemo } from "react";
 import { Risk } from "./Risk.jsx";
-import { base, equal, number, percent, signed, signedPercent, size, tone, total } from "./format.js";
+import { base, compact, equal, number, percent, signed, signedPercent, size, tone, total } from "./format.js";
 import { useStore } from "./store.js";
 
 const NONE = [];
 export const STATES = { active: "", reducing: "amber", halted: "red" };
+const ORDER = ["live", "canary", "closing", "desk", "shadow"];
 const isShadow = (book) => book.mode === "shadow";
 
 export const Books = React.memo(function Books({ store, base: root }) {
   const desk = useStore(store, (s) => s.desk);
-  const books = desk?.slots ?? NONE;
+  const slots = desk?.slots ?? NONE;
+  const books = useMemo(() => [...slots].sort((a, b) => ORDER.indexOf(a.mode) - ORDER.indexOf(b.mode)), [slots]);
   return (
     <div className="books" data-testid="books">
       <div className="books-left">
@@ -41,7 +43,7 @@ function Share({ book }) {
 const COLUMNS = [
   ["Book", "", "", (book) => book.book],
   ["Mode", "left", "", (book) => <span className={`tag mode ${book.mode}`}>{book.mode}</span>],
-  ["Policy", "left mid", "", (book) => book.policy || <span className="dim">{book.mode === "desk" ? "orders by hand, reserve" : "\u2013"}</span>],
+  ["Policy", "left mid", "", (book) => book.policy || <span className="dim">{book.mode === "desk" ? "by hand, reserve" : "\u2013"}</span>],
   ["State", "left", "", (book) => (book.state ? <span className={`tag ${STATES[book.state] ?? ""}`}>{book.state}</span> : NOTHING)],
   ["Share", "mid", "of the account's equity, now; beside it what was allocated, if that differs", (book) => <Share book={book} />],
   ["Capital", "mid", "put in less taken out", (book) => number(book.capital), (books) => number(sum(books, "capital"))],
@@ -49,7 +51,7 @@ const COLUMNS = [
   ["P&L", "", "equity less capital", (book) => <Signed value={book.pnl} />, (books) => <Signed value={sum(books, "pnl")} />],
   [
     "",
-    "",
+    "mid",
     "P&L over capital",
     (book) => <span className={tone(book.pnl)}>{gained(book.pnl, book.capital)}</span>,
     (books) => <span className={tone(sum(books, "pnl"))}>{gained(sum(books, "pnl"), sum(books, "capital"))}</span>,
@@ -59,8 +61,8 @@ const COLUMNS = [
   ["Realised", "wide", "", (book) => <Signed value={book.realized} />, (books) => <Signed value={sum(books, "realized")} />],
   ["Fees", "wide", "", (book) => number(book.fees), (books) => number(sum(books, "fees"))],
   ["Funding", "wide", "", (book) => <Signed value={book.funding} />, (books) => <Signed value={sum(books, "funding")} />],
-  ["Traded", "wide dim", "notional at the exchange", (book) => number(book.traded, 0)],
-  ["Crossed", "wide dim", "notional with other books, which never left", (book) => number(book.crossed, 0)],
+  ["Traded", "wide dim", "notional at the exchange", (book) => compact(book.traded)],
+  ["Crossed", "wide dim", "notional with other books, which never left", (book) => compact(book.crossed)],
 ];
 
 const Signed = ({ value }) => <span className={tone(value)}>{signed(value)}</span>;
@@ -154,7 +156,7 @@ function Holdings({ desk, books }) {
               {real.map((book) => (
                 <th key={book.book}>{book.book}</th>
               ))}
-              <th>Net of books</th>
+              <th className="mid">Net of books</th>
               <th>Account</th>
               <th className="wide">Value</th>
               <th>Unrealised</th>
@@ -176,8 +178,8 @@ function Holdings({ desk, books }) {
                   {real.map((book) => (
                     <Held key={book.book} value={of(book, symbol)?.size} />
                   ))}
-                  <td className={same ? way(net) : "down"}>{size(net)}</td>
-                  <td className={way(own?.size)}>
+                  <td className={`mid ${same ? way(net) : "down"}`}>{size(net)}</td>
+                  <td className={same ? way(own?.size) : "down"} title={same ? "" : `the books have ${size(net)}`}>
                     <b>{own ? size(own.size) : "0"}</b>
                   </td>
                   <td className="wide">{number(own?.notional ?? 0, 0)}</td>

@@ -178,7 +178,7 @@ function Gaps({ told, show }) {
       <header className="legend">
         <h2>Gaps</h2>
         <span className="count">
-          {shown.length}
+          {told?.streams > 0 && shown.length}
           {gaps.length >= MOST && "+"}
         </span>
         <span className="right dim">newest first, UTC</span>
@@ -199,7 +199,7 @@ function Gaps({ told, show }) {
             </li>
           ))}
         </ol>
-        {told && gaps.length === 0 && <p className="empty">No gaps in the time shown.</p>}
+        {told && told.streams > 0 && gaps.length === 0 && <p className="empty">No gaps in the time shown.</p>}
       </div>
     </section>
   );

@@ -40,6 +40,7 @@ function rowsOf(told, desk) {
     name,
     text,
     above,
+    signless: figure === "net_leverage", // long or short; a negative loss is a gain
     use: figures[figure],
     bound: told.limits[limit],
     soft: soft && told.limits[soft],
@@ -52,6 +53,7 @@ function rowsOf(told, desk) {
         rows.push({
           name: `${group.name}, ${kind}`,
           text: rate,
+          signless: kind === "net",
           use: figures.groups?.[group.name]?.[kind],
           bound: group[`max_${kind}`],
         });
@@ -126,14 +128,14 @@ const Pair = ({ name, value }) => (
 );
 
 function Limit({ row }) {
-  const { name, use, bound, soft, text, above, changed, note } = row;
+  const { name, use, bound, soft, text, above, signless, changed, note } = row;
   const bounded = known(bound) && known(use) && Number(bound) > 0;
-  const part = !bounded ? null : above ? Number(bound) / Math.max(Number(use), 1e-12) : Math.abs(Number(use)) / Number(bound);
+  const part = !bounded ? null : above ? Number(bound) / Math.max(Number(use), 1e-12) : Math.max(0, signless ? Math.abs(use) : use) / Number(bound);
   const reduces = known(soft) && Number(use) >= Number(soft);
   const level = part === null ? "" : part >= AT ? "at" : part >= NEAR || reduces ? "near" : "";
   return (
     <li className={`limit ${level}`} data-testid={`limit ${name}`}>
-      <span className="name">
+      <span className="name" title={note}>
         {name}
         {note && <small className="dim"> {note.replaceAll("_", " ")}</small>}
         {changed && <span className="tag">changed</span>}

@@ -5,11 +5,12 @@ import { base, moment, signedPercent, span } from "./format.js";
 import { ms, useStore } from "./store.js";
 
 const SHOWN = 60;
-const tagOf = (status) => (status.startsWith("halt") ? "red" : status === "fallback" ? "amber" : "");
+const tagOf = (status) => (status.startsWith("halt") ? "red" : status === "fallback" || status === "skipped" ? "amber" : "");
 
 export const Decisions = React.memo(function Decisions({ store }) {
   const decisions = useStore(store, (s) => s.decisions);
   const counts = useStore(store, (s) => s.desk?.counts);
+  const policy = useStore(store, (s) => s.session?.policy);
   const rows = useMemo(() => decisions.slice(-SHOWN).reverse(), [decisions]);
   return (
     <section className="panel decisions" aria-label="Decisions">
@@ -20,7 +21,7 @@ export const Decisions = React.memo(function Decisions({ store }) {
       </header>
       <ol className="scroll">
         {rows.map((row) => (
-          <Decision key={row.decision} row={row} />
+          <Decision key={row.decision} row={row} policy={row.policy === policy ? "" : row.policy} />
         ))}
         {rows.length === 0 && <li className="empty">None yet: the first comes when a bar closes.</li>}
       </ol>
@@ -28,7 +29,8 @@ export const Decisions = React.memo(function Decisions({ store }) {
   );
 });
 
-const Decision = React.memo(function Decision({ row }) {
+// `policy`: which of several it is of; "" where there is one.
+const Decision = React.memo(function Decision({ row, policy }) {
   const weights = Object.entries(row.weights).filter(([, weight]) => weight !== null && weight !== undefined);
   return (
     <li>
@@ -36,6 +38,7 @@ const Decision = React.memo(function Decision({ row }) {
         <b>#{row.decision}</b>
         <span className="dim">{moment(ms(row.ts_event))}</span>
         <span className={`tag ${tagOf(row.status)}`}>{row.status}</span>
+        {policy && <span className="policy">{policy}</span>}
         <span className="right dim">
           {row.orders.length} {row.orders.length === 1 ? "order" : "orders"}
         </span>

@@ -15,7 +15,8 @@ export function useNow(every = 500) {
 }
 
 // One verdict about the connection: {level, short, long}; level is live, wait, warn or lost.
-export function verdict(link, ages, hasDesk, now) {
+// `stale`: why the last decision was skipped, if the data were too old for it.
+export function verdict(link, ages, hasDesk, now, stale) {
   const silent = link.lastAt ? (now - link.lastAt) / 1000 : 0;
   const since = link.lastAt ? ` since ${clock(link.lastAt)} UTC` : "";
   if (link.state === "connecting") return { level: "wait", short: "connecting", long: "" };
@@ -33,6 +34,7 @@ export function verdict(link, ages, hasDesk, now) {
   if (!hasDesk) return { level: "wait", short: "starting", long: "" };
   const age = Math.max(ages.market ?? 0, 0);
   if (age > 10) return { level: "warn", short: "stale market", long: `The market data are ${span(age)} old.` };
+  if (stale) return { level: "warn", short: "data behind", long: `The last decision was skipped: ${stale}.` };
   return { level: "live", short: "live", long: "" };
 }
 
@@ -58,7 +60,7 @@ export const TopBar = React.memo(function TopBar({ store, level, short, onComman
         </nav>
         {session?.session ? (
           <span className="who">
-            <b>{session.policy}</b>
+            <b title={session.policy}>{session.policy}</b>
             <small>
               {session.mode} {session.session}
             </small>
