@@ -24,7 +24,7 @@ def assumptions(config: BacktestConfig) -> tuple[Assumption, ...]:
         Assumption(
             topic="funding",
             text="recorded rates where there is a funding file, else 0.0001 every 8 hours; paid on "
-            "the mark price at that moment",
+            "the mark price at that moment; policies see the rate that was paid last",
         ),
         Assumption(
             topic="mark", text="mark and index price are the last traded price of the recording"

@@ -19,7 +19,7 @@ from don.errors import DataError
 from don.features.columns import COLUMNS, TIME, Floats
 from don.features.sets import FeatureSet
 from don.market.bars import MICRO
-from don.paper.funding import FundingSchedule, funding_beside, load_funding
+from don.paper.funding import DEFAULT_RATE, FundingSchedule, funding_beside, load_funding
 from don.paper.sample.make_sample import SAMPLE
 from don.paper.tape_data import BarPanel, load_bars
 
@@ -122,8 +122,8 @@ def _columns(market: Market, n: int, first: int, last: int, wanted: set[str]) ->
         found["mark"] = found["close"].copy()
     if "rate" in wanted:
         schedule = market.funding[n]
-        opens = market.close_ns[own] - 1
-        found["rate"] = np.array([float(schedule.next_after(int(ts))[1]) for ts in opens.tolist()])
+        rates = np.array([*map(float, schedule.rates), float(DEFAULT_RATE)])  # -1: the default
+        found["rate"] = rates[schedule.known_at(market.close_ns[own])]
     return {name: found[name] for name in COLUMNS if name in found}
 
 

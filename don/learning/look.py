@@ -215,11 +215,11 @@ def check_tradable(card: ModelCard) -> None:
             f"model {card.name} decides every {env.action.every} bars; a desk asks it at each: "
             "train it with action.every 1"
         )
-    # an environment's bar has the rate that was paid in it, a desk's the one that comes next
+    # an environment's bar has the rate that was paid in it, a desk's what is told of the next one
     read = FeatureSet(card.features).features if card.features else []
     paid = [feature.name for _, feature in read if "rate" in feature.inputs]
     if paid:
         raise ConfigError(
             f"model {card.name} observes {', '.join(paid)}: the funding rate of its environment is "
-            "the one paid in a bar, a desk's is the next one; train it without"
+            "the one paid in a bar, a desk's is what is told of the next one; train it without"
         )

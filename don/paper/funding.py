@@ -42,6 +42,23 @@ class FundingSchedule:
             return default, DEFAULT_RATE
         return int(self.times[at]), self.rates[at]
 
+    def known_at(self, ts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number of the last payment before each time; -1 where it was a default one."""
+        if not len(self.times):
+            return np.full(len(ts), -1, np.int64)
+        at = np.searchsorted(self.times, ts, side="left") - 1
+        default = (ts - 1) // DEFAULT_PERIOD_NS * DEFAULT_PERIOD_NS  # the last one, if paid
+        at[default > self.times[-1]] = -1
+        return at.astype(np.int64)
+
+    def known(self, ts: int) -> Decimal:
+        """Rate of the last payment before `ts`: what of the next one can be told without looking
+        ahead. Real exchanges tell a running estimate that comes to the rate at its payment.
+        """
+        at = int(self.times.searchsorted(ts)) - 1
+        later = (ts - 1) // DEFAULT_PERIOD_NS * DEFAULT_PERIOD_NS
+        return DEFAULT_RATE if at < 0 or later > self.times[-1] else self.rates[at]
+
     def between(self, start: int, end: int) -> list[tuple[int, Decimal]]:
         """Payments later than `start`, up to and at `end`."""
         found: list[tuple[int, Decimal]] = []

@@ -215,13 +215,13 @@ class SlotTape(ABC):
 
     def _mark(self, n: int, ts: int, ticks: int) -> MarkPrice:
         price: Decimal = ticks * self._ticks[n]
-        next_ts, rate = self._funding[n].next_after(ts - 1)
+        next_ts, _ = self._funding[n].next_after(ts - 1)
         return MarkPrice(
             symbol=self.symbols[n],
             ts=ts,
             mark=price,
             index=price,
-            rate=rate,
+            rate=self._funding[n].known(ts),
             next_funding_ts=next_ts,
         )
 

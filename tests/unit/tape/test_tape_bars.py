@@ -1,18 +1,20 @@
 """A tape over recorded bars reproduces each bar exactly, in order, from any position."""
 
 from collections import defaultdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from don.paper.events import BarClose, BookUpdate, FundingRate, MarkPrice, TapeEvent, TradePrint
+from don.paper.funding import load_funding
 from don.paper.tape import Tape, open_tape
 from don.paper.tape_data import exchange_symbol
 
@@ -276,6 +278,28 @@ def test_default_funding_is_paid_every_eight_hours(sample: Tape) -> None:
     for event in events:
         if isinstance(event, MarkPrice):
             assert event.ts <= event.next_funding_ts <= event.ts + 8 * 3600 * 10**9
+
+
+def test_a_rate_is_told_once_it_is_paid_and_not_before(write_bars, tmp_path: Path) -> None:
+    begin = int(START.timestamp()) * 10**9
+    rows = [("BTCUSDT", s, 10.0, 11.0, 9.0, 10.5, 3.0) for s in range(40)]
+    tape_file = write_bars(tmp_path / "x_ohlcv_1m.parquet", rows)
+    paid_at = [START + timedelta(minutes=m) for m in (7, 19, 31)]
+    table = {"symbol": ["BTCUSDT"] * 3, "timestamp": paid_at, "funding_rate": [3e-4, -2e-4, 5e-4]}
+    pq.write_table(pa.table(table), tmp_path / "x_funding.parquet")
+    tape = open_tape(tape_file, start_ns=begin)
+    known, seen = Decimal("0.0001"), set()
+    for _, event in tape.events():
+        if isinstance(event, FundingRate):
+            known = event.rate
+        elif isinstance(event, MarkPrice):
+            assert event.rate == known and event.next_funding_ts >= event.ts
+            seen.add(event.rate)
+    assert seen == {Decimal(text) for text in ("0.0001", "0.0003", "-0.0002", "0.0005")}
+    (schedule,) = load_funding(tmp_path / "x_funding.parquet", ["BTCUSDT"])
+    times = np.arange(-(10**9), 12 * 3600 * 10**9, 30 * 10**9) + begin
+    rates = [*schedule.rates, Decimal("0.0001")]
+    assert [rates[n] for n in schedule.known_at(times)] == [schedule.known(ts) for ts in times]
 
 
 def test_recorded_funding_is_used() -> None:
