@@ -36,7 +36,7 @@ def rows(full: bool) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     tape = open_tape(path)
-    if not isinstance(tape, RecordedTape) or tape.columns is None:
+    if not isinstance(tape, RecordedTape) or not isinstance(tape.columns, Columns):
         raise AssertionError("a raw recording of one symbol must be told in runs")
     columns = tape.columns
     check(columns)
