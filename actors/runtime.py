@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil
 import ray
+from ray._private import parameter
+from ray._private.utils import write_ray_address
 from ray.actor import ActorHandle
 
 from don.errors import DependencyError
@@ -48,6 +50,7 @@ def start_ray(
     cpus: int | None = None,
     store_bytes: int = STORE_BYTES,
     niceness: int = 0,
+    jobs_port: int | None = None,
 ) -> None:
     """Start this process's own local cluster, bound to loopback.
 
@@ -59,18 +62,39 @@ def start_ray(
         store_bytes: size of the object store.
         niceness: of the processes of actors and tasks. Ray's own default, 15, lets whatever else
             runs on the machine starve a desk; it suits what computes in the background.
+        jobs_port: where Ray's dashboard takes jobs, on loopback; None: there is none.
 
     Raises:
         DependencyError: if the cluster does not come up.
     """
     _private(temp_dir)
     try:
-        _init(temp_dir, cpus or max(4, os.cpu_count() or 1), store_bytes, niceness)
+        with contextlib.nullcontext() if jobs_port is None else _agent_port():
+            _init(temp_dir, cpus or max(4, os.cpu_count() or 1), store_bytes, niceness, jobs_port)
     except Exception as error:  # it raises bare ones, e.g. when the machine is too slow
-        raise DependencyError(f"Ray did not start: {str(error).splitlines()[0]}") from error
+        said = next(filter(str.strip, str(error).splitlines()), type(error).__name__)
+        raise DependencyError(f"Ray did not start: {said}") from error
+    if jobs_port is not None:  # else a job joins whatever Ray it finds on this machine
+        write_ray_address(ray.get_runtime_context().gcs_address, str(temp_dir))
 
 
-def _init(temp_dir: Path, cpus: int, store_bytes: int, niceness: int) -> None:
+@contextlib.contextmanager
+def _agent_port() -> Iterator[None]:
+    """Have Ray's agent, which runs jobs, listen where there is room.
+
+    `ray.init` cannot be told where; of several Rays on a machine only the first would take jobs.
+    """
+    kind = parameter.RayParams
+    parameter.RayParams = partial(kind, dashboard_agent_listen_port=0)
+    try:
+        yield
+    finally:
+        parameter.RayParams = kind
+
+
+def _init(
+    temp_dir: Path, cpus: int, store_bytes: int, niceness: int, jobs_port: int | None
+) -> None:
     """`ray.init`, again if need be.
 
     Ray gives its own processes half a minute, which cannot be changed and is too little while much
@@ -80,7 +104,9 @@ def _init(temp_dir: Path, cpus: int, store_bytes: int, niceness: int) -> None:
         ray.init,
         address="local",
         namespace=NAMESPACE,
-        include_dashboard=False,
+        include_dashboard=jobs_port is not None,
+        dashboard_host="127.0.0.1",
+        dashboard_port=jobs_port,
         num_cpus=cpus,
         object_store_memory=store_bytes,
         log_to_driver=False,

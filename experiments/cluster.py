@@ -21,19 +21,22 @@ BACKGROUND = 15  # niceness: a Don that trades on the same machine goes first
 
 @contextmanager
 def local_cluster(
-    home: Path, *, cpus: int | None = None, store_bytes: int = STORE_BYTES
-) -> Iterator[None]:
+    home: Path, *, cpus: int | None = None, store_bytes: int = STORE_BYTES,
+    jobs_port: int | None = None,
+) -> Iterator[None]:  # fmt: skip
     """Have Ray inside the block: what is there already, else a cluster of this process's own.
 
     A connection that this process has is used and left as it is. If RAY_ADDRESS names a cluster,
     as it does in a Ray job, that one is joined, and `cpus` and `store_bytes` are its own affair.
     Else one starts on this machine as `don up` starts its: on loopback, with token authentication,
-    without dashboard and usage reports, in a folder of its own that is removed afterwards.
+    without usage reports, without dashboard unless jobs are taken, in a folder of its own that is
+    removed afterwards.
 
     Args:
         home: the state folder; the token of an own cluster is kept there.
         cpus: tasks of one CPU that an own cluster runs at once; default: the machine's.
         store_bytes: size of an own cluster's object store.
+        jobs_port: where an own cluster takes jobs; None: nowhere.
 
     Raises:
         DependencyError: if the cluster does not come up, or the one named cannot be joined.
@@ -60,6 +63,7 @@ def local_cluster(
                 cpus=cpus or os.cpu_count() or 1,
                 store_bytes=store_bytes,
                 niceness=BACKGROUND,
+                jobs_port=jobs_port,
             )
         yield
     finally:

@@ -143,6 +143,9 @@ def test_every_run_is_counted_and_a_folder_holds_one_training(
     assert [r.status for r in runs] == [RunStatus.DONE, RunStatus.DONE]
     assert {r.data_hash for r in runs} == {market.hash}
     assert runs[-1].metrics["iterations"] == 4
+    assert runs[-1].metrics["data"] == {"source": "file", "missing": 0.0}
+    card = Model.load(outcome.model).card
+    assert (card.data_source, card.data_shares) == ("file", {"missing": 0.0})
 
 
 @pytest.mark.slow
