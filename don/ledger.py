@@ -6,6 +6,7 @@ Pure: a fold over fills and payments. The wallet balance is never stored, it is 
 their own entries.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -59,7 +60,8 @@ class Ledger:
         self.positions: dict[str, Position] = {p.symbol: p for p in state.positions}
         self.fill_count = state.fill_count
         self.activity_ts = state.activity_ts
-        self._keys: dict[str, None] = dict.fromkeys(state.keys)
+        # a plain dictionary would look for its oldest key behind all that were deleted
+        self._keys: OrderedDict[str, None] = OrderedDict.fromkeys(state.keys)
         self._trades: dict[str, tuple[int, str]] = dict(state.trades or {})
         self._funding_ts = state.funding_ts
         self._flat: dict[str, Position] = {}  # of symbols asked for
@@ -185,7 +187,7 @@ class Ledger:
     def _remember(self, key: str) -> None:
         self._keys[key] = None
         while len(self._keys) > KEYS_KEPT:
-            del self._keys[next(iter(self._keys))]
+            self._keys.popitem(last=False)
 
     def _advance(self, fill: Fill) -> None:
         """Move the trade cursor; ids that are numbers compare as numbers (longer is greater)."""

@@ -178,6 +178,9 @@ class LocalAccount:
         self._tell([algo_from_rest(row, symbol, self._wall())])
 
     def _answer(self, state: OrderState) -> None:
+        tracked = self._tracker.find(state.client_order_id)
+        if tracked is not None and tracked.final:
+            return  # the stream has told how it ended: the answer is no news
         row = wire_account.placed(state, result=True)
         symbol = self._symbols.ours(state.symbol) or state.symbol
         self._tell([wire.order_from_rest(row, symbol, self._wall())])

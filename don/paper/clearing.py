@@ -315,6 +315,8 @@ class Clearing:
     def fund(self, symbol: str, rate: Decimal, mark: Decimal) -> None:
         """Settle funding: a position of size s pays s * mark * rate, rounded to 1e-8."""
         for account in self.accounts.values():
+            if not account.holds(symbol):
+                continue
             amount = money(-account.size(symbol) * mark * rate)
             if amount:
                 self.credit(
