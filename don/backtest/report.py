@@ -25,7 +25,8 @@ TITLES = {
 _RATES = ("total_return", "annual_return", "annual_volatility", "max_drawdown")
 _DRAWN = (
     "growth of 1 on a logarithmic scale, equity at bar closes; benchmarks pay trading costs but no "
-    "funding and hold no leverage"
+    "funding and hold no leverage; long lines are thinned, the least and the greatest point of "
+    "each stretch stay"
 )
 
 
