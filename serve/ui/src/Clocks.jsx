@@ -19,7 +19,7 @@ export function Clocks({ clocks, compact }) {
       {clocks.map((clock) => (
         <li
           key={`${clock.exchange} ${clock.source}`}
-          className={apart(clock) || clock.age_s > OLD_S ? "amber" : ""}
+          className={clock.age_s > OLD_S ? "faint" : apart(clock) ? "amber" : ""}
           title={`Our clock before that of ${clock.exchange}, measured by ${clock.source}`}
           data-testid={`clock ${clock.exchange}`}
         >

@@ -8,7 +8,8 @@ import { useNow } from "./TopBar.jsx";
 import { ms } from "./store.js";
 
 const POINTS = 400;
-const LIVE_MS = 2000;
+const LIVE_MS = 1500;
+const LIST_MS = 3000; // so soon a training that begins is seen
 const REST_MS = 10_000;
 const QUIET_S = 120; // a running one that told nothing for so long is worth a look
 const TAGS = { running: "run", done: "", stopped: "amber", failed: "red", died: "red" };
@@ -18,7 +19,7 @@ export const Training = React.memo(function Training({ base }) {
   const [picked, pick] = useState("");
   const list = usePolled(
     (signal) => fetchTrainings(base, signal),
-    (told) => (told?.some((row) => row.state === "running") ? LIVE_MS : REST_MS),
+    (told) => (told?.some((row) => row.state === "running") ? LIVE_MS : LIST_MS),
     base,
   );
   const rows = list.told ?? NONE;
