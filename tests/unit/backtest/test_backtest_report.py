@@ -77,5 +77,13 @@ def test_commands_write_reports(results: list[BacktestResult], tmp_path: Path) -
         app, ["backtest", "compare", str(saved), str(saved), "-o", str(made), "--draws", "10"]
     )
     assert done.exit_code == 0 and made.exists()
+    at_once = tmp_path / "new" / "report.html"
+    done = CliRunner().invoke(
+        app,
+        ["backtest", "--detail", "bars", "--start", "2019-05-10", "--end", "2019-05-11",
+         "--report", str(at_once), "--json"],
+    )  # fmt: skip
+    assert done.exit_code == 0 and json.loads(done.stdout)["report"] == str(at_once)
+    assert "Backtest: momentum" in at_once.read_text()
     absent = CliRunner().invoke(app, ["backtest", "report", str(tmp_path / "none.json")])
     assert isinstance(absent.exception, DataError)
