@@ -194,12 +194,18 @@ class Adapter:
         if self._venue.checksum and b.checksum is not None and b.book.checksum() != b.checksum:
             self._lose(stream, "checksum of the book differs")
             return
+        book = ForeignBook(b.book)
+        best = book.top(1)
+        if best.bid_prices and best.ask_prices and best.bid_prices[0] >= best.ask_prices[0]:
+            # A level that should have gone is there: it would stay when prices have moved past it.
+            self._lose(stream, f"book crossed: {best.bid_prices[0]} over {best.ask_prices[0]}")
+            return
         if not self._copies.leads(stream, self, self._ts_recv):
             return
         ts_event = self._time(b.timestamp)
         if self._deltas:
             self._send_deltas(stream, b, ts_event, snapshot=snapshot)
-        self._sink.book(stream, ts_event, self._ts_recv, ForeignBook(b.book))
+        self._sink.book(stream, ts_event, self._ts_recv, book)
 
     async def _candle(self, c: Any, _: float) -> None:
         stream = self._stream("bars", c.symbol)

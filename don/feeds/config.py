@@ -43,8 +43,9 @@ class FeedConfig(Section):
     bar_wait_s: float = Field(default=0.25, ge=0)  # a closed bar may come this late by the stream
 
     stale_after_s: dict[str, float] = Field(
-        default_factory=lambda: {"quotes": 10.0, "books": 10.0, "funding": 15.0}
-    )  # a live stream of this channel that is silent for longer is stale
+        default_factory=lambda: {"quotes": 10.0, "books": 10.0, "funding": 15.0, "trades": 300.0}
+    )  # a live stream of this channel that is silent for longer is stale; of trades, time counts
+    # in which the symbol's quotes or books change
     silence_s: float = Field(default=30.0, gt=0)  # connected but silent: reconnect
 
     backoff_base_s: float = Field(default=0.1, gt=0)

@@ -114,6 +114,7 @@ class Core:
             sink=self.sink,
             outbox=self.outbox,
             copies=self.copies,
+            clock=clock,
             rng=self.rng,
             spawn=self.spawn,
         )
@@ -209,24 +210,22 @@ class Core:
     # ---- what sockets tell (SocketOwner) ------------------------------------------------------
 
     def opened(self, socket: FeedSocket) -> None:
-        """Subscribed, nothing read yet: repair bars first, fetch books, the rest is live."""
+        """Subscribed, nothing read yet: repair bars first, fetch books; the rest events tell."""
         lane = self.pool.lane_of(socket)
         for stream in lane.streams:
             stream.seen, stream.silent_ns = stream.events, 0
         if lane.connected > 1:
             return  # another connection has brought all of it
         if self.venue.fast is None:
-            for stream in lane.streams:  # the first event will tell that the exchange gives it
-                self.sink.stale(stream, "subscribed, nothing has come yet")
+            self.sink.subscribed(lane.streams, given=False)
             return
         self.sink.restart()
         if self.repair is not None:
             self.repair.connected()
             self.repair.want([s.symbol for s in lane.streams if s.channel == "bars"], hold=True)
-        for stream in lane.streams:
-            if stream.channel != "books":
-                self.sink.live(stream)
-            elif self._loader is not None:
+        self.sink.subscribed([s for s in lane.streams if s.channel != "books"])
+        if self._loader is not None:
+            for stream in (s for s in lane.streams if s.channel == "books"):
                 self._loader.load(stream)
 
     def began(self, socket: FeedSocket) -> None:
@@ -369,7 +368,7 @@ class Core:
         if fast is not None:
             parts = connect_rest(self, fast, rest)
             self._loader, self.repair = parts.loader, parts.repair
-        watch = Watch(config, self.pool, self.sink, self.keeper, self.repair, clock)
+        watch = Watch(config, self.pool, self.sink, self.keeper, self.repair, clock, self.streams)
         self.spawn(watch.run(), "watch")
         self.pool.run()
 

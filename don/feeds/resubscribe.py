@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from cryptofeed.feed import Feed
 
+from don.clock import NS_PER_S, Clock
 from don.feeds.backoff import Backoff
 from don.feeds.config import FeedConfig
 from don.feeds.copies import Copies
@@ -27,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 WAIT_S = 10.0  # for the new snapshot
 TRIES = 3  # then the connection is made anew
+REST_S = 10.0  # between two losses of one book: a market that is crossed for a while is no storm
 TICK_S = 0.02
 
 
@@ -42,6 +44,7 @@ class Resubscriber:
         sink: Sink,
         outbox: Outbox,
         copies: Copies,
+        clock: Clock,
         rng: Random,
         spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
     ) -> None:
@@ -51,8 +54,10 @@ class Resubscriber:
         self._sink = sink
         self._outbox = outbox
         self._copies = copies
+        self._clock = clock
         self._rng = rng
         self._spawn = spawn
+        self._again_ns: dict[Stream, int] = {}  # when its book was last asked for
         self.resyncs = 0
 
     def lost(self, copy: Copy, stream: Stream | None, why: str) -> None:
@@ -87,7 +92,14 @@ class Resubscriber:
         assert copy.adapter is not None
         backoff = Backoff(self._config.backoff_base_s, self._config.backoff_cap_s, self._rng)
         opened_ns = copy.socket.opened_ns
+        asked_ns = self._again_ns.get(stream)
+        if asked_ns is not None:
+            passed_s = (self._clock.monotonic_ns() - asked_ns) / NS_PER_S
+            await asyncio.sleep(max(0.0, REST_S - passed_s))
+        self._again_ns[stream] = self._clock.monotonic_ns()
         for _ in range(TRIES):
+            if copy.socket.opened_ns != opened_ns or not copy.socket.connected:
+                return  # a new connection has subscribed to everything
             for text in await frames(copy.part.feed, copy.part.conn, stream):
                 await copy.socket.send(text)
             waited_s = 0.0

@@ -200,12 +200,6 @@ class Sink(States):
 
     def book(self, stream: Stream, ts_event: int, ts_recv: int, book: TopOfBook) -> None:
         """The state of a book that somebody else keeps; it is read when the batch leaves."""
-        best = book.top(1)
-        if best.bid_prices and best.ask_prices and best.bid_prices[0] >= best.ask_prices[0]:
-            self._note_time(stream, max(ts_event, stream.last_event), ts_recv)
-            self._outbox.drop_book(stream.symbol)
-            self.stale(stream, f"book crossed: {best.bid_prices[0]} over {best.ask_prices[0]}")
-            return
         self._touch(stream, max(ts_event, stream.last_event), ts_recv)
         self._outbox.set_book(stream.symbol, ts_event, ts_recv, book)
 
@@ -217,8 +211,11 @@ class Sink(States):
         bids: Sequence[Level],
         asks: Sequence[Level],
     ) -> None:
-        """A whole book as changed levels: what was known of it before is void."""
-        ts_event = max(self.exchange_now, stream.last_event) or ts_recv
+        """A whole book as changed levels: what was known of it before is void.
+
+        It is a ns after the newest change, which may have its number: each keeps its own row.
+        """
+        ts_event = (max(self.exchange_now, stream.last_event) or ts_recv) + 1
         self.deltas(stream, ts_event, ts_recv, -1, number, True, bids)
         self.deltas(stream, ts_event, ts_recv, -1, number, False, asks)
 

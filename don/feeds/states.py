@@ -1,9 +1,11 @@
 """What is known of each stream: live or stale, gaps, the exchange's time; told as status rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from don.feeds.health import Stream, StreamState
 from don.feeds.outbox import Outbox
+
+RARE = ("bars", "liquidations")  # hours without an event say nothing of these
 
 
 class States:
@@ -48,6 +50,19 @@ class States:
     def repaired(self, stream: Stream, detail: str, since: int, until: int) -> None:
         """What was missed between two exchange times has been had from elsewhere."""
         self._status(stream, "repaired", detail, since, until)
+
+    def subscribed(self, streams: Iterable[Stream], *, given: bool = True) -> None:
+        """The exchange has been asked for them; that they come, only events can tell.
+
+        Args:
+            streams: that have been subscribed to.
+            given: the exchange is known to give them all, so silence of the rare ones is no sign.
+        """
+        for stream in streams:
+            if given and stream.channel in RARE:
+                self.live(stream)
+            else:
+                self.stale(stream, "subscribed, nothing has come yet")
 
     def stale(self, stream: Stream, detail: str) -> None:
         """The stream's data is no longer current."""

@@ -1,9 +1,11 @@
 """Looks for what does not happen: streams and sockets that are silent, bars that do not come."""
 
 import asyncio
+from collections.abc import Mapping
 
 from don.clock import NS_PER_S, Clock
 from don.feeds.bars import BarKeeper
+from don.feeds.builder import Pair
 from don.feeds.config import FeedConfig
 from don.feeds.health import Stream, StreamState
 from don.feeds.pool import Pool
@@ -26,6 +28,7 @@ class Watch:
         keeper: BarKeeper,
         repair: BarRepair | None,
         clock: Clock,
+        streams: Mapping[Pair, Stream],
     ) -> None:
         self._stale_ns = {c: int(s * NS_PER_S) for c, s in config.stale_after_s.items()}
         self._silence_ns = int(config.silence_s * NS_PER_S)
@@ -35,6 +38,7 @@ class Watch:
         self._keeper = keeper
         self._repair = repair
         self._clock = clock
+        self._streams = streams
         self._quiet: dict[FeedSocket, tuple[int, int]] = {}  # messages seen, ns without a new one
         self._overdue: dict[str, tuple[int, int]] = {}  # symbol -> its bar, and since when
 
@@ -75,10 +79,17 @@ class Watch:
             if stream.events != stream.seen:
                 stream.seen, stream.silent_ns = stream.events, 0
                 continue
+            if stream.channel == "trades" and not self._moves(stream.symbol):
+                continue  # a quiet market
             stream.silent_ns += passed_ns
             issue = check_fresh(stream.symbol, 0, stream.silent_ns, limit_ns)
             if issue is not None:
                 self._sink.stale(stream, issue.detail)
+
+    def _moves(self, symbol: str) -> bool:
+        """Whether the symbol's market is alive, as far as it can be known without its trades."""
+        others = [s for c in ("quotes", "books") if (s := self._streams.get((c, symbol)))]
+        return not others or any(s.state is StreamState.LIVE for s in others)
 
     def _look_at_bars(self, now_ns: int) -> None:
         """Ask REST for a bar whose close has passed on the exchange and that has not come."""

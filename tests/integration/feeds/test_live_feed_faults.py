@@ -29,6 +29,9 @@ async def test_dropped_connection_comes_back_and_bars_have_no_hole(exchange, ope
     collected = await open_feed()
     await ready(collected)
     await until(lambda: collected.bars(ETH))
+    assert collected.states(BTC, "trades") == [], "that trades come, only a trade can tell"
+    await exchange.trade("BTCUSDT")
+    await until(lambda: live(collected, BTC, "trades"))
     exchange.cut()
     for _ in range(4):
         await exchange.close_bars()  # nobody listens, or only just again
@@ -38,7 +41,9 @@ async def test_dropped_connection_comes_back_and_bars_have_no_hole(exchange, ope
     for symbol, key in ((BTC, "BTCUSDT"), (ETH, "ETHUSDT")):
         await until(lambda key=key, symbol=symbol: len(collected.bars(symbol)) == 6)
         assert collected.bars(symbol) == exchange.bar_times(key)
-    assert collected.states(BTC, "trades") == ["live", "stale", "live"]
+    assert collected.states(BTC, "trades") == ["live", "stale"]
+    await exchange.trade("BTCUSDT")
+    await until(lambda: collected.states(BTC, "trades") == ["live", "stale", "live"])
     assert collected.states(BTC, "books") == ["live", "stale", "live"]
     assert collected.feed.health().bars_missing == 0
 
@@ -201,9 +206,8 @@ async def test_silence_makes_streams_stale_and_reconnects(exchange, open_feed):
     collected = await open_feed(stale_after_s={"quotes": 0.2}, silence_s=0.8)
     await ready(collected)
     await exchange.quote("BTCUSDT")
-    await until(lambda: collected.stream(BTC, "quotes").state is StreamState.STALE)
+    await until(lambda: collected.states(BTC, "quotes")[-1:] == ["stale"])
     assert "silent" in collected.stream(BTC, "quotes").detail
-    assert collected.stream(BTC, "trades").state is StreamState.LIVE  # no limit on trades
     lives = collected.states(BTC, "quotes").count("live")
     await exchange.quote("BTCUSDT")
     # as told, not as it is: on a busy machine it is silent again before anybody looks
@@ -213,6 +217,18 @@ async def test_silence_makes_streams_stale_and_reconnects(exchange, open_feed):
     assert "silent" in collected.feed.health().detail
     exchange.muted = False
     await ready(collected)
+
+
+async def test_trades_that_stop_in_a_market_that_moves_are_stale(exchange, open_feed):
+    collected = await open_feed(stale_after_s={"quotes": 60.0, "trades": 0.3})
+    await ready(collected)
+    for symbol in exchange.markets:
+        await exchange.trade(symbol)
+    await exchange.quote("BTCUSDT")
+    await until(lambda: collected.states(BTC, "trades")[-1:] == ["stale"])
+    assert "silent" in collected.stream(BTC, "trades").detail
+    await exchange.trade("BTCUSDT")
+    await until(lambda: collected.states(BTC, "trades")[-3:] == ["live", "stale", "live"])
 
 
 async def test_errors_of_rest_are_waited_out(exchange, open_feed):
