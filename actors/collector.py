@@ -19,7 +19,7 @@ from don.errors import ConfigError, DataError, ExchangeRefused, ExchangeUnavaila
 from don.feeds.health import FeedState
 from don.log import configure_actor, get_logger
 from don.market.coverage import COUNTED_IDS, Range, State, bar_channel
-from don.market.coverage_tracker import CoverageTracker
+from don.market.coverage_tracker import TRADES_SILENCE_S, CoverageTracker
 from don.model.channels import from_batch
 from don.model.schema import MarketBatch
 from don.observe.feed import FeedWatch
@@ -95,6 +95,7 @@ class Collector:
             interval_ns=self._interval_ns,
             counted_ids=self._config.exchange in COUNTED_IDS,
             silence_s=self._config.silence_s,
+            trades_silence_s=self._config.stale_after_s.get("trades", TRADES_SILENCE_S),
             known=await deliver(known, "ask the writer what is known"),
         )
         if self._told_to_stop():

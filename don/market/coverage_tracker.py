@@ -20,6 +20,7 @@ from don.model.channels import FEED_CHANNELS
 from don.model.schema import MarketBatch
 
 SILENCE_S = 30.0  # as `FeedConfig.silence_s`
+TRADES_SILENCE_S = 300.0  # as `FeedConfig.stale_after_s["trades"]`
 _ABSENT = re.compile(r"\d+ bars closing (\d+) to (\d+) do not exist")
 _MARKET = "side is empty"  # a quote stream that is stale for this reason missed nothing
 
@@ -39,9 +40,11 @@ class CoverageTracker:
             of `COUNTED_IDS`.
         silence_s: a connection that is silent for so long is ended by the feed: none that is lost
             has been dead for twice as long.
+        trades_silence_s: a stream of trades alone may have been dead for so long unnoticed.
         known: end of what the ledger knows of a stream, ns: what lies between it and the
             beginning of this feed was not collected. What was claimed of its last `2 * silence_s`
-            rests on the word of other connections and is in doubt, but for bars.
+            rests on the word of other connections and is in doubt, but for bars; of trades, of its
+            last `trades_silence_s`.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class CoverageTracker:
         interval_ns: int,
         counted_ids: bool | None = None,
         silence_s: float = SILENCE_S,
+        trades_silence_s: float = TRADES_SILENCE_S,
         known: Mapping[Key, int] | None = None,
     ) -> None:
         self._exchange = exchange
@@ -59,6 +63,7 @@ class CoverageTracker:
         self._interval_ns = interval_ns
         self._counted = exchange in COUNTED_IDS if counted_ids is None else counted_ids
         self._silence_ns = int(silence_s * NS_PER_S)
+        self._trades_ns = int(trades_silence_s * NS_PER_S)
         self._known = dict(known or {})
         self._lines: dict[Key, Line] = {}
         self._now = 0  # exchange time
@@ -166,8 +171,10 @@ class CoverageTracker:
             if until is not None:
                 # Its connection may have been dead already when others proved the last minutes:
                 # all but bars, which prove themselves, are in doubt from then on.
-                self_proven = isinstance(line, BarLine)
-                line.doubt(until if self_proven else until - 2 * self._silence_ns, "not collected")
+                back = 0 if isinstance(line, BarLine) else 2 * self._silence_ns
+                if channel == "trades":
+                    back = max(back, self._trades_ns)
+                line.doubt(until - back, "not collected")
             self._lines[key] = line
         return line
 
