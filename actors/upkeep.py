@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import psycopg
+
 from actors.budget import budget_gate
 from actors.delivery import run_or_die
 from actors.spec import CollectSpec
@@ -94,6 +96,8 @@ class Upkeep:
             await work()
         except DonError as error:  # database or exchange away: collecting goes on without
             self._log.warning("upkeep failed", what=work.__name__, error=str(error))
+        except psycopg.Error as error:  # a defect, but none to end collecting for
+            self._log.exception("upkeep failed", what=work.__name__, error=str(error))
 
     async def _maintain(self) -> None:
         done = await asyncio.to_thread(self._maintenance.run)

@@ -2,14 +2,16 @@
 
 A backup is a folder: the dump (directory format) and `backup.json`, which says what every table
 held in the very snapshot that was dumped, and the checksum of every file. It is made beside its
-name and renamed when complete. A restore goes into an empty database only, in one transaction, and
-is compared with what was written down. Lake files are not in it: they never change, copy them.
+name and renamed when complete. No table and no partition goes while it is made. A restore goes into
+an empty database only, in one transaction, and is compared with what was written down. Lake files
+are not in it: they never change, copy them.
 """
 
 import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +23,15 @@ from don import __version__
 from don.clock import Clock
 from don.errors import ConfigError, DatabaseError, DataError, DifferenceError, UsageError
 from don.storage.database import Connection, Database
+from don.storage.lake.lock import unchanged
 from don.storage.server_files import program_folder
 
 _MANIFEST = "backup.json"
 _DUMP = "dump"
 _EXTENSION = "pg_stat_statements"  # the server's, not ours
 _JOBS = 2
+_WAIT_S = 600.0  # for an archive that runs
+Step = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +56,20 @@ class Backup:
     files: dict[str, str]  # path inside the dump -> SHA-256
 
 
-def make_backup(db: Database, folder: Path, clock: Clock) -> Backup:
+def make_backup(db: Database, folder: Path, clock: Clock, step: Step = lambda _: None) -> Backup:
     """Back the database up while it is in use.
+
+    An archive that runs is waited for; one that begins meanwhile is told to wait.
 
     Args:
         db: the database, migrated.
         folder: to make; it must not exist.
         clock: says when.
+        step: told each step before it is taken, for progress.
 
     Raises:
         UsageError: if the folder exists or cannot be made: nothing is overwritten.
+        DependencyError: if an archive runs for too long.
         DatabaseError: if the database is away or the dump fails; no folder is left.
     """
     if folder.exists():
@@ -75,26 +84,37 @@ def make_backup(db: Database, folder: Path, clock: Clock) -> Backup:
         revision = db.revision()
         if revision is None:
             raise UsageError("the database was never migrated: there is nothing to back up")
-        with db.errors(), db.connect(autocommit=False) as connection:
+        step("wait for an archive that runs")
+        with unchanged(db, _WAIT_S), db.connect(autocommit=False) as connection:
+            tables = _tables(connection)
+            connection.rollback()
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            connection.execute(f"SET LOCAL lock_timeout = {round(_WAIT_S * 1_000)}")
+            # Before the snapshot: what it shows is there until the last row of it is counted.
+            connection.execute(
+                sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(tables))
+            )
             row = connection.execute("SELECT pg_export_snapshot()").fetchone()
             if row is None:
                 raise DatabaseError("the server gives no snapshot")
             options = ["--format=directory", f"--jobs={_JOBS}", "--compress=gzip:1", "--no-owner"]
             options += ["--no-privileges", f"--exclude-extension={_EXTENSION}"]
             options += [f"--snapshot={row[0]}"]
+            step("dump")
             _run(db, "pg_dump", [*options, f"--file={draft / _DUMP}"])
-            tables = _contents(connection)
+            step("count")
+            contents = _contents(connection)
+        step("check")
         _run(db, "pg_restore", ["--list", "--file=/dev/null", str(draft / _DUMP)], connect=False)
         files = _checksums(draft / _DUMP)
         made = Backup(
             version=__version__,
             revision=revision,
             ts=clock.now_ns(),
-            rows=sum(table.rows for table in tables),
+            rows=sum(table.rows for table in contents),
             bytes=sum(path.stat().st_size for path in (draft / _DUMP).iterdir()),
-            tables=tuple(tables),
+            tables=tuple(contents),
             files=files,
         )
         data = msgspec.json.format(msgspec.json.encode(made), indent=1)
@@ -129,7 +149,7 @@ def read_backup(folder: Path) -> Backup:
 
 
 def restore_backup(db: Database, folder: Path) -> Backup:
-    """Fill an empty database from a backup, bring its schema up to date, and compare.
+    """Fill an empty database from a backup, compare it, and bring its schema up to date.
 
     Args:
         db: a database without a single row of Don's; need not be migrated.
@@ -139,7 +159,8 @@ def restore_backup(db: Database, folder: Path) -> Backup:
         DataError: if the backup is damaged.
         UsageError: if the database holds rows: nothing is overwritten.
         ConfigError: if the backup is of a newer Don.
-        DifferenceError: if what was restored is not what was backed up.
+        DifferenceError: if what was restored is not what was backed up; says how. The database
+            holds what the dump held, and its schema is up to date.
         DatabaseError: if the database is away or refuses: it is as it was.
     """
     made = read_backup(folder)
@@ -154,13 +175,15 @@ def restore_backup(db: Database, folder: Path) -> Backup:
     options = ["--clean", "--if-exists", "--no-owner", "--no-privileges", "--single-transaction"]
     _run(db, "pg_restore", [*options, "--exit-on-error", str(folder / _DUMP)])
     with db.errors(), db.connect() as connection:
-        found = {table.table: table for table in _contents(connection)}
-    for table in made.tables:
-        if found.get(table.table) != table:
-            raise DifferenceError(
-                f"table {table.table} was restored with {found.get(table.table)}, not {table}"
-            )
+        differences = _differences(made.tables, _contents(connection))
     db.migrate()
+    if differences:
+        raise DifferenceError(
+            f"database {db.target} was restored from {folder}, but is not what was backed up: "
+            f"{'; '.join(differences)}. It holds all that the dump holds, and its schema is up to "
+            "date. To start over, restore another backup into a new state folder (DON_HOME) or an "
+            "empty database"
+        )
     return made
 
 
@@ -175,6 +198,26 @@ def _refuse_newer(made: Backup) -> None:
             f"the backup was made by Don {made.version} with schema {made.revision}, this one "
             f"knows {newest_revision()}: install the newer Don"
         )
+
+
+def _tables(connection: Connection) -> list[sql.Identifier]:
+    return [sql.Identifier(*names) for names in connection.execute(_TABLES).fetchall()]
+
+
+def _differences(wanted: Sequence[TableContent], restored: Sequence[TableContent]) -> list[str]:
+    """What a person should know of the tables that are not as they were."""
+    found = {table.table: table for table in restored}
+    told = []
+    for table in wanted:
+        got = found.pop(table.table, None)
+        if got is None:
+            told.append(f"{table.table} is missing, with {table.rows} rows")
+        elif got.rows != table.rows:
+            told.append(f"{table.table} has {got.rows} rows, not {table.rows}")
+        elif got.hash != table.hash:
+            told.append(f"{table.table} has other values in its {table.rows} rows")
+    told += [f"{got.table} has {got.rows} rows, not none" for got in found.values() if got.rows]
+    return told
 
 
 def _contents(connection: Connection, *, hashed: bool = True) -> list[TableContent]:

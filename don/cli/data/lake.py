@@ -103,6 +103,8 @@ def archive(
                                   "lake_bytes": 0})  # fmt: skip
                     continue
                 done = archiver.archive(part)
+                if done is None:  # another archive was faster
+                    continue
                 figures = ("rows", "files", "hot_bytes", "lake_bytes")
                 moved.append({**told, **{name: getattr(done, name) for name in figures}})
     if as_json:

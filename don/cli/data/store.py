@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from don.cli.data.opened import lake_of, market_database
-from don.cli.output import out, print_json, print_pairs, table
+from don.cli.output import err, out, print_json, print_pairs, table
 from don.clock import SystemClock, iso
 from don.home import home_dir
 
@@ -88,7 +88,7 @@ def backup(
     from don.storage.backup import make_backup
 
     with market_database() as db:
-        made = make_backup(db, folder.absolute(), SystemClock())
+        made = make_backup(db, folder.absolute(), SystemClock(), _progress)
     if as_json:
         print_json(asdict(made))
     else:
@@ -109,6 +109,11 @@ def restore(
         print_json(asdict(made))
     else:
         out.print(f"restored {made.rows:,} rows of {len(made.tables)} tables, as backed up")
+
+
+def _progress(step: str) -> None:
+    if err.is_terminal:
+        err.print(step, style="dim", soft_wrap=True)
 
 
 def _print_stats(found: "StorageStats") -> None:

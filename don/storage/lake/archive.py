@@ -8,8 +8,7 @@ run goes on. A file that the manifest says nothing of is nobody's to delete: wit
 than the lake (a restored backup) it may be the only copy of its rows.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
@@ -17,7 +16,7 @@ import pyarrow as pa
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from don.clock import Clock
-from don.errors import DatabaseError, DataError, DependencyError, DifferenceError
+from don.errors import DatabaseError, DataError, DifferenceError
 from don.market.rows import ordered
 from don.model.channels import CHANNELS
 from don.storage.database import Database
@@ -33,13 +32,13 @@ from don.storage.lake.files import (
     unfinished,
 )
 from don.storage.lake.lake import Lake
+from don.storage.lake.lock import changing
 from don.storage.market.hot import MarketTables, series_names
 from don.storage.market.hotreads import Ask, pages
 from don.storage.market.partitions import Partition, Partitions
 from don.storage.market.seals import unseal_range
 from don.storage.market.tables import LAYOUTS
 
-_LOCK = 0x6C616B65  # "lake": one at a time changes it
 _TRIES = 5  # times that rows may come in, or readers be in the way, before it is given up
 Step = Callable[[str], None]
 
@@ -103,15 +102,22 @@ class Archiver:
         edge = now_ns - keep * NS_PER_DAY
         return [part for part in self._partitions.list(channel) if part.span.end <= edge]
 
-    def archive(self, partition: Partition) -> Archived:
+    def archive(self, partition: Partition) -> Archived | None:
         """Move one partition; harmless to repeat after any failure.
+
+        Returns:
+            What was moved; None if another archive has moved it since it was listed.
 
         Raises:
             DifferenceError: if what was read back is not what was written: nothing is dropped.
             DatabaseError: if it is away, or readers or writers were always in the way.
-            DependencyError: if the lake does not take files, or another archive runs.
+            DependencyError: if the lake does not take files, or another archive or a backup runs.
         """
-        with self._alone():
+        with changing(self._db):
+            with self._db.connection() as connection:
+                spans = [partition.span]
+                if self._partitions.missing(connection, partition.channel, spans):
+                    return None
             for _ in range(_TRIES):
                 files, replaced, rows = self._copy(partition)
                 done = self._switch(partition, files, replaced, rows)
@@ -233,7 +239,7 @@ class Archiver:
         """
         tables = MarketTables(self._db)
         files_done = rows_done = 0
-        with self._alone():
+        with changing(self._db):
             with self._db.connection() as connection:
                 files = manifest.listed(connection, channel, start=start, end=end)
             for file in files:
@@ -259,7 +265,7 @@ class Archiver:
         """
         limit = self._config.compact_below_mb * 2**20
         joined = made = 0
-        with self._alone():
+        with changing(self._db):
             with self._db.connection() as connection:
                 files = manifest.listed(connection, channel)
             width = WIDER.get(CHANNELS[channel].partition)
@@ -317,19 +323,6 @@ class Archiver:
             if fault is not None:
                 faults.append(fault)
         return len(files), faults
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the lake's lock on a connection of its own: it goes when the process does."""
-        with self._db.errors(), self._db.connect() as connection:
-            row = connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
-            if row is None or not row[0]:
-                raise DependencyError("another archive, restore or compaction runs: wait for it")
-            try:
-                yield
-            finally:  # at once; the server may take a while to notice a closed connection
-                if not connection.broken:
-                    connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
 
 
 def _patient() -> Retrying:

@@ -18,7 +18,7 @@ from don.storage.database import Database
 from don.storage.market.coverage import CoverageLedger
 from don.storage.market.hot import MarketTables
 from don.storage.market.losses import spans_of
-from don.storage.market.spool import Place, Spool
+from don.storage.market.spool import Place, Spool, SpoolFull
 
 Tables = Mapping[str, pa.Table]
 
@@ -106,6 +106,7 @@ class DurableStore:
             self._drain_singly(records)
         if self.spool.losses and self._clock.monotonic_ns() >= self._told_ns:
             self._tell()
+        self.spool.settle()
 
     def close(self) -> None:
         """Let connections and spool go."""
@@ -139,8 +140,11 @@ class DurableStore:
 
     def _gone(self, error: Exception) -> None:
         self.away = True
-        self.last_error = " ".join(str(error).split())
         self._db.close()
+        self._later(error)
+
+    def _later(self, error: Exception) -> None:
+        self.last_error = " ".join(str(error).split())
         self.next_probe_ns = self._clock.monotonic_ns() + self._probe_ns
 
     def _load(self, tables: Tables) -> bool:
@@ -169,7 +173,11 @@ class DurableStore:
                 self._drop([place])
             except (psycopg.Error, DataError) as error:
                 self.spool.losses.add(spans_of(tables), f"{place.segment.name}-{place.offset}")
-                kept = self.spool.set_aside(place)
+                try:
+                    kept = self.spool.set_aside(place)
+                except SpoolFull as full:
+                    self._later(full)
+                    return
                 self.refused += 1
                 self.last_error = f"{kept}: {error}"
 

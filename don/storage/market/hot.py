@@ -81,27 +81,24 @@ class MarketTables:
         inserted = 0
         for attempt in _again():
             with attempt:
-                try:
-                    inserted = self._transfer(layout, columns, rows)
-                except psycopg.errors.CheckViolation:  # a partition was dropped since we saw it
-                    with self._lock:
-                        self._spans.clear()
-                    self._ensure(channel, numbers)
-                    inserted = self._transfer(layout, columns, rows)
+                self._ensure(channel, numbers)
+                inserted = self._transfer(layout, columns, rows)
         return Loaded(rows=table.num_rows, inserted=inserted)
 
     def load_within(self, connection: Connection, channel: str, table: pa.Table) -> Loaded:
         """As `load_checked`, within the caller's transaction and as lasting as that.
 
-        Rows that may have been known are in the temporary table `stage_<channel>` afterwards.
+        The transaction must be READ COMMITTED; no archive of the channel ends before it does. Rows
+        that may have been known are in the temporary table `stage_<channel>` afterwards.
 
         Raises:
             DatabaseError: roll back, and repeat the whole transaction.
         """
         if not table.num_rows:
             return Loaded(rows=0, inserted=0)
-        layout, columns, _, rows = self._prepared(channel, table)
+        layout, columns, numbers, rows = self._prepared(channel, table)
         with self._db.errors():
+            self._hold(connection, layout, numbers)
             connection.execute(_stage(layout))
             connection.execute(sql.SQL("TRUNCATE {}").format(_stage_name(layout)))
             inserted = self._put(connection, layout, columns, rows)
@@ -137,6 +134,20 @@ class MarketTables:
             with self._lock:
                 self._spans |= wanted
 
+    def _hold(self, connection: Connection, layout: Layout, numbers: Ints) -> None:
+        """Have the partitions there until the caller's transaction ends.
+
+        Whoever drops one locks the table against loads first: none goes once we have our lock.
+        """
+        connection.execute(f"LOCK TABLE ONLY {layout.table} IN ROW EXCLUSIVE MODE")
+        channel, width = layout.channel.name, layout.channel.partition
+        wanted = [int(number) for number in np.unique(numbers)]
+        spans = (span_of_number(width, number) for number in wanted)
+        if self.partitions.missing(connection, channel, spans):  # dropped since we saw it
+            with self._lock:
+                self._spans.difference_update((channel, number) for number in wanted)
+            self._ensure(channel, numbers)
+
     def _prepared(
         self, channel: str, table: pa.Table
     ) -> tuple[Layout, dict[str, Any], Ints, Ints | slice]:
@@ -150,12 +161,19 @@ class MarketTables:
         return layout, columns, numbers, _sorted(layout, columns, numbers)
 
     def _transfer(self, layout: Layout, columns: dict[str, Any], rows: Ints | slice) -> int:
-        with self._db.connection() as connection:
-            connection.execute(f"SET LOCAL statement_timeout = {self._timeout_ms}")
-            inserted = self._put(connection, layout, columns, rows)
-            if inserted:
-                unseal(connection, layout.channel.name, columns["ts_event"])
-            return inserted
+        try:
+            with self._db.connection() as connection:
+                connection.execute(f"SET LOCAL statement_timeout = {self._timeout_ms}")
+                inserted = self._put(connection, layout, columns, rows)
+                if inserted:
+                    unseal(connection, layout.channel.name, columns["ts_event"])
+                return inserted
+        except psycopg.errors.CheckViolation as error:
+            if error.diag.constraint_name:  # somebody's own rule, which the rows break
+                raise
+            with self._lock:
+                self._spans.clear()
+            raise Moved(f"{layout.table}: a partition was archived during the load") from None
 
     def _put(
         self,
@@ -182,7 +200,7 @@ class MarketTables:
 
 def _again() -> Retrying:
     return Retrying(
-        retry=retry_if_exception_type(Deadlock),
+        retry=retry_if_exception_type((Deadlock, Moved)),
         stop=stop_after_attempt(5),
         wait=wait_random(0.01, 0.2),
         reraise=True,
@@ -191,6 +209,10 @@ def _again() -> Retrying:
 
 class Deadlock(DatabaseError):
     """Two loads waited for each other, and this one was chosen to give way."""
+
+
+class Moved(DatabaseError):
+    """A partition went between the look for it and the load; the next load makes it again."""
 
 
 def _sorted(layout: Layout, columns: dict[str, Any], numbers: Ints) -> Ints | slice:

@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 _LOCK = 0x6D61696E  # "main"
 _LIVE_NS = 7 * 86_400 * NS_PER_S  # a channel with a partition this young is being collected
 _REINDEX_BYTES = 2**20  # smaller indexes are left alone
+# Another archive has moved the partition since it was listed, its index with it.
+_GONE = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedObject)
 
 
 class MaintainConfig(Section):
@@ -87,16 +89,20 @@ class Maintenance:
             for channel in LAYOUTS:
                 parts = self._partitions.list(channel)
                 made += self._ahead(channel, parts, now)
+                gone: set[str] = set()
                 for part in self._archiver.due(channel, now) if self._archiver else ():
                     try:
-                        archived.append(self._archiver.archive(part))  # type: ignore[union-attr]
+                        moved = self._archiver.archive(part)  # type: ignore[union-attr]
                     except DonError as error:  # in use, a damaged file of the lake, a full disk
                         log.warning("not archived", partition=part.table, error=str(error))
                         held_up.append(part.table)
-                gone = {(part.channel, part.start) for part in archived}
+                        continue
+                    gone.add(part.table)
+                    if moved is not None:
+                        archived.append(moved)
                 for part in parts:
                     over = part.span.end + self._config.settle_s * NS_PER_S <= now
-                    if not over or (channel, part.span.start) in gone:
+                    if not over or part.table in gone:
                         continue
                     try:
                         if self._vacuum(connection, part):
@@ -104,6 +110,8 @@ class Maintenance:
                         saved = self._reindex(connection, part)
                     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
                         held_up.append(part.table)
+                        continue
+                    except _GONE:
                         continue
                     if saved:
                         reindexed.append(part.table)
@@ -178,7 +186,8 @@ SELECT s.last_vacuum IS NULL OR s.n_ins_since_vacuum > 0 OR s.n_dead_tup > 0
 FROM pg_stat_user_tables AS s WHERE s.relid = %s::regclass
 """
 _INDEXES = """
-SELECT i.indexrelid::regclass::text, pg_relation_size(i.indexrelid), greatest(c.reltuples, 0)
+SELECT i.indexrelid::regclass::text, coalesce(pg_relation_size(i.indexrelid), 0),
+    greatest(c.reltuples, 0)
 FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indrelid
 WHERE i.indrelid = %s::regclass AND i.indisprimary AND i.indisvalid
 """

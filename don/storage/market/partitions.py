@@ -99,6 +99,11 @@ class Partitions:
                 made.append(name)
         return made
 
+    def missing(self, connection: Connection, channel: str, spans: Iterable[Span]) -> set[str]:
+        """Names of those that are not there, as a transaction of the caller's sees it."""
+        layout = LAYOUTS[channel]
+        return {partition_name(layout, span) for span in spans} - _attached(connection, layout)
+
     def list(self, channel: str) -> list[Partition]:
         """All partitions of a channel, oldest first."""
         layout = LAYOUTS[channel]
@@ -106,9 +111,9 @@ class Partitions:
             rows = connection.execute(_LIST, (layout.table,)).fetchall()
         found = []
         for name, bounds, estimate, size in rows:
-            match = _BOUNDS.search(bounds)
-            if match is None:
-                continue  # a default partition that somebody else made
+            match = _BOUNDS.search(bounds or "")
+            if match is None or size is None:
+                continue  # somebody else's default partition, or one that is being dropped
             span = Span(
                 start=int(match[1]), end=int(match[2]), label=name.removeprefix(layout.table + "_p")
             )

@@ -6,10 +6,12 @@ crash hands some records out again, never none. What a crash left half-written a
 never acknowledged and is cut off; damage anywhere else is stepped over, counted, and the segment
 kept under another name. Before each record stands what it is of, with a checksum of its own: whose
 rows of which time are lost is known, and kept in a file until it was told (`losses`, `forgive`).
+No file takes the name of one that is kept.
 """
 
 import fcntl
 import os
+import re
 import struct
 import zlib
 from collections import deque
@@ -23,12 +25,13 @@ import structlog
 
 from don.errors import DataError, DependencyError, UsageError
 from don.storage.arrow import pack, unpack
-from don.storage.market.losses import HEAD_MAGIC, Losses, about_at, about_of
+from don.storage.market.losses import HEAD_MAGIC, Losses, about_at, about_of, sync_folder
 
 _log = structlog.get_logger(__name__)
 _MAGIC = b"DON\x01"
 _HEAD = struct.Struct(">4sIQI")  # magic, checksum of all behind it, bytes, rows
 _SUFFIX = ".spool"
+_NUMBERED = re.compile(r"\.?(\d{12,})\D")  # segments, and what is kept of them
 
 
 class SpoolFull(DependencyError):
@@ -73,6 +76,7 @@ class Spool:
         self._places: deque[Place] = deque()
         self._sizes: dict[Path, int] = {}
         self._damaged: set[Path] = set()
+        self._left: list[Path] = []  # damaged, and what is lost of them is not on disk yet
         self.rows = 0
         self.bytes = 0  # on disk
         self.torn_bytes = 0  # cut off the end when it was opened
@@ -137,8 +141,10 @@ class Spool:
             except (DataError, OSError):
                 if found:
                     break  # next time, when it is the oldest
-                with suppress(OSError):
-                    self._lost(place.segment, place.segment.read_bytes(), place.offset, place.end)
+                data = b""
+                with suppress(OSError):  # not even what it is of can be read: that is told, too
+                    data = place.segment.read_bytes()
+                self._lost(place.segment, data, place.offset, place.end)
                 self.damaged_bytes += place.end - place.offset
                 self._damaged.add(place.segment)
                 self._forget(place)
@@ -149,15 +155,32 @@ class Spool:
         self._forget(place)
 
     def set_aside(self, place: Place) -> Path:
-        """Move the oldest record to a file of its own: nobody could use it, and nobody loses it."""
+        """Move the oldest record to a file of its own: nobody could use it, and nobody loses it.
+
+        Raises:
+            SpoolFull: if it cannot be written; the record stays where it is.
+        """
         target = self._folder / f"{place.segment.stem}-{place.offset}.refused"
-        with place.segment.open("rb") as source, target.open("wb") as file:
-            source.seek(place.offset)
-            file.write(source.read(place.end - place.offset))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with place.segment.open("rb") as source, target.open("wb") as file:
+                source.seek(place.offset)
+                file.write(source.read(place.end - place.offset))
+                file.flush()
+                os.fsync(file.fileno())
+            sync_folder(self._folder)
+        except OSError as error:
+            raise SpoolFull(
+                f"{target} cannot be written: {error.strerror}; free disk space"
+            ) from error
         self._forget(place)
         return target
+
+    def settle(self) -> None:
+        """Write down what is lost, if that was not possible before."""
+        if self.losses.save():
+            while self._left:
+                segment = self._left.pop()
+                segment.rename(segment.with_suffix(".damaged"))
 
     def close(self) -> None:
         """Let another process have it; everything in it stays."""
@@ -172,7 +195,7 @@ class Spool:
             self._next += 1  # also if what follows fails half-way: the file may be there then
             try:
                 active.touch(mode=0o600, exist_ok=False)
-                _sync_folder(self._folder)
+                sync_folder(self._folder)
             except OSError as error:
                 raise SpoolFull(
                     f"the spool {self._folder} cannot be written: {error.strerror}; free disk space"
@@ -189,12 +212,19 @@ class Spool:
         if self._places and self._places[0].segment == place.segment:
             return
         if place.segment in self._damaged:
-            place.segment.rename(place.segment.with_suffix(".damaged"))
+            self._keep(place.segment)
         else:
             place.segment.unlink()
         self.bytes -= self._sizes.pop(place.segment)
         if self._active == place.segment:
             self._active = None
+
+    def _keep(self, segment: Path) -> None:
+        """Keep a damaged segment to look at. Until what is lost of it is on disk it keeps its name:
+        then the next process finds the damage again.
+        """
+        self._left.append(segment)
+        self.settle()
 
     def _lost(self, segment: Path, data: bytes, start: int, end: int) -> None:
         """Keep what is known of the bytes of a segment that cannot be read."""
@@ -218,8 +248,9 @@ class Spool:
 
     def _recover(self) -> None:
         segments = sorted(self._folder.glob(f"*{_SUFFIX}"))
+        kept = (_NUMBERED.match(path.name) for path in self._folder.iterdir())
+        self._next = 1 + max((int(found[1]) for found in kept if found), default=0)
         for segment in segments:
-            self._next = int(segment.stem) + 1
             data = segment.read_bytes()
             places = list(_scan(segment, data))
             good = sum(place.end - place.offset for place in places)
@@ -231,10 +262,11 @@ class Spool:
                 at = place.end
             if at < len(data) and (segment != segments[-1] or _complete(data, at)):
                 self._lost(segment, data, at, len(data))
-            if tail and segment == segments[-1]:
-                os.truncate(segment, len(data) - tail)
-                self.torn_bytes += tail
-            lost = len(data) - good - (tail if segment == segments[-1] else 0)
+            cut = tail if segment == segments[-1] and self.losses.save() else 0
+            if cut:
+                os.truncate(segment, len(data) - cut)
+                self.torn_bytes += cut
+            lost = len(data) - good - cut
             if lost:
                 self.damaged_bytes += lost
                 self._damaged.add(segment)
@@ -242,7 +274,7 @@ class Spool:
                 self._places.extend(places)
                 self._sizes[segment] = places[-1].end if segment == segments[-1] else len(data)
             elif lost:
-                segment.rename(segment.with_suffix(".damaged"))
+                self._keep(segment)
             else:
                 segment.unlink()
         self.rows = sum(place.rows for place in self._places)
@@ -286,11 +318,3 @@ def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

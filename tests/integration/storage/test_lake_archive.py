@@ -4,7 +4,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.stored import DAY, SERIES, T0, market_rows, plain_read
 
@@ -17,10 +19,17 @@ from don.storage.lake.archive import Archiver, Step
 from don.storage.lake.config import LakeConfig
 from don.storage.lake.files import LakeFile, period
 from don.storage.lake.lake import Lake
+from don.storage.market.backfill_table import BackfillRanges, Job, Range
 from don.storage.market.hot import MarketTables
+from don.storage.market.imports import Importer
+from don.storage.market.maintain import Maintenance
+from don.storage.market.partitions import Partition
+from don.storage.market.presets import own_export
+from don.storage.market.readers import columns_of
 from don.storage.market.reads import MarketStore
 
 pytestmark = pytest.mark.postgres
+HOUR = DAY // 24
 NOW = T0 + 4_000 * DAY  # after any file was written, so that leftovers are old
 CONFIG = LakeConfig(grace_s=0)
 
@@ -216,6 +225,83 @@ def test_one_changes_the_lake_at_a_time(database: Database, lake: Lake) -> None:
             archiver(database, lake).compact("trades")
 
     archiver(database, lake, step).archive(part)
+
+
+def trades_of(symbol: str, hour: int) -> pa.Table:
+    start = T0 + hour * HOUR
+    series = [("BINANCE_FUTURES", symbol)]
+    return market_rows("trades", 30, seed=hour, start=start, end=start + HOUR, series=series)
+
+
+def archived(database: Database, lake: Lake) -> None:
+    for part in archiver(database, lake).due("trades", NOW, 0):
+        archiver(database, lake).archive(part)
+
+
+def test_a_backfill_and_an_archive_of_the_same_day_do_not_disturb_each_other(
+    database: Database, lake: Lake
+) -> None:
+    ranges, pages = BackfillRanges(database), []
+    for hour, symbol in enumerate(("BTC-USDT-PERP", "ETH-USDT-PERP", "BTC-USDT-PERP")):
+        job = Job(exchange="BINANCE_FUTURES", channel="trades", symbol=symbol, interval_ns=0)
+        part = Range(start_ns=T0 + hour * HOUR, end_ns=T0 + (hour + 1) * HOUR)
+        pages.append(trades_of(symbol, hour))
+        stored = ranges.store(job, part, pages[-1], now_ns=NOW)
+        assert stored.inserted == pages[-1].num_rows
+        archived(database, lake)  # the day's partition goes between two pages
+    assert everything(database, lake) == plain_read("trades", pa.concat_tables(pages))
+
+
+def test_an_archive_between_two_files_or_loads_of_a_day_is_not_noticed(
+    database: Database, lake: Lake, tmp_path: Path
+) -> None:
+    importer, tables = Importer(database, lake), MarketTables(database)
+    files = [trades_of("BTC-USDT-PERP", hour) for hour in range(4)]
+    for number, rows in enumerate(files):
+        if number % 2:
+            assert tables.load("trades", rows).inserted == rows.num_rows
+        else:
+            path = tmp_path / f"{number}.parquet"
+            pq.write_table(ordered(rows, CHANNELS["trades"]), path)
+            mapping = own_export(columns_of(path))
+            assert mapping is not None
+            assert importer.load(path, mapping).inserted == rows.num_rows
+        archived(database, lake)
+    assert everything(database, lake) == plain_read("trades", pa.concat_tables(files))
+
+
+def test_a_load_within_a_transaction_holds_an_archive_up(database: Database, lake: Lake) -> None:
+    first, second = trades_of("BTC-USDT-PERP", 0), trades_of("BTC-USDT-PERP", 1)
+    tables = MarketTables(database)
+    tables.load("trades", first)
+    (part,) = archiver(database, lake).due("trades", NOW, 0)
+    with database.connection() as connection:
+        tables.load_within(connection, "trades", second)
+        with database.connect(autocommit=False) as other:
+            other.execute("SET LOCAL lock_timeout = '50ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                other.execute("LOCK TABLE ONLY md_trades IN SHARE ROW EXCLUSIVE MODE")
+    archiver(database, lake).archive(part)
+    assert everything(database, lake) == plain_read("trades", pa.concat_tables([first, second]))
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_maintenance_goes_on_beside_another_archive(
+    database: Database, lake: Lake, ours: bool
+) -> None:
+    class Beside(Archiver):
+        """Another archive moves what this one has just listed."""
+
+        def due(self, channel: str, now_ns: int, days: int | None = None) -> list[Partition]:
+            found = super().due(channel, now_ns, days)
+            for part in found:
+                assert archiver(database, lake).archive(part) is not None
+            return found if ours else []
+
+    table = loaded(database, days=2)
+    done = Maintenance(database, CLOCK, archiver=Beside(database, lake, CLOCK, CONFIG)).run()
+    assert (done.archived, done.vacuumed, done.held_up) == ((), (), ())
+    assert everything(database, lake) == plain_read("trades", table)
 
 
 def damaged(path: Path, how: str) -> None:

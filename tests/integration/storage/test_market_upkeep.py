@@ -1,9 +1,11 @@
 """Maintenance, statistics, slow statements, backup and restore, on a real server."""
 
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pyarrow as pa
 import pytest
@@ -11,11 +13,14 @@ from support.channels import DAY_NS, START_NS, as_set, channel_table
 from support.sql_rows import stored
 
 from don.clock import ReplayClock
-from don.errors import DatabaseError, DataError, DependencyError, UsageError
+from don.errors import DatabaseError, DataError, DependencyError, DifferenceError, UsageError
 from don.model.channels import CHANNELS, complete
-from don.storage.backup import make_backup, read_backup, restore_backup
+from don.storage.backup import Backup, make_backup, read_backup, restore_backup
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
+from don.storage.lake.archive import Archiver
+from don.storage.lake.lake import Lake
+from don.storage.lake.lock import changing
 from don.storage.market.hot import MarketTables
 from don.storage.market.maintain import MaintainConfig, Maintenance, index_entry_bytes
 from don.storage.market.stats import slow_statements, storage_stats
@@ -119,6 +124,80 @@ def test_backup_restores_exactly_and_overwrites_nothing(
         assert MarketTables(other).load("trades", more).inserted == 5  # numbers go on
         assert other.migrate() == other.revision()
     assert [path.name for path in tmp_path.iterdir()] == ["monday"]
+
+
+def test_a_backup_beside_an_archive_is_of_one_moment_and_restores(
+    database: Database, empty_database_url: str, tmp_path: Path
+) -> None:
+    table = channel_table("trades", 60, days=2)
+    MarketTables(database).load("trades", table)
+    archiver = Archiver(database, Lake(str(tmp_path / "lake")), ReplayClock(START_NS))
+    parts = archiver.due("trades", START_NS + 9 * DAY_NS, 0)
+    tried = []
+
+    def step(name: str) -> None:
+        if name not in ("dump", "count"):
+            return
+        tried.append(name)
+        with pytest.raises(DependencyError, match="or a backup: wait for it"):
+            archiver.archive(parts[0])
+        with database.connect(autocommit=False) as other:  # who knows nothing of that lock
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                MarketTables(database).partitions.drop(other, parts[0])
+
+    made = make_backup(database, tmp_path / "b", ReplayClock(START_NS), step)
+    assert tried == ["dump", "count"]
+    assert archiver.archive(parts[0]) is not None
+    with Database(empty_database_url) as other:
+        assert restore_backup(other, tmp_path / "b") == made
+        assert as_set(stored(other, "trades")) == as_set(table)
+
+
+def test_a_backup_waits_for_an_archive_that_runs(
+    database: Database, tmp_path: Path, until: Callable[[Callable[[], bool]], None]
+) -> None:
+    MarketTables(database).load("trades", channel_table("trades", 60, days=2))
+    made: list[Backup] = []
+
+    def back_up() -> None:
+        made.append(make_backup(database, tmp_path / "b", ReplayClock(START_NS)))
+
+    def waits() -> bool:
+        with database.connection() as connection:
+            query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            return connection.execute(query).fetchone() == (1,)
+
+    with changing(database):
+        thread = threading.Thread(target=back_up)
+        thread.start()
+        until(waits)
+        assert not made
+    thread.join()
+    assert made and read_backup(tmp_path / "b") == made[0]
+
+
+def test_a_restore_that_differs_says_how_and_leaves_a_database_that_works(
+    database: Database, empty_database_url: str, tmp_path: Path
+) -> None:
+    MarketTables(database).load("trades", channel_table("trades", 60, days=2))
+    made = make_backup(database, tmp_path / "b", ReplayClock(START_NS))
+    path = tmp_path / "b" / "backup.json"
+    kept = msgspec.json.decode(path.read_bytes())
+    for told in kept["tables"]:  # as one that was made beside an archive once said
+        if told["table"] == "public.md_trades":
+            told["rows"] -= 23
+        if told["table"] == "public.series":
+            told["hash"] = "7"
+    kept["tables"].append({"table": "public.older", "rows": 4, "hash": "1"})
+    path.write_bytes(msgspec.json.encode(kept))
+    with Database(empty_database_url) as other:
+        with pytest.raises(DifferenceError) as caught:
+            restore_backup(other, tmp_path / "b")
+        for what in ("md_trades has 60 rows, not 37", "series has other values", "DON_HOME",
+                     "public.older is missing, with 4 rows", "schema is up to date"):  # fmt: skip
+            assert what in str(caught.value)
+        assert other.revision() == made.revision
+        assert stored(other, "trades").num_rows == 60
 
 
 def test_damaged_backup_is_refused_before_anything_happens(
