@@ -103,6 +103,7 @@ def scheduler(config: TuneConfig, space: dict[str, Any]) -> Any:
             reduction_factor=1.0 / config.keep_part,
         )
     return PopulationBasedTraining(
+        time_attr="training_iteration",  # its own is seconds
         perturbation_interval=config.grace,
         hyperparam_mutations=space,
         quantile_fraction=min(1.0 - config.keep_part, 0.5),
