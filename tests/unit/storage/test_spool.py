@@ -130,6 +130,75 @@ def test_record_can_be_set_aside(tmp_path: Path) -> None:
     spool.close()
 
 
+def test_what_was_set_aside_is_not_overwritten_by_later_runs(tmp_path: Path) -> None:
+    kept = []
+    for number in range(3):
+        spool = Spool(tmp_path, max_bytes=2**24)
+        spool.append(record(number))
+        ((place, _),) = spool.peek(1)
+        if number == 1:  # damaged while it runs
+            data = bytearray(place.segment.read_bytes())
+            data[-40] ^= 0xFF
+            place.segment.write_bytes(data)
+            assert spool.peek(1) == [] and spool.empty
+        else:
+            kept.append(spool.set_aside(place))
+        spool.close()
+    assert len({path.name for path in kept}) == 2 and all(path.exists() for path in kept)
+    assert len(list(tmp_path.glob("*.damaged"))) == len(list(tmp_path.glob("*.lost"))) == 1
+    (first, last) = (path.read_bytes() for path in kept)
+    assert first != last
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("running", [False, True])
+def test_a_loss_is_known_though_the_disk_is_full(tmp_path: Path, running: bool) -> None:
+    fill(tmp_path, 2, segment_bytes=2**20)
+    (segment,) = tmp_path.glob("*.spool")
+    full = tmp_path / f".{segment.name}-0.lost.tmp"
+    full.symlink_to("/dev/full")
+    spool = Spool(tmp_path, max_bytes=2**24)
+    places = [place for place, _ in spool.peek(100)]
+    if not running:
+        spool.close()
+    data = bytearray(segment.read_bytes())
+    for place in places:
+        data[place.end - 40] ^= 0xFF
+    segment.write_bytes(data)
+    if not running:
+        spool = Spool(tmp_path, max_bytes=2**24)
+    assert spool.peek(100) == [] and spool.damaged_bytes == len(data)
+    known = set(spool.losses.ranges())
+    times = [time for n in range(2) for time in record(n)["trades"]["ts_event"].to_pylist()]
+    assert all(any(gap.start <= time < gap.end for gap in known) for time in times)
+    assert not list(tmp_path.glob("*.lost"))
+    spool.close()
+    spool = Spool(tmp_path, max_bytes=2**24)
+    assert set(spool.losses.ranges()) == known, "the damage is found again"
+    full.unlink()
+    spool.settle()
+    assert len(list(tmp_path.glob("*.lost"))) == 2 and not segment.exists()
+    assert segment.with_suffix(".damaged").exists()
+    spool.close()
+    spool = Spool(tmp_path, max_bytes=2**24)
+    assert set(spool.losses.ranges()) == known
+    spool.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_record_stays_where_it_is_if_it_cannot_be_set_aside(tmp_path: Path) -> None:
+    fill(tmp_path, 1)
+    spool = Spool(tmp_path, max_bytes=2**24)
+    ((place, _),) = spool.peek(1)
+    target = tmp_path / f"{place.segment.stem}-0.refused"
+    target.symlink_to("/dev/full")
+    with pytest.raises(SpoolFull, match=r"refused cannot be written: .*; free disk space"):
+        spool.set_aside(place)
+    target.unlink()
+    assert spool.set_aside(spool.peek(1)[0][0]) == target and spool.empty
+    spool.close()
+
+
 WRITER = """
     import resource, signal, sys
     from pathlib import Path
