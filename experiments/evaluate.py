@@ -235,7 +235,7 @@ def _window(
 
 
 def _trained_until(folder: Path, model: Model) -> int | None:
-    """Close of the last bar that a model was trained on, ns; None if it is not known."""
+    """Close of the last bar that a model was trained or chosen on, ns; None: not known."""
     noted = model.card.notes.get("data_end")
     if noted:
         return parse_iso(noted)

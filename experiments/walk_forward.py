@@ -205,7 +205,7 @@ def _train(
         tell(f"{head}: traded is {chosen.words}")
         chosen.write(folder)
         if chosen.name != OUT:
-            model.save(folder / "model")
+            _dated(model, whole, part).save(folder / "model")
         found = []
         for start, stop in part.tests:
             at, begin_bar = window(
@@ -231,6 +231,15 @@ def _chosen(
     models = candidates(training, last)
     chosen = choose(models, whole, part.validated, stay_out=windows.stay_out)
     return models.get(chosen.name, last), chosen
+
+
+def _dated(model: Model, whole: EnvMarket, part: Part) -> Model:
+    """The same; one that was chosen on bars has seen them: out of sample begins behind them."""
+    if part.validated is None:
+        return model
+    start, stop = (int(whole.close_ns[n]) for n in (part.validated[0], part.validated[1] - 1))
+    notes = {**model.card.notes, "chosen_on": f"{iso(start)} to {iso(stop)}", "data_end": iso(stop)}
+    return replace(model, card=model.card.model_copy(update={"notes": notes}))
 
 
 def _judge(

@@ -140,6 +140,7 @@ class BatchEnv:
         self._begin = np.zeros(batch, np.int64)
         self._dead = np.zeros(self._M, np.bool_)
         self.done = np.ones(batch, np.bool_)
+        self._active = np.zeros(batch, np.bool_)  # what took the last step
         self._seeds = config.seed + np.arange(batch, dtype=np.int64)
         self.episode = np.zeros(batch, np.int64)
         self._starts, self._stops = self._possible_starts()
@@ -318,8 +319,8 @@ class BatchEnv:
         terminated = self._dead.reshape(-1, K)[:, owner]
         truncated = (self.bar_of >= self._end) & active
         self.done = self.done | truncated | self._dead.reshape(-1, K).all(axis=1)
-        view = self.view()
-        value = self._rewards(view)
+        self._active = active
+        value = self._rewards(self.view())
         value = value.reshape(self.batch, -1)
         if not self._each:
             value = np.where(was_dead.reshape(-1, K), 0.0, value)[:, owner]
@@ -327,7 +328,7 @@ class BatchEnv:
         rewards = {AGENTS: np.asarray(value, np.float64)}
         ends = {AGENTS: terminated}
         if self._allocator is not None:
-            upper = self._upper(total_view(self.dynamics, self.bar_of))
+            upper = self._upper(total_view(self.dynamics, self.bar_of, active))
             rewards[ALLOCATOR] = np.where(active, upper, 0.0)[:, None]
             ends[ALLOCATOR] = np.asarray(self._dead.reshape(-1, K).all(axis=1), np.bool_).reshape(
                 -1, 1
@@ -357,7 +358,7 @@ class BatchEnv:
 
     def view(self) -> StepView:
         """What the last step did, as rewards see it; R = M, or B * A with rewards by symbol."""
-        return agents_view(self.dynamics, self.bar_of, self._each)
+        return agents_view(self.dynamics, self.bar_of, self._each, self._active)
 
     @property
     def equity(self) -> Floats:

@@ -144,22 +144,18 @@ class BatchVectorEnv(VectorEnv[Any, Any, Any]):
         """One bar of every episode; those that ended begin anew."""
         batch = self.batch
         ended = batch.done.copy()
-        if ended.any() and self._autoreset is AutoresetMode.NEXT_STEP:
-            # they begin in this step: their actions are not carried out, they earn nothing
-            batch.reset(which=ended)
-            batch.done |= ended
-            if ended.all():
-                batch.done[:] = False
-                told = select(batch.observe()[AGENTS], (slice(None), 0))
-                zeros = np.zeros(self.num_envs)
-                return told, zeros, zeros > 0, zeros > 0, {}
-        step = batch.step(np.asarray(actions)[:, None])
+        if ended.all():
+            begun = select(batch.reset()[AGENTS], (slice(None), 0))
+            zeros = np.zeros(self.num_envs)
+            return begun, zeros, zeros > 0, zeros > 0, {}
+        some = bool(ended.any())
+        step = batch.step(np.asarray(actions)[:, None], observe=not some)
         terminated = step.terminated[AGENTS][:, 0] & ~ended
         truncated = step.truncated & ~ended
-        told = step.observations[AGENTS]
+        # those that had ended begin now, behind the step: it is none of theirs, so nothing that
+        # keeps a state, such as a reward, may see it as the first one of the new episode
+        told = batch.reset(which=ended)[AGENTS] if some else step.observations[AGENTS]
         info: dict[str, Any] = {}
-        if ended.any():
-            batch.done &= ~ended
         if self._autoreset is AutoresetMode.SAME_STEP and step.done.any():
             info["final_obs"] = select(told, (slice(None), 0))
             info["_final_obs"] = step.done.copy()

@@ -31,6 +31,7 @@ class StepView:
     costs: Floats  # [R] fees and slippage
     funding: Floats  # [R] paid
     turnover: Floats  # [R]
+    active: Bools  # [R] what stepped; of all other rows, nothing here is of this step
     weights: Callable[[], Floats]  # [R, n] signed notional over equity at the close; when asked for
 
     @property

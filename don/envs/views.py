@@ -18,6 +18,7 @@ from don.envs.layout import (
     START,
     TICK,
     TURNOVER,
+    Bools,
     Dynamics,
     Floats,
     Ints,
@@ -38,9 +39,10 @@ def weights(dynamics: Dynamics, bar_of: Ints) -> Floats:
     return np.asarray(np.where(equity > _LEAST, worth / np.maximum(equity, _LEAST), 0.0))
 
 
-def agents_view(dynamics: Dynamics, bar_of: Ints, each: bool) -> StepView:
-    """Of accounts (R = M), or of each symbol of shared accounts (R = M * n)."""
+def agents_view(dynamics: Dynamics, bar_of: Ints, each: bool, active: Bools) -> StepView:
+    """Of accounts (R = M), or of each symbol of shared accounts (R = M * n); `active` is [B]."""
     d, flow = dynamics, dynamics.flow
+    rows = np.repeat(active, len(d.columns))
     if not each:
         return StepView(
             before=flow[:, BEFORE],
@@ -49,6 +51,7 @@ def agents_view(dynamics: Dynamics, bar_of: Ints, each: bool) -> StepView:
             costs=flow[:, FEES] + flow[:, SLIPPAGE],
             funding=flow[:, FUNDING],
             turnover=flow[:, TURNOVER],
+            active=rows,
             weights=lambda: weights(d, bar_of),
         )
     n = d.columns.shape[1]
@@ -60,11 +63,12 @@ def agents_view(dynamics: Dynamics, bar_of: Ints, each: bool) -> StepView:
         costs=d.share[:, :, SPENT].reshape(-1),
         funding=np.repeat(flow[:, FUNDING] / n, n),
         turnover=np.repeat(flow[:, TURNOVER] / n, n),
+        active=np.repeat(rows, n),
         weights=lambda: weights(d, bar_of).reshape(-1, 1),
     )
 
 
-def total_view(dynamics: Dynamics, bar_of: Ints) -> StepView:
+def total_view(dynamics: Dynamics, bar_of: Ints, active: Bools) -> StepView:
     """Of all accounts of each episode together: what an allocator answers for (R = B)."""
     d, flow = dynamics, dynamics.flow
     B, K = len(bar_of), len(d.columns)
@@ -84,5 +88,6 @@ def total_view(dynamics: Dynamics, bar_of: Ints) -> StepView:
         costs=add(flow[:, FEES] + flow[:, SLIPPAGE]),
         funding=add(flow[:, FUNDING]),
         turnover=add(flow[:, TURNOVER]),
+        active=active,
         weights=net,
     )

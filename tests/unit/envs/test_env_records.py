@@ -140,7 +140,7 @@ def view(growth: float, before: float = 1e5) -> StepView:
     one = np.array([before])
     return StepView(
         before=one, after=one * growth, start=np.array([1e5]), costs=one * 0.001, funding=one * 0,
-        turnover=one, weights=lambda: np.array([[0.5]]),
+        turnover=one, active=np.ones(1, np.bool_), weights=lambda: np.array([[0.5]]),
     )  # fmt: skip
 
 

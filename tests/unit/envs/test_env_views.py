@@ -5,12 +5,14 @@ import warnings
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 from support.envs import market
 
 from don.envs import BatchEnv, EnvConfig
 from don.envs.gym_env import BatchVectorEnv, SingleEnv
 from don.envs.parallel import ParallelTrading
+from don.envs.rewards import StepView
 from don.errors import UsageError
 
 FORMS = ("own", "single", "shared", "allocated")
@@ -84,8 +86,6 @@ def _parts(told: object) -> list:
 
 
 def test_vector_autoreset_modes() -> None:
-    from gymnasium.vector import AutoresetMode
-
     made = market()
     later = BatchVectorEnv(made, config(), 3)
     same = BatchVectorEnv(made, config(), 3, autoreset=AutoresetMode.SAME_STEP)
@@ -116,6 +116,54 @@ def test_vector_slots_end_at_different_times() -> None:
         assert not (before & (terminated | truncated)).any()
         assert not rewards[before].any()
     assert ended > 16
+
+
+class Momentum:
+    """A reward of the user's own: moving average of the log return; counts what it sees."""
+
+    def __init__(self, rows: int) -> None:
+        self.mean, self.seen = np.zeros(rows), np.zeros(rows)
+
+    def reset(self, which: np.ndarray) -> None:
+        self.mean[which] = 0.0
+
+    def __call__(self, view: StepView) -> np.ndarray:
+        self.seen += view.active
+        self.mean = 0.8 * self.mean + 0.2 * view.log_return
+        return self.mean
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_rewards_with_a_state_see_only_steps_of_their_episode(mode: AutoresetMode) -> None:
+    made = market(vol=0.03)
+    names = ("differential_sharpe", "differential_sortino", "cvar")
+    setting = config(
+        action={"kind": "continuous", "gross": 15.0}, episode={"length": 30},
+        reward={"terms": [{"name": name} for name in names]},
+    )  # fmt: skip
+    own = Momentum(3)
+    vector = BatchVectorEnv(made, setting, 3, rewards=[(1.0, own)], autoreset=mode)
+    vector.reset(seed=4)
+    singles = [SingleEnv(made, setting, rewards=[(1.0, Momentum(1))]) for _ in range(3)]
+    for b, env in enumerate(singles):
+        env.reset(seed=4 + b)
+    begins, steps, apart = np.zeros(3, np.bool_), np.zeros(3), 0
+    for _ in range(100):
+        actions = np.ones((3, 3), np.float32)
+        _, rewards, terminated, truncated, _ = vector.step(actions)
+        for b, env in enumerate(singles):
+            if begins[b] and mode is AutoresetMode.NEXT_STEP:
+                begins[b] = False  # this call began the episode, and took no step
+                assert rewards[b] == 0 and not terminated[b] and not truncated[b]
+                continue
+            _, reward, end, cut, _ = env.step(actions[b])
+            assert (reward, end, cut) == (rewards[b], terminated[b], truncated[b])
+            steps[b] += 1
+            begins[b] = end or cut
+            if begins[b]:
+                env.reset()
+        apart += begins.any() and not begins.all()
+    assert apart > 1 and np.array_equal(own.seen, steps)
 
 
 def test_seeds_reproduce_and_differ() -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -198,6 +199,14 @@ def test_an_evaluation_knows_what_was_trained_on(tmp_path: Path, database: Datab
     research.begin("train", {}, made.hash, trials=5)
     found = run([one], seeds=2)
     assert found.document["start"] == iso(cut)  # it begins where the training ended
+    # what was chosen on bars behind its training has seen them too
+    late = int(made.close_ns[200])
+    part = SimpleNamespace(validated=(155, 201))
+    walk_forward._dated(Model.load(one), made, part).save(tmp_path / "chosen")  # type: ignore[arg-type]
+    chosen = run([tmp_path / "chosen"])
+    assert chosen.document["start"] == iso(late) and chosen.outside
+    early = run([tmp_path / "chosen"], data={"start": iso(int(made.close_ns[198]))})
+    assert any("In sample" in c for c in early.assessment.cautions) and not early.outside
     assert found.document["certainty"]["trials"] == 5
     assert [n for n in found.document["figures"]][:3] == ["m", "m, drawn 1", "m, drawn 2"]
     assert not any("In sample" in c for c in found.assessment.cautions)
@@ -206,11 +215,11 @@ def test_an_evaluation_knows_what_was_trained_on(tmp_path: Path, database: Datab
     early = run([one, two], data={"start": iso(int(made.close_ns[100]))})
     assert any("In sample: the model was trained on bars up to" in c
                for c in early.assessment.cautions)  # fmt: skip
-    assert any("looked at 1 times" in c for c in early.assessment.cautions)
+    assert any("looked at 3 times" in c for c in early.assessment.cautions)
     assert measures(early) == [{}, {}]
     assert early.document["seeds_above_hold"][1] == 2 and early.assessment.choice is not None
     kinds = [(run.kind, run.trials, run.status) for run in research.runs()]
-    assert kinds[1:] == [("evaluate", 0, "done")] * 2
+    assert kinds[1:] == [("evaluate", 0, "done")] * 4
     assert json.loads((tmp_path / "out" / "result.json").read_text())["grade"]
     (tmp_path / "one" / "market.npz").unlink()
     with pytest.raises(UsageError, match="give --start"):
