@@ -29,6 +29,7 @@ from don.storage.server_files import program_folder
 _MANIFEST = "backup.json"
 _DUMP = "dump"
 _EXTENSION = "pg_stat_statements"  # the server's, not ours
+_VIEWS = "market"  # schema of views for people
 _JOBS = 2
 _WAIT_S = 600.0  # for an archive that runs
 Step = Callable[[str], None]
@@ -164,16 +165,25 @@ def restore_backup(db: Database, folder: Path) -> Backup:
         DatabaseError: if the database is away or refuses: it is as it was.
     """
     made = read_backup(folder)
-    with db.errors(), db.connect() as connection:
-        held = next((table for table in _contents(connection, hashed=False) if table.rows), None)
-    if held is not None:
-        raise UsageError(
-            f"database {db.target} is not empty ({held.table} has {held.rows} rows): restore into "
-            "a new state folder (DON_HOME) or database, nothing is overwritten"
-        )
     _refuse_newer(made)
+    revision = db.revision()
+    with db.errors(), db.connect(autocommit=False) as connection:
+        held = next((table for table in _contents(connection, hashed=False) if table.rows), None)
+        if held is not None:
+            raise UsageError(
+                f"database {db.target} is not empty ({held.table} has {held.rows} rows): restore "
+                "into a new state folder (DON_HOME) or database, nothing is overwritten"
+            )
+        if revision not in (None, made.revision):
+            _clear(connection)
+        connection.commit()
     options = ["--clean", "--if-exists", "--no-owner", "--no-privileges", "--single-transaction"]
-    _run(db, "pg_restore", [*options, "--exit-on-error", str(folder / _DUMP)])
+    try:
+        _run(db, "pg_restore", [*options, "--exit-on-error", str(folder / _DUMP)])
+    except DatabaseError:
+        if revision is not None:
+            db.migrate()  # what was cleared
+        raise
     with db.errors(), db.connect() as connection:
         differences = _differences(made.tables, _contents(connection))
     db.migrate()
@@ -198,6 +208,35 @@ def _refuse_newer(made: Backup) -> None:
             f"the backup was made by Don {made.version} with schema {made.revision}, this one "
             f"knows {newest_revision()}: install the newer Don"
         )
+
+
+def _clear(connection: Connection) -> None:
+    """Drop Don's tables, which hold no row: the backup is of an older schema, and what came later
+    would be in the way of bringing it up to date.
+    """
+    from don.storage.catalogue import metadata
+
+    ours = {*metadata.tables, "alembic_version"}
+    names = connection.execute(
+        "SELECT c.oid::regclass::text FROM pg_class AS c WHERE c.relkind IN ('r', 'p') "
+        "AND NOT c.relispartition AND c.relname = ANY(%s) AND pg_table_is_visible(c.oid)",
+        (list(ours),),
+    ).fetchall()
+    tables = ", ".join(name for (name,) in names)
+    connection.execute("SET LOCAL lock_timeout = '60s'")
+    connection.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+    held = [table.table for table in _contents(connection, hashed=False) if table.rows]
+    if held:
+        raise UsageError(f"table {held[0]} got rows just now: stop what uses the database")
+    functions = connection.execute(
+        "SELECT DISTINCT tgfoid::regprocedure::text FROM pg_trigger "
+        "WHERE NOT tgisinternal AND tgrelid::regclass::text = ANY(%s)",
+        ([name for (name,) in names],),
+    ).fetchall()
+    connection.execute(f"DROP TABLE {tables} CASCADE")
+    connection.execute(f"DROP SCHEMA IF EXISTS {_VIEWS} CASCADE")
+    for (function,) in functions:
+        connection.execute(f"DROP FUNCTION {function}")
 
 
 def _tables(connection: Connection) -> list[sql.Identifier]:

@@ -1,5 +1,6 @@
 """Maintenance, statistics, slow statements, backup and restore, on a real server."""
 
+import hashlib
 import shutil
 import threading
 from collections.abc import Callable
@@ -9,6 +10,8 @@ import msgspec
 import psycopg
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
+from alembic import command
 from support.channels import DAY_NS, START_NS, as_set, channel_table
 from support.sql_rows import stored
 
@@ -16,7 +19,7 @@ from don.clock import ReplayClock
 from don.errors import DatabaseError, DataError, DependencyError, DifferenceError, UsageError
 from don.model.channels import CHANNELS, complete
 from don.storage.backup import Backup, make_backup, read_backup, restore_backup
-from don.storage.database import Database
+from don.storage.database import Database, _alembic, newest_revision
 from don.storage.embedded import EmbeddedPostgres
 from don.storage.lake.archive import Archiver
 from don.storage.lake.lake import Lake
@@ -198,6 +201,35 @@ def test_a_restore_that_differs_says_how_and_leaves_a_database_that_works(
             assert what in str(caught.value)
         assert other.revision() == made.revision
         assert stored(other, "trades").num_rows == 60
+
+
+def test_a_backup_of_an_older_don_is_restored_and_brought_up_to_date(
+    database: Database, empty_database_url: str, tmp_path: Path
+) -> None:
+    engine = sa.create_engine(empty_database_url.replace("postgresql:", "postgresql+psycopg:", 1))
+    config = _alembic()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        connection.execute(sa.text("INSERT INTO series (exchange, symbol) VALUES ('X', 'Y')"))
+    engine.dispose()
+    with Database(empty_database_url) as older:
+        made = make_backup(older, tmp_path / "b", ReplayClock(START_NS))
+        assert made.revision == "0003"
+    broken = tmp_path / "broken"
+    shutil.copytree(tmp_path / "b", broken)
+    (broken / "dump" / "toc.dat").write_bytes(b"PGDMP")
+    told = msgspec.json.decode((broken / "backup.json").read_bytes())
+    told["files"]["toc.dat"] = hashlib.sha256(b"PGDMP").hexdigest()
+    (broken / "backup.json").write_bytes(msgspec.json.encode(told))
+    with pytest.raises(DatabaseError, match="pg_restore"):
+        restore_backup(database, broken)
+    assert database.revision() == newest_revision()  # as it was
+    assert restore_backup(database, tmp_path / "b") == made
+    assert database.migrate() == database.revision() == newest_revision()
+    assert MarketTables(database).series_ids((("X", "Y"),)).tolist() == [1]
+    table = channel_table("trades", 60)
+    assert MarketTables(database).load("trades", table).inserted == 60
 
 
 def test_damaged_backup_is_refused_before_anything_happens(
