@@ -1,7 +1,8 @@
 """One backtest as a Ray job: `python -m experiments.backtest CONFIG OUTPUT`.
 
 The run is a task of the cluster that RAY_ADDRESS names, or of one started for it on this machine;
-OUTPUT then holds the result, its tables and its report. The tape must be readable where it runs.
+OUTPUT then holds the result, its tables and its report. The tape must be readable where it runs,
+and here, where the run is counted.
 """
 
 import sys
@@ -11,6 +12,7 @@ import ray
 
 from don.backtest import BacktestConfig, BacktestResult
 from don.backtest import run as run_backtest
+from don.backtest.counted import counted
 from don.backtest.files import save
 from don.backtest.report import report
 from don.config import read_section
@@ -32,10 +34,12 @@ _run = ray.remote(num_cpus=1, max_retries=2)(_work)
 def main(path: str, output: str) -> int:
     """Run, save and report; exit code 3 if books and exchange disagreed."""
     config = read_section(BacktestConfig, Path(path))
-    with local_cluster(home_dir()):
-        result = ray.get(_run.remote(config))
-    if isinstance(result, DonError):
-        raise result
+    with counted(config, home_dir()) as counting:
+        with local_cluster(home_dir()):
+            result = ray.get(_run.remote(config))
+        if isinstance(result, DonError):
+            raise result
+        counting.done(result)
     folder = Path(output)
     save(result, folder, tables=True)
     (folder / "report.html").write_text(report(result), encoding="utf-8")

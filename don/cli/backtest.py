@@ -10,6 +10,7 @@ from don.cli import backtest_results
 from don.cli.backtest_store import from_store
 from don.cli.output import err, out, print_json, print_pairs, table
 from don.errors import UsageError
+from don.home import home_dir
 
 if TYPE_CHECKING:
     from don.backtest.config import BacktestConfig
@@ -72,11 +73,12 @@ def backtest(
     elif exchange is not None:
         raise UsageError("--exchange is for --store")
     from don.backtest import run
+    from don.backtest.counted import counted
     from don.backtest.files import save as write
-    from don.backtest.summary import summary
 
-    result = run(settings, _Progress(quiet=as_json))
-    told = summary(result)
+    with counted(settings, home_dir()) as counting:
+        result = run(settings, _Progress(quiet=as_json))
+        told = counting.done(result)
     if save is not None:
         told["saved"] = str(write(result, save, tables=save.suffix != ".json"))
     if report is not None:

@@ -37,8 +37,10 @@ def register(app: typer.Typer) -> None:
 def _ledger() -> Iterator["Research"]:
     from don.storage.database import external_url
     from don.storage.research import open_research
+    from don.storage.research_notes import Notes
 
-    if external_url(os.environ) is None and not (home_dir() / "postgres").exists():
+    known = (home_dir() / "postgres").exists() or Notes(home_dir()).waiting()
+    if external_url(os.environ) is None and not known:
         raise UsageError(f"no research in {home_dir()}: train something first, or set DON_HOME")
     with open_research(warn=lambda text: err.print(f"don: {text}")) as ledger:
         yield ledger

@@ -8,8 +8,6 @@ exchanged is noticed by the next run, which enters how many runs are missing, an
 counting.
 """
 
-import hashlib
-import json
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,9 +16,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from don import __version__
 from don.clock import Clock, SystemClock
 from don.errors import JournalError, UsageError
 from don.home import home_dir
@@ -28,14 +23,17 @@ from don.storage.chain import Entry, Head, Record, Verification, chain, verify_c
 from don.storage.database import Connection, Database, patient
 from don.storage.opened import open_database
 from don.storage.research_anchor import Anchor
+from don.storage.research_notes import Notes
 from don.storage.research_runs import (
-    COUNTED,
     Outside,
     Run,
     RunKind,
     RunStatus,
     Trials,
+    as_json,
+    begin_payload,
     count_trials,
+    end_payload,
     outside_of,
     runs_of,
 )
@@ -110,25 +108,13 @@ class Research:
             UsageError: if the kind is unknown or trials are negative.
             DatabaseError: if the database stays away: a run that cannot be counted must not begin.
         """
-        if kind not in set(RunKind):
-            raise UsageError(f"kind must be one of {', '.join(RunKind)}, was {kind!r}")
         over = _within.get()
-        if trials is None:
-            trials = 0 if over is not None else COUNTED.get(RunKind(kind), 1)
-        if trials < 0:
-            raise UsageError(f"trials must not be negative, was {trials}")
-        text = _json(config)
-        payload = {
-            "kind": str(kind),
-            "config": json.loads(text),
-            "config_hash": hashlib.sha256(text.encode()).hexdigest()[:16],
-            "data_hash": data_hash,
-            "lineage": sorted(set(lineage)),
-            "seed": int(seed),
-            "trials": trials,
-            "parent": over if parent is None else parent,
-            "code": __version__,
-        }
+        if trials is None and over is not None:
+            trials = 0
+        payload = begin_payload(
+            kind, config, data_hash, seed=seed, lineage=lineage,
+            parent=over if parent is None else parent, trials=trials,
+        )  # fmt: skip
         return self._append("begin", f"begin:{secrets.token_hex(12)}", payload, None)
 
     def end(
@@ -141,10 +127,38 @@ class Research:
             UsageError: if the run never began, has ended already, or the status is none.
             DatabaseError: if the database stays away.
         """
-        if status not in set(RunStatus) - {RunStatus.OPEN}:
-            raise UsageError(f"status must be done, failed or stopped, was {status!r}")
-        told = {"status": str(status), "metrics": json.loads(_json(metrics or {}))}
-        self._append("end", f"end:{run}", told, run)
+        self._append("end", f"end:{run}", end_payload(status, metrics), run)
+
+    def take_in(self, notes: Notes) -> int:
+        """Enter what was noted while the ledger was closed; each run once, whatever happens.
+
+        Returns:
+            How many runs began.
+
+        Raises:
+            DatabaseError: if the database stays away; the notes stay.
+        """
+        begun = 0
+        with notes.taken() as found:
+            for note in found:
+                key = f"begin:{note.key}"
+                if not note.ended:
+                    self._append("begin", key, note.payload, None)
+                    begun += 1
+                    continue
+                run = self._number(key)
+                if run is None:
+                    self._warn(f"a run that ended was never noted as begun: {note.key}")
+                    continue
+                self._append("end", f"end:{run}", note.payload, run)
+        return begun
+
+    def _number(self, key: str) -> int | None:
+        with self._db.connection() as connection:
+            row = connection.execute(
+                "SELECT run FROM research_entry WHERE key = %s", (key,)
+            ).fetchone()
+        return None if row is None else int(row[0])
 
     def _append(self, kind: str, key: str, payload: Mapping[str, Any], run: int | None) -> int:
         for attempt in patient(self._patience_s):
@@ -164,7 +178,7 @@ class Research:
             "SELECT run, payload FROM research_entry WHERE key = %s", (key,)
         ).fetchone()
         if known is not None:  # an attempt before this one was committed after all
-            if known[1] != _json(payload):
+            if known[1] != as_json(payload):
                 raise UsageError(f"run {known[0]} has ended already")
             return known[0], head, ledger, runs + _cut(self._read(connection, run=0))
         if run is not None and not 0 < run <= runs:
@@ -222,7 +236,7 @@ class Research:
         payload: Mapping[str, Any],
     ) -> Head:  # fmt: skip
         record = Record(
-            kind=kind, key=key, payload=_json(payload).encode(), ts_recv=self._clock.now_ns()
+            kind=kind, key=key, payload=as_json(payload).encode(), ts_recv=self._clock.now_ns()
         )
         entry = chain([record], head, ledger, str(number))[0]
         connection.execute(
@@ -309,7 +323,9 @@ def open_research(
     folder = home_dir(environ) if home is None else home
     with open_database(home, environ) as db:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # it keeps the anchor
-        yield Research(db, anchor=folder / ANCHOR, warn=warn)
+        research = Research(db, anchor=folder / ANCHOR, warn=warn)
+        research.take_in(Notes(folder, warn))
+        yield research
 
 
 def _cut(notes: list[Entry]) -> int:
@@ -320,13 +336,3 @@ def _cut(notes: list[Entry]) -> int:
 def _hash_at(connection: Connection, seq: int) -> bytes | None:
     row = connection.execute("SELECT hash FROM research_entry WHERE seq = %s", (seq,)).fetchone()
     return None if row is None else bytes(row[0])
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    return str(value)

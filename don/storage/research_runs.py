@@ -5,12 +5,17 @@ family if a chain of shared data (hashes, symbols) joins them. Cutting the same 
 under another hash, does not begin to count from zero as long as the symbols are told.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
+
+from don import __version__
+from don.errors import UsageError
 from don.storage.chain import Entry
 
 
@@ -87,6 +92,75 @@ class Trials:
             raise ValueError(f"count must be 1 or more, was {self.count}")
 
 
+def begin_payload(
+    kind: RunKind | str, config: Mapping[str, Any], data_hash: str, *, seed: int = 0,
+    lineage: Sequence[str] = (), parent: int | None = None, trials: int | None = None,
+    ts: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What the ledger enters of a run that begins; see `Research.begin`.
+
+    Args:
+        kind: of `RunKind`.
+        config: all that shapes it, as JSON takes it.
+        data_hash: of the data that it looks at.
+        seed: of everything drawn.
+        lineage: further names of the data.
+        parent: the run that it is a part of.
+        trials: that it counts for; None: as its kind says.
+        ts: when it began, ns, if it is entered later.
+
+    Raises:
+        UsageError: if the kind is unknown or trials are negative.
+    """
+    if kind not in set(RunKind):
+        raise UsageError(f"kind must be one of {', '.join(RunKind)}, was {kind!r}")
+    if trials is None:
+        trials = COUNTED.get(RunKind(kind), 1)
+    if trials < 0:
+        raise UsageError(f"trials must not be negative, was {trials}")
+    text = as_json(config)
+    return {
+        "kind": str(kind),
+        "config": json.loads(text),
+        "config_hash": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "data_hash": data_hash,
+        "lineage": sorted(set(lineage)),
+        "seed": int(seed),
+        "trials": trials,
+        "parent": parent,
+        "code": __version__,
+        **({} if ts is None else {"noted": ts}),
+    }
+
+
+def end_payload(
+    status: RunStatus | str, metrics: Mapping[str, Any] | None, *, lineage: Sequence[str] = (),
+    ts: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What the ledger enters of a run that ends; names of its data that were not known before.
+
+    Raises:
+        UsageError: if a run cannot end like that.
+    """
+    if status not in set(RunStatus) - {RunStatus.OPEN}:
+        raise UsageError(f"status must be done, failed or stopped, was {status!r}")
+    told: dict[str, Any] = {"status": str(status), "metrics": json.loads(as_json(metrics or {}))}
+    if lineage:
+        told["lineage"] = sorted(set(lineage))
+    return told if ts is None else {**told, "noted": ts}
+
+
+def as_json(value: Any) -> str:
+    """The text of it that is hashed."""
+    return json.dumps(value, sort_keys=True, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return str(value)
+
+
 def runs_of(entries: Iterable[Entry]) -> list[Run]:
     """Runs, oldest first, of the ledger's entries in order."""
     begun: dict[int, tuple[dict[str, Any], int]] = {}
@@ -106,13 +180,13 @@ def runs_of(entries: Iterable[Entry]) -> list[Run]:
                 config=told["config"],
                 config_hash=told["config_hash"],
                 data_hash=told["data_hash"],
-                lineage=tuple(told["lineage"]),
+                lineage=tuple(sorted({*told["lineage"], *end.get("lineage", ())})),
                 seed=told["seed"],
                 trials=told["trials"],
                 parent=told["parent"],
                 code=told["code"],
-                ts_begin=ts,
-                ts_end=ts_end,
+                ts_begin=told.get("noted", ts),
+                ts_end=end.get("noted", ts_end),
                 metrics=end.get("metrics", {}),
             )
         )

@@ -10,7 +10,8 @@ from don.clock import ReplayClock
 from don.errors import JournalError, UsageError
 from don.storage.database import Database
 from don.storage.research import Research, counted_by
-from don.storage.research_runs import RunKind, RunStatus
+from don.storage.research_notes import NOTES, Notes
+from don.storage.research_runs import RunKind, RunStatus, begin_payload, end_payload
 
 pytestmark = pytest.mark.postgres
 
@@ -173,3 +174,31 @@ def test_two_at_once_are_both_counted(database: Database, don_home: Path) -> Non
         numbers = list(pool.map(lambda n: ledger.begin("trial", {"n": n}, "d"), range(20)))
     assert sorted(numbers) == list(range(1, 21))
     assert ledger.verify().ok and ledger.trials("d").count == 20 and ledger.outside() == []
+
+
+def test_what_was_noted_without_a_database_is_counted_once(
+    database: Database, don_home: Path
+) -> None:
+    said: list[str] = []
+    ledger, notes = research(database, don_home, warn=said.append), Notes(don_home, said.append)
+    told = begin_payload("backtest", {"policy": "x"}, "abc", lineage=["tape"], ts=3)
+    done, killed, goes_on = (notes.begin(told) for _ in range(3))
+    notes.end(done, end_payload("done", {"sharpe": 1.5}, lineage=["BTC-USDT-PERP"], ts=5))
+    kept = (don_home / NOTES).read_bytes()
+    assert ledger.take_in(notes) == 3 and not notes.waiting() and ledger.take_in(notes) == 0
+    (don_home / NOTES).write_bytes(kept)  # it was killed before the notes were gone
+    ledger.take_in(notes)
+    assert ledger.trials("BTC-USDT-PERP").count == 3  # joined by what the result told
+    assert ledger.trials("abc").sharpes == (1.5,)
+    with (don_home / NOTES).open("ab") as file:  # killed in the middle of a line
+        file.write(b'{"key": "')
+    notes.end(goes_on, end_payload("stopped", {}))
+    ledger.take_in(notes)
+    assert ["cannot be read" in line for line in said] == [True]
+    first, second, third = ledger.runs()
+    assert (first.kind, first.ts_begin, first.ts_end) == (RunKind.BACKTEST, 3, 5)
+    assert [run.status for run in (first, second, third)] == ["done", "open", "stopped"]
+    assert killed and ledger.verify().ok
+    (don_home / "file").write_text("")
+    with pytest.raises(UsageError, match="counts every backtest"):
+        Notes(don_home / "file").begin(told)

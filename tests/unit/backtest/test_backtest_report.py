@@ -13,6 +13,7 @@ from don.backtest.page import Page
 from don.backtest.report import compare, report
 from don.cli.main import app
 from don.errors import DataError
+from don.storage.research_notes import Notes
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,10 @@ def test_names_are_escaped() -> None:
     assert "<script>alert" not in html and "<i>" not in html.split("</style>")[1][:400]
 
 
-def test_commands_write_reports(results: list[BacktestResult], tmp_path: Path) -> None:
+def test_commands_write_reports(
+    results: list[BacktestResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DON_HOME", str(tmp_path / "home"))  # a backtest is counted there
     saved = save(results[0], tmp_path / "run")
     done = CliRunner().invoke(app, ["backtest", "report", str(saved), "--draws", "10", "--json"])
     assert done.exit_code == 0, done.output
@@ -85,5 +89,10 @@ def test_commands_write_reports(results: list[BacktestResult], tmp_path: Path) -
     )  # fmt: skip
     assert done.exit_code == 0 and json.loads(done.stdout)["report"] == str(at_once)
     assert "Backtest: momentum" in at_once.read_text()
+    with Notes(tmp_path / "home").taken() as noted:
+        begin, end = noted
+    assert begin.payload["kind"] == "backtest" and begin.payload["trials"] == 1
+    assert end.payload["status"] == "done" and "BTC-USDT-PERP" in end.payload["lineage"]
+    assert not Notes(tmp_path / "home").waiting()
     absent = CliRunner().invoke(app, ["backtest", "report", str(tmp_path / "none.json")])
     assert isinstance(absent.exception, DataError)

@@ -1,0 +1,81 @@
+"""Backtests are counted: a run is noted in the state folder before it begins. Does I/O.
+
+Who tries a hundred settings by hand and shows the best one shows luck, as a search does.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from don.backtest.config import BacktestConfig
+from don.backtest.result import BacktestResult
+from don.backtest.run import data_hash
+from don.backtest.summary import summary
+from don.clock import SystemClock
+from don.storage.research_notes import Notes
+from don.storage.research_runs import RunKind, RunStatus, begin_payload, end_payload
+
+FIGURES = ("total_return", "sharpe", "max_drawdown")
+
+
+class Counting:
+    """A backtest that is counted."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, Any] | None = None
+
+    def done(self, result: BacktestResult) -> dict[str, Any]:
+        """It came to a result.
+
+        Returns:
+            Its summary.
+        """
+        self.told = summary(result)
+        return self.told
+
+
+@contextmanager
+def counted(config: BacktestConfig, home: Path) -> Iterator[Counting]:
+    """Run one backtest inside this block, and say `done`.
+
+    The ledger takes the note in when it is opened next; see `don.storage.research_notes`.
+
+    Args:
+        config: what is run.
+        home: the state folder.
+
+    Raises:
+        UsageError: if the state folder cannot be written.
+    """
+    counting, clock = Counting(), SystemClock()
+    try:
+        known = data_hash(config)
+    except OSError:  # files that cannot be read: the run says so itself, and comes to nothing
+        yield counting
+        return
+    notes = Notes(home)
+    names = (*config.symbols, *map(str, config.tapes or (None,)))
+    told = config.model_dump(mode="json")
+    key = notes.begin(
+        begin_payload(
+            RunKind.BACKTEST, told, known, seed=config.seed, lineage=names, ts=clock.now_ns()
+        )
+    )
+    try:
+        yield counting
+    except BaseException as error:
+        status = RunStatus.STOPPED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
+        why = {"error": str(error) or type(error).__name__}
+        notes.end(key, end_payload(status, why, ts=clock.now_ns()))
+        raise
+    found = counting.told
+    if found is None:
+        notes.end(key, end_payload(RunStatus.FAILED, {}, ts=clock.now_ns()))
+        return
+    figures = found["performance"][found["policy"]]
+    metrics = {name: figures[name] for name in FIGURES if math.isfinite(figures[name])}
+    metrics["digest"] = found["digest"]
+    symbols = tuple(found["symbols"])
+    notes.end(key, end_payload(RunStatus.DONE, metrics, lineage=symbols, ts=clock.now_ns()))
