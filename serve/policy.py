@@ -22,7 +22,7 @@ from don.security.secrets import Secret
 from serve.asking import ModelActRequest, ModelActResponse
 from serve.models import question, response, told
 from serve.problems import ApiError
-from serve.shelf import Asked, Refused, Reply, Shelf, listed
+from serve.shelf import Asked, Found, Refused, Reply, Shelf, listed
 
 APP, DEPLOYMENT = "policies", "PolicyDeployment"
 ANSWER_S = 10.0
@@ -48,7 +48,7 @@ def shelf_of(spec: PolicySpec) -> Shelf:
             shelf.load(label)
         return shelf
     from don.learning.registry import Registry, store_of
-    from don.learning.stages import Stage
+    from don.learning.stages import nearest
     from don.storage.database import Database
 
     assert spec.database_url is not None
@@ -63,12 +63,8 @@ def shelf_of(spec: PolicySpec) -> Shelf:
     shelf = Shelf(lookup)
     with Database(url, name="don-policies", pool_size=1) as db:
         versions = Registry(db, store_of(spec.home)).versions()
-    best: dict[str, tuple[int, int, str]] = {}
-    order = [Stage.RETIRED, Stage.CANDIDATE, Stage.SHADOW, Stage.CANARY, Stage.LIVE]
-    for one in versions:  # a name means its live version, else what comes nearest
-        rank = (order.index(one.stage), one.version, one.label)
-        best[one.name] = max(best.get(one.name, rank), rank)
-    for _, _, label in best.values():
+    for one in nearest(versions).values():
+        label = one.label
         try:
             shelf.load(label)
         except DonError as error:  # one model that is torn must not take the others away
@@ -99,14 +95,22 @@ class PolicyDeployment:
 
     async def act(self, asked: Asked) -> Reply:
         """One question; answered together with those that come at the same time."""
-        reply: Reply = await self._together(asked)
+        found = await self._need(asked.name)
+        if isinstance(found, Refused):
+            return found
+        reply: Reply = await self._together((asked, found))
         return reply
 
     # No wait for more: whatever has come while the last batch was computed is the next one.
     @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
-    async def _together(self, asked: list[Asked]) -> list[Reply]:
+    async def _together(self, asked: list[tuple[Asked, Found]]) -> list[Reply]:
         self.batches += 1
-        return self._shelf.act(asked)
+        return self._shelf.answer(asked)
+
+    async def _need(self, text: str) -> Found | Refused:
+        """In memory, or read in a thread: nobody else waits for the database."""
+        found = self._shelf.find(text)
+        return await asyncio.to_thread(self._shelf.need, text) if found is None else found
 
     async def load(self, text: str) -> str:
         """Have a version ready, then let its name mean it; for `handle.broadcast`.
@@ -118,7 +122,9 @@ class PolicyDeployment:
 
     async def describe(self, text: str) -> dict[str, Any] | Refused:
         """What a model reads and says."""
-        return self._shelf.describe(text)
+        if self._shelf.find(text):
+            return self._shelf.describe(text)
+        return await asyncio.to_thread(self._shelf.describe, text)
 
     async def current(self) -> dict[str, str]:
         """What each name means."""

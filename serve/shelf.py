@@ -4,6 +4,9 @@ What is asked of one model at the same time is answered in one pass; an answer d
 what it was batched with (see `don.learning.kernels`). Refusals are values, one for each question.
 """
 
+import logging
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +17,11 @@ import numpy as np
 from don.envs.actions import Actions
 from don.envs.config import ActionKind
 from don.envs.core import AGENTS
-from don.errors import DonError, UsageError
+from don.errors import DependencyError, DonError, UsageError
 from don.learning.model import Model
 
+REMEMBERED_S = 5.0  # for how long `NAME@live` means what it meant when it was looked up
+_REMEMBERED = 1_024  # texts
 Lookup = Callable[[str], tuple[str, str, Path]]  # NAME or NAME@VERSION -> name, version, folder
 
 
@@ -53,26 +58,36 @@ class Refused:
 
 
 Reply = Answered | Refused
+Found = tuple[str, Model]  # label, model
 
 
 class Shelf:
     """Loaded models. A name without a version means the one loaded for it last.
 
+    Threads may look up and load while another answers.
+
     Args:
         lookup: where a version's folder is; raises `DonError` if there is none.
         keep: models kept in memory; beyond that the one asked least recently goes, unless a name
-            means it.
+            means it or it was asked for just now.
+        now: seconds, for what is remembered of lookups.
     """
 
-    def __init__(self, lookup: Lookup, keep: int = 32) -> None:
-        self._lookup, self._keep = lookup, keep
+    def __init__(
+        self, lookup: Lookup, keep: int = 32, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._lookup, self._keep, self._now = lookup, keep, now
+        self._lock = threading.Lock()  # of what follows; never held while a model is read
         self._models: dict[str, Model] = {}  # label -> model, asked last is last
         self._current: dict[str, str] = {}  # name -> label
+        self._texts: dict[str, tuple[str, float]] = {}  # NAME@live and such -> label, until when
+        self._reading = threading.Lock()  # two that want the same model read it once
 
     @property
     def current(self) -> dict[str, str]:
         """What each name means."""
-        return dict(self._current)
+        with self._lock:
+            return dict(self._current)
 
     def load(self, text: str, *, current: bool = True) -> str:
         """Have a version in memory, warm; its name means it from then on, if `current`.
@@ -85,29 +100,67 @@ class Shelf:
         Raises:
             DonError: if it is not there or cannot be read; then everything stays as it was.
         """
+        return self._load(text, current)[0]
+
+    def _load(self, text: str, current: bool) -> Found:
         name, version, folder = self._lookup(text)
         label = f"{name}@{version}"
-        if label not in self._models:
-            model = Model.load(folder)
-            _warm(model)
+        with self._reading:
+            with self._lock:
+                model = self._models.get(label)
+            if model is None:
+                model = Model.load(folder)
+                _warm(model)
+        with self._lock:
+            self._models.pop(label, None)
             self._models[label] = model
-        if current:
-            self._current[name] = label
-        self._evict()
-        return label
-
-    def find(self, text: str) -> tuple[str, Model] | None:
-        """Label and model that a question means, if loaded."""
-        label = text if "@" in text else self._current.get(text, "")
-        model = self._models.pop(label, None)
-        if model is None:
-            return None
-        self._models[label] = model
+            if current:
+                self._current[name] = label
+                self._texts = {t: v for t, v in self._texts.items() if t.partition("@")[0] != name}
+            elif text != label:
+                self._texts.pop(text, None)
+                self._texts[text] = label, self._now() + REMEMBERED_S
+                while len(self._texts) > _REMEMBERED:
+                    del self._texts[next(iter(self._texts))]
+            self._evict(label)
         return label, model
+
+    def find(self, text: str) -> Found | None:
+        """Label and model that a question means, if loaded. Reads nothing."""
+        with self._lock:
+            label = text if "@" in text else self._current.get(text, "")
+            if text in self._texts:
+                meant, until = self._texts[text]
+                label = meant if self._now() < until else ""
+            model = self._models.pop(label, None)
+            if model is None:
+                return None
+            self._models[label] = model
+            return label, model
+
+    def need(self, text: str) -> Found | Refused:
+        """As `find`, but a version that nobody has asked for yet is looked up and read."""
+        found = self.find(text)
+        if found is not None:
+            return found
+        if "@" not in text:
+            known = ", ".join(sorted(self.current)) or "none yet"
+            return Refused(
+                status=404, error="not_found", field="path.name",
+                detail=f"was {text!r}, must be one of: {known}",
+            )  # fmt: skip
+        try:
+            return self._load(text, current=False)
+        except DependencyError as error:  # that there is no such model nobody knows
+            return Refused(status=503, error="unavailable", field="", detail=str(error))
+        except DonError as error:
+            return Refused(status=404, error="not_found", field="path.name", detail=str(error))
+        except Exception:
+            return _broken(f"looking up {text!r}")
 
     def describe(self, text: str) -> dict[str, Any] | Refused:
         """What a model reads and says."""
-        found = self._need(text)
+        found = self.need(text)
         if isinstance(found, Refused):
             return found
         label, model = found
@@ -129,12 +182,14 @@ class Shelf:
         }  # fmt: skip
 
     def act(self, questions: Sequence[Asked]) -> list[Reply]:
-        """Answers, in order."""
+        """Answers, in order; what is not in memory yet is read."""
+        return self.answer([(asked, self.need(asked.name)) for asked in questions])
+
+    def answer(self, questions: Sequence[tuple[Asked, Found | Refused]]) -> list[Reply]:
+        """Answers to questions whose model was found, in order. Reads nothing."""
         replies: list[Reply | None] = [None] * len(questions)
-        together: dict[tuple[str, str, bool], list[int]] = {}
-        models: dict[str, Model] = {}
-        for place, asked in enumerate(questions):
-            found = self._need(asked.name)
+        together: dict[tuple[int, str, bool], list[int]] = {}
+        for place, (asked, found) in enumerate(questions):
             if isinstance(found, Refused):
                 replies[place] = found
                 continue
@@ -143,36 +198,34 @@ class Shelf:
             if refusal is not None:
                 replies[place] = refusal
                 continue
-            models[label] = model
-            together.setdefault((label, asked.group, asked.state is not None), []).append(place)
-        for (label, group, _), places in together.items():
-            own = [questions[place] for place in places]
-            for place, reply in zip(places, _act(label, models[label], group, own), strict=True):
+            together.setdefault((id(model), asked.group, asked.state is not None), []).append(place)
+        for (_, group, _), places in together.items():
+            found = questions[places[0]][1]
+            assert not isinstance(found, Refused)
+            own = [questions[place][0] for place in places]
+            try:
+                answers: Sequence[Reply] = _act(*found, group, own)
+            except Exception:
+                answers = [_broken(f"acting with {found[0]}")] * len(places)
+            for place, reply in zip(places, answers, strict=True):
                 replies[place] = reply
         return [reply for reply in replies if reply is not None]
 
-    def _need(self, text: str) -> tuple[str, Model] | Refused:
-        found = self.find(text)
-        if found is None and "@" in text:  # a version that nobody has asked for yet
-            try:
-                found = self.find(self.load(text, current=False))
-            except DonError as error:
-                return Refused(status=404, error="not_found", field="path.name", detail=str(error))
-        if found is None:
-            known = ", ".join(sorted(self._current)) or "none yet"
-            return Refused(
-                status=404, error="not_found", field="path.name",
-                detail=f"was {text!r}, must be one of: {known}",
-            )  # fmt: skip
-        return found
-
-    def _evict(self) -> None:
-        meant = set(self._current.values())
+    def _evict(self, just: str) -> None:
+        meant = {*self._current.values(), just}
         for label in list(self._models):
             if len(self._models) <= self._keep:
                 return
             if label not in meant:
                 del self._models[label]
+
+
+def _broken(doing: str) -> Refused:
+    """One question's failure; those beside it are answered. The log has its trace."""
+    logging.getLogger("don.policies").exception("%s failed", doing)
+    return Refused(
+        status=500, error="internal", field="", detail="an error of Don's own; its log says more"
+    )
 
 
 def listed(folders: Mapping[str, str]) -> Lookup:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from don.cli import running_models as running
 from don.cli.output import err, out, print_json, print_pairs, table
 from don.clock import NS_PER_S, iso
-from don.errors import UsageError
+from don.errors import DonError, UsageError
 from don.home import home_dir
 
 if TYPE_CHECKING:
@@ -169,8 +170,12 @@ def promote(
     stage = _stage(to)
     with opened() as registry:
         moved = registry.promote(model, why=why, to=stage, who=who, force=force)
+        served = running.served(registry, moved)
+        trading = running.trading(registry, moved)
     _say(moved, as_json)
-    _serve(moved, as_json)
+    running.serve(served, as_json)
+    for slot in trading:
+        running.still(slot)
 
 
 def demote(
@@ -180,12 +185,22 @@ def demote(
     who: str = Who,
     as_json: bool = Json,
 ) -> None:
-    """Move a version down."""
+    """Move a version down; below canary, its slot in the running session is halted."""
+    from don.learning.stages import SINGLE
+
     stage = _stage(to)
     assert stage is not None
     with opened() as registry:
         moved = registry.demote(model, why=why, to=stage, who=who)
+        served = running.served(registry, moved)
+        trading = running.trading(registry, moved)
     _say(moved, as_json)
+    for slot in trading:
+        if stage in SINGLE or not slot.slotted:
+            running.still(slot)
+        else:
+            running.halt(slot, why, as_json)
+    running.serve(served, as_json)
 
 
 def rollback(
@@ -197,8 +212,12 @@ def rollback(
     """Bring back the version that was live before."""
     with opened() as registry:
         moved = registry.rollback(name, why=why, who=who)
+        served = running.served(registry, moved)
+        trading = running.trading(registry, moved)
     _say(moved, as_json)
-    _serve(moved, as_json)
+    running.serve(served, as_json)
+    for slot in trading:
+        running.still(slot)
 
 
 def delete(model: str = Model, why: str = Why, who: str = Who, as_json: bool = Json) -> None:
@@ -228,8 +247,6 @@ def history(
 
 def verify(as_json: bool = Json) -> None:
     """Check that the registry's record is as it was written, and its files too."""
-    from don.errors import DonError
-
     problems = []
     with opened() as registry:
         record = registry.verify()
@@ -262,29 +279,49 @@ def check(
 ) -> None:
     """Hold the books of models against the rules of demotion; exit code 3 if one is broken.
 
-    A running `don up` does this by itself.
+    A running `don up` does this by itself. With `--apply` its slots are halted, too.
     """
+    from don.cli import client
+    from don.clock import SystemClock
     from don.config import load_config
-    from don.learning.demotion import WHO, judged
+    from don.learning.demotion import Judge, demote
+    from don.model.messages import Command
+
+    unheard: list[str] = []
+    trades = client.running(home_dir())
+
+    def send(command: Command) -> None:
+        try:
+            if trades is not None and trades.session == chosen:  # else nothing trades any more
+                running.tell(command)
+        except DonError as error:
+            unheard.append(f"{command.reason}, but its slot could not be halted: {error}")
 
     with opened() as registry:
         chosen = session or registry.last_session()
-        found = judged(registry.db, registry, chosen, load_config(home_dir()).models)
+        judge = Judge(chosen, load_config(home_dir()).models)
+        found = judge.look(registry)
+        served: list[Version] = []
         if apply:
-            for label in dict.fromkeys(version.label for _, version in found):
-                breach = next(b for b, version in found if version.label == label)
-                registry.demote(label, why=breach.why, who=WHO, rule=breach.rule)
+            done = demote(registry, found, SystemClock().now_ns(), send)
+            moved = [one.slot.version for one in done if one.slot.version is not None]
+            served = running.served(registry, moved)
     told = [
-        {"model": version.label, "slot": breach.slot, "rule": breach.rule, "value": breach.value,
-         "limit": breach.limit, "demoted": apply}
-        for breach, version in found
+        {"model": one.label, "slot": one.slot.name, "rule": one.breach.rule,
+         "value": one.breach.value, "limit": one.breach.limit, "demoted": apply}
+        for one in found
     ]  # fmt: skip
     if as_json:
         print_json({"session": chosen, "broken": told})
     else:
         out.print(f"session {chosen}: {len(found)} rules broken")
-        for breach, version in found:
-            out.print(f"{version.label} ({breach.slot}): {breach.why}")
+        for one in found:
+            out.print(f"{one.label} ({one.slot.name}): {one.breach.why}")
+    for label in judge.unwatched:
+        err.print(f"don: {label} has the whole account, no slot: no rule watches it")
+    for line in unheard:
+        err.print(f"don: {line}; halt it with `don risk state policy:SLOT halted`")
+    running.serve(served, as_json)
     if found:
         raise typer.Exit(DIFFERENT)
 
@@ -344,29 +381,6 @@ def _say(moved: "list[Version]", as_json: bool) -> None:
         return
     for one in moved:
         out.print(f"{one.label} is {one.stage}")
-
-
-def _serve(moved: "list[Version]", as_json: bool) -> None:
-    """Have a running Don's HTTP side mean the version that is live now; the desk trades what its
-    session was composed of.
-    """
-    from don.cli import client
-    from don.errors import DonError
-    from don.learning.stages import Stage
-
-    running = client.running(home_dir())
-    if running is None or not running.url:
-        return
-    for one in moved:
-        if one.stage is not Stage.LIVE:
-            continue
-        try:
-            client.post(home_dir(), f"/v1/policies/{one.name}/load", {"version": one.version})
-        except DonError as error:
-            err.print(f"don: the running Don does not serve {one.label}: {error}")
-            continue
-        if not as_json:
-            out.print(f"{one.label} is served over HTTP; the next session trades it")
 
 
 def _print_moves(found: "list[Version]") -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from don.clock import Clock, SystemClock
 from don.errors import UsageError
 from don.home import home_dir
+from don.learning.anchor import Anchor
 from don.learning.model import Model
 from don.learning.stages import (
     LADDER,
@@ -35,6 +36,7 @@ from don.storage.chain import Entry, Head, Record, Verification, chain, verify_c
 from don.storage.database import Connection, Database, patient
 from don.storage.opened import open_database
 
+ANCHOR = "registry.json"  # beside the models
 _LOCK = 0x646F6E6D  # "donm"
 _ACCOUNT = "models"
 Event = tuple[str, dict[str, Any]]  # kind, payload
@@ -61,6 +63,7 @@ class Registry:
         self.db = self._db = db
         self._store, self._patience_s = Path(store), patience_s
         self._clock = clock or SystemClock()
+        self._anchor = Anchor(self._store / ANCHOR)
 
     # ---- reading ---------------------------------------------------------------------------------
 
@@ -112,9 +115,18 @@ class Registry:
         return str(found[0])
 
     def verify(self) -> Verification:
-        """Recompute the chain; the first entry that is not as written is named."""
+        """Recompute the chain; the first entry that is not as written is named, and an end that is
+        missing: this state folder remembers the last entry that it wrote or verified.
+        """
         with self._db.connection() as connection:
-            return verify_chain(_entries(connection), Head())
+            entries = _entries(connection)
+        if not entries:
+            return verify_chain([], Head())
+        first = entries[0].hash
+        found = verify_chain(entries, self._anchor.end(first))
+        if found.ok:
+            self._anchor.keep(first, Head(seq=entries[-1].seq, hash=entries[-1].hash))
+        return found
 
     def _fold(self) -> Versions:
         with self._db.connection() as connection:
@@ -281,7 +293,27 @@ class Registry:
                 if known is None:  # else an attempt before this one was committed after all
                     self._append(connection, decide(_folded(connection)), keys)
                 found = _folded(connection)
+                ends = self._ends(connection)
+        if ends is not None:
+            self._anchor.keep(*ends)
         return found
+
+    def _ends(self, connection: Connection) -> tuple[bytes, Head] | None:
+        """First entry's hash and last entry, for the anchor; None where the end that it knows is
+        missing: then it goes on saying so.
+        """
+        row = connection.execute("SELECT hash FROM model_entry WHERE seq = 1").fetchone()
+        if row is None:
+            return None
+        known = self._anchor.end(bytes(row[0]))
+        rows = connection.execute(
+            "SELECT seq, hash FROM model_entry WHERE seq = %s "
+            "OR seq = (SELECT max(seq) FROM model_entry) ORDER BY seq",
+            (known.seq,),
+        ).fetchall()
+        if known.seq and (rows[0][0] != known.seq or bytes(rows[0][1]) != known.hash):
+            return None
+        return bytes(row[0]), Head(seq=rows[-1][0], hash=bytes(rows[-1][1]))
 
     def _append(self, connection: Connection, events: list[Event], keys: str) -> None:
         last = connection.execute(

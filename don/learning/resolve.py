@@ -5,9 +5,12 @@ version) become `model:trend@3`, and each is pinned to its content, which is kep
 folder.
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from don.books.config import Mode, SlotConfig
 from don.books.rules import PAPER
@@ -20,7 +23,8 @@ from don.learning.stages import Stage, Version
 from don.policies import REGISTRY, ModelRef
 
 MODES = {Stage.LIVE: Mode.LIVE, Stage.CANARY: Mode.CANARY, Stage.SHADOW: Mode.SHADOW}
-_SLOT_NAME = 20  # of a model's name in its slot's
+_SLOT_NAME = 20  # characters of a model's name in its slot's
+_SLOT, _HASHED = 32, 6  # of a slot's name; of them what tells long names apart
 Opened = Callable[[], AbstractContextManager[Registry]]
 
 
@@ -92,7 +96,7 @@ def slots_of(versions: list[Version], names: str = "") -> tuple[SlotConfig, ...]
     for one in versions:
         if one.stage not in MODES or (wanted and one.name not in wanted):
             continue
-        name = f"{one.name[:_SLOT_NAME]}.v{one.version}"
+        name = slot_name(one.name, one.version)
         slots.append(SlotConfig(name=name, policy=f"{PREFIX}{one.label}", mode=MODES[one.stage]))
         if one.stage is not Stage.SHADOW:
             twin = {"name": name + PAPER, "policy": f"{PREFIX}{one.label}", "mode": Mode.SHADOW}
@@ -106,10 +110,68 @@ def slots_of(versions: list[Version], names: str = "") -> tuple[SlotConfig, ...]
     return tuple(slots)
 
 
-def version_of(slot: str, versions: list[Version]) -> Version | None:
-    """Which version a slot of `slots_of` is of."""
-    plain = slot.removesuffix(PAPER)
-    return next((v for v in versions if f"{v.name[:_SLOT_NAME]}.v{v.version}" == plain), None)
+def slot_name(name: str, version: int) -> str:
+    """What the slot of a version is called: `NAME.vVERSION`, with a hash in a long name."""
+    end = f".v{version}"
+    room = min(_SLOT_NAME, _SLOT - len(PAPER) - len(end))
+    if len(name) > room:
+        told = hashlib.sha256(name.encode()).hexdigest()[:_HASHED]
+        name = f"{name[: room - _HASHED - 1]}-{told}"
+    return name + end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traded:
+    """A place where a session has a model decide."""
+
+    name: str  # of the slot; "" where one model has the whole account
+    policy: str  # pinned, such as model:trend@3
+    id: str  # of the content; "": it was never pinned
+    mode: Mode
+    version: Version | None = None  # None: the registry does not know it
+
+    @property
+    def slotted(self) -> bool:
+        """True if it has a book of its own, by which it can be judged and closed."""
+        return bool(self.name)
+
+    @property
+    def label(self) -> str:
+        """Its version, or its policy where the registry knows none."""
+        return self.policy if self.version is None else self.version.label
+
+    def known(self, versions: Iterable[Version]) -> "Traded":
+        """With its version, of those that there are or ever were: the one of its content, and of
+        several the one of its name.
+        """
+        told = self.policy.removeprefix(PREFIX).partition("#")[0]
+        same = [one for one in versions if one.id == self.id]
+        same.sort(key=lambda one: (one.label == told, not one.deleted))
+        return replace(self, version=same[-1] if same else None)
+
+
+def traded(policy: str, config: Mapping[str, Any]) -> tuple[Traded, ...]:
+    """Where a session has models decide; twins on paper aside.
+
+    Args:
+        policy: that the session was begun with.
+        config: its `EngineConfig`, as JSON has it.
+    """
+    shared = config.get("policies") or {}
+    slots: Sequence[Mapping[str, Any]] = config.get("slots") or ()
+    if not slots:
+        slots = ({"name": "", "policy": policy, "mode": Mode.LIVE},)
+    names = {slot["name"] for slot in slots}
+    found = []
+    for slot in slots:
+        mode, name = Mode(slot.get("mode", Mode.LIVE)), str(slot["name"])
+        twin = mode is Mode.SHADOW and name.endswith(PAPER) and name.removesuffix(PAPER) in names
+        if twin or not slot["policy"].startswith(PREFIX):
+            continue
+        refs = (slot.get("policies") or shared).get("models") or {}
+        ref = refs.get(slot["policy"].partition("#")[0]) or {}
+        found.append(Traded(name=name, policy=slot["policy"], id=str(ref.get("id", "")), mode=mode))
+    return tuple(found)
 
 
 def _asks_all(policy: str) -> bool:

@@ -132,8 +132,8 @@ def find(versions: Versions, text: str) -> Version:
     if not own:
         names = ", ".join(sorted({one.name for one in alive})) or "none"
         raise UsageError(f"model {name!r} is not in the registry, which has {names}")
-    if which.isdigit():
-        fit = [one for one in own if one.version == int(which)]
+    if which.isascii() and which.isdigit():
+        fit = [one for one in own if str(one.version) == which.lstrip("0")]
     elif which:
         if which not in set(Stage):
             raise UsageError(f"{text!r}: after @ a version or one of {', '.join(Stage)}")
@@ -144,6 +144,19 @@ def find(versions: Versions, text: str) -> Version:
         there = ", ".join(f"{one.label} ({one.stage})" for one in own)
         raise UsageError(f"{text!r} means {len(fit)} versions; there are {there}")
     return fit[0]
+
+
+def nearest(versions: Iterable[Version]) -> dict[str, Version]:
+    """What each name means where one must be served: its live version, else what comes nearest."""
+    best: dict[str, Version] = {}
+    for one in versions:
+        if not one.deleted and (one.name not in best or _near(one) > _near(best[one.name])):
+            best[one.name] = one
+    return best
+
+
+def _near(one: Version) -> tuple[int, int]:
+    return (Stage.RETIRED, *LADDER).index(one.stage), one.version
 
 
 def promoted(one: Version, to: Stage | None, *, force: bool) -> Stage:

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from support.envs import market
 
 from don.envs import BatchEnv, EnvConfig
-from don.errors import UsageError
+from don.errors import DependencyError, UsageError
 from don.learning.config import NetConfig
 from don.learning.look import Look
 from don.learning.model import Model
@@ -190,3 +190,42 @@ def test_questions_of_many_models_are_answered_together(
                 state=answer.state[:, :, :2],
             )  # fmt: skip
             assert shelf.act([short])[0].status == 422
+
+
+def test_one_odd_name_fails_alone(models: tuple[Path, list[Model]]) -> None:
+    def lookup(text: str) -> tuple[str, str, Path]:
+        if text == "trend@away":
+            raise DependencyError("the database is away")
+        if text == "trend@odd":
+            raise ValueError("nobody thought of this")
+        raise UsageError(f"{text} is not there")
+
+    shelf = shelf_over(models[0])
+    shelf.load("trend@1")
+    shelf._lookup = lookup
+    card = models[1][0].card
+    values = np.zeros((1, 1, card.policies["agents"].observation.size), np.float32)
+    names = ("trend", "trend@away", "trend@odd", "trend@²", "trend@1")
+    asked = [Asked(name=n, feature_hash=card.feature_hash, observations=values) for n in names]
+    told = [r.status if isinstance(r, Refused) else r.model for r in shelf.act(asked)]
+    assert told == ["trend@1", 503, 500, 404, "trend@1"]
+
+
+def test_a_shelf_keeps_what_it_has_just_read(models: tuple[Path, list[Model]]) -> None:
+    folder, seconds, looked = models[0], [0.0], []
+
+    def lookup(text: str) -> tuple[str, str, Path]:
+        looked.append(text)
+        return "trend", {"trend@live": "2"}.get(text, text.partition("@")[2]), folder / "2"
+
+    shelf = Shelf(lookup, keep=1, now=lambda: seconds[0])
+    shelf.load("trend@1")
+    found = shelf.need("trend@live")  # as many as it keeps are meant by names
+    assert not isinstance(found, Refused) and found[0] == "trend@2"
+    assert shelf.find("trend@live") and shelf.need("trend@live") == found
+    assert looked == ["trend@1", "trend@live"]
+    seconds[0] += 3_600.0
+    assert shelf.find("trend@live") is None  # it may mean another by now
+    shelf.need("trend@live")
+    shelf.need("trend@3")
+    assert shelf.find("trend@2") is None and shelf.find("trend@3") and shelf.find("trend@1")

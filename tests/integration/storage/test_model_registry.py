@@ -1,29 +1,46 @@
 """The registry says how models stand, and keeps who changed it and why."""
 
 import json
+import os
+import threading
 from contextlib import nullcontext
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import psycopg
 import pytest
+from ray.exceptions import RayActorError
 from support.envs import market
 
+from actors.commands import waiting_commands
+from actors.modelwatch import ModelWatch
+from don.books.book import BookState
+from don.books.books import BooksState
 from don.books.config import Mode, SlotConfig
 from don.books.rules import DemotionConfig
-from don.clock import ReplayClock
+from don.cli import models as commands
+from don.cli.client import run_file
+from don.clock import NS_PER_S, ReplayClock
+from don.config import DonConfig
 from don.engine import EngineConfig
+from don.engine.state import EngineState, dump
 from don.envs import BatchEnv, EnvConfig
 from don.errors import ConfigError, DataError, UsageError
+from don.home import TRADE_LOCK, hold
+from don.learning import demotion
 from don.learning.config import NetConfig
-from don.learning.demotion import demote, judged
+from don.learning.demotion import Judge, demote, slots_trading
 from don.learning.model import Model
 from don.learning.registry import Registry
-from don.learning.resolve import pinned, slots_of, version_of
+from don.learning.resolve import pinned, slots_of, traded
 from don.learning.stages import Stage
-from don.model.messages import Command
+from don.model.messages import BookPoint, BookValue, Command, SessionStart
 from don.policies import make_policy
+from don.security.secrets import Secret
 from don.storage.database import Database
+from don.storage.journal import Journal, Record
 
 pytestmark = pytest.mark.postgres
 
@@ -130,10 +147,11 @@ def test_sessions_pin_what_a_name_means(registry: Registry, tmp_path: Path) -> N
     assert [(s.name, s.mode) for s in slots] == [
         ("trend.v1", Mode.LIVE), ("trend.v1.paper", Mode.SHADOW), ("trend.v2", Mode.SHADOW),
     ]  # fmt: skip
-    assert version_of("trend.v1.paper", registry.versions()).label == "trend@1"
     policy, engine = pin("models")
     assert [s.policy for s in engine.slots] == ["model:trend@1", "model:trend@1", "model:trend@2"]
     assert set(engine.policies.models) == {"model:trend@1", "model:trend@2"}
+    places = [one.known(registry.versions()) for one in traded(policy, engine.model_dump())]
+    assert [(p.name, p.label) for p in places] == [("trend.v1", "trend@1"), ("trend.v2", "trend@2")]
     own = EngineConfig(slots=(SlotConfig(name="m", policy="model:trend@shadow"),))
     _, engine = pin("momentum", own)
     assert engine.slots[0].policy == "model:trend@2"
@@ -141,23 +159,172 @@ def test_sessions_pin_what_a_name_means(registry: Registry, tmp_path: Path) -> N
     assert np.isfinite(registry.model(one).act(seen)[0]["agents"]).all()
 
 
+class Session:
+    """A session of the account `paper`, as a desk journals it."""
+
+    def __init__(
+        self, db: Database, name: str, engine: EngineConfig, state: EngineState | None = None
+    ) -> None:
+        self.journal = Journal(db, "paper", name)
+        self.journal.acquire()
+        self.put(
+            SessionStart(
+                key=f"start:{name}", session=name, account="paper", policy="trend.v1",
+                symbols=("BTC-USDT-PERP",), instruments=(), interval_ns=60, feature_set="f",
+                config=engine.model_dump_json(), state=dump(state) if state else "", ts_recv=1,
+            )
+        )  # fmt: skip
+
+    def put(self, message: Command | SessionStart) -> None:
+        assert self.journal.append([Record.of(message)])
+
+    def worth(self, book: str, equity: float, mode: str = "live") -> None:
+        value = BookValue(
+            book=book, mode=mode, equity=Decimal(repr(equity)), pnl=Decimal(repr(equity - 1000)),
+            capital=Decimal(1000), share=1.0,
+        )  # fmt: skip
+        key = f"point:{self.journal.head().seq}"
+        point = BookPoint(ts_event=1, values=(value,))
+        assert self.journal.append([Record.of(point, key=key, ts_recv=1)])
+
+
+def pinned_slots(registry: Registry, folder: Path, *slots: SlotConfig) -> EngineConfig:
+    engine = EngineConfig(slots=slots)
+    policy = "hold" if slots else "models"
+    return pinned(policy, engine, lambda: nullcontext(registry), folder / "models")[1]
+
+
 def test_a_model_that_loses_is_demoted_and_the_desk_told(
     registry: Registry, database: Database, tmp_path: Path
 ) -> None:
     registry.add(exported(tmp_path, 1))
     registry.promote("trend@1", to=Stage.LIVE, force=True, why="test")
-    with database.connection() as connection:
-        for seq, equity in enumerate((1000, 990, 700), start=1):
-            connection.execute(
-                "INSERT INTO book_points (account, session, seq, book, mode, equity, pnl, capital, "
-                "share, ts_event) VALUES ('a', 's1', %s, 'trend.v1', 'live', %s, %s, 1000, 1, %s)",
-                (seq, equity, equity - 1000, seq),
-            )
-    found = judged(database, registry, "s1", DemotionConfig())
-    assert [(b.rule, v.label) for b, v in found] == [("drawdown", "trend@1")]
+    session = Session(database, "s1", pinned_slots(registry, tmp_path))
+    judge = Judge("s1", DemotionConfig())
+    for equity in (1000.0, 990.0):
+        session.worth("trend.v1", equity)
+    assert judge.look(registry) == []
+    session.worth("trend.v1", 700.0)
+    found = judge.look(registry)
+    assert [(b.breach.rule, b.label) for b in found] == [("drawdown", "trend@1")]
     sent: list[Command] = []
     assert len(demote(registry, found, 7, sent.append)) == 1
     assert json.loads(sent[0].payload) == {"scope": "policy:trend.v1", "state": "halted"}
     last = registry.find("trend@1").moves[-1]
     assert (last.who, last.rule, last.after) == ("don", "drawdown", "candidate")
-    assert judged(database, registry, "s1", DemotionConfig()) == []  # it has no slot any more
+    assert [b.key for b in judge.look(registry)] == [sent[0].key]  # the desk has not heard yet
+    session.put(sent[0])
+    assert judge.look(registry) == []
+    assert Judge("s1", DemotionConfig()).look(registry) == []
+    session.put(replace(sent[0], key="command:state:again",
+                        payload=sent[0].payload.replace("halted", "active")))  # fmt: skip
+    for equity in (690.0, 500.0):
+        session.worth("trend.v1", equity)
+    (again,) = judge.look(registry)
+    assert again.key != sent[0].key  # a person set it going, and it lost again
+
+
+def test_what_trades_is_watched_whatever_the_registry_says_since(
+    registry: Registry, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demotion, "_CHUNK", 1)  # however many rows are read at once
+    for seed in (1, 2):
+        registry.add(exported(tmp_path, seed))
+    registry.promote("trend@1", to=Stage.LIVE, force=True, why="test")
+    own = SlotConfig(name="mine", policy="model:trend")
+    carried = EngineState(
+        books=BooksState(
+            books=(BookState(name="mine", capital=Decimal(1000), since=Decimal(1000), peak=1.1),)
+        )
+    )
+    session = Session(database, "s1", pinned_slots(registry, tmp_path, own), carried)
+    registry.promote("trend@2", to=Stage.LIVE, force=True, why="better")
+    session.worth("mine", 1000.0)
+    session.worth("mine", 900.0)  # 10 % in this session, more from the peak of those before
+    (one,) = Judge("s1", DemotionConfig()).look(registry)
+    assert (one.label, one.slot.name, one.breach.rule) == ("trend@1", "mine", "drawdown")
+    assert one.breach.value == pytest.approx(1 - 0.9 / 1.1)
+    sent: list[Command] = []
+    assert len(demote(registry, [one], 7, sent.append)) == 1 and len(sent) == 1
+    assert stages(registry) == {"trend@1": "retired", "trend@2": "live"}  # it stood no higher
+    (place,) = slots_trading(registry, "s1", [registry.find("trend@1")])
+    assert place.name == "mine" and place.version.label == "trend@1"
+    assert slots_trading(registry, "s1", [registry.find("trend@2")]) == []
+
+
+def test_the_watch_goes_on_when_the_desk_is_away(
+    registry: Registry, database: Database, database_url: str, tmp_path: Path
+) -> None:
+    registry.add(exported(tmp_path, 1))
+    registry.promote("trend@1", to=Stage.LIVE, force=True, why="test")
+    engine = pinned_slots(registry, tmp_path)
+    session = Session(database, "s1", engine)
+    for equity in (1000.0, 700.0):
+        session.worth("trend.v1", equity)
+    sent: list[Command] = []
+
+    def send(command: Command) -> None:
+        sent.append(command)
+        if len(sent) == 1:
+            raise RayActorError
+
+    clock = ReplayClock(7)
+    watch = ModelWatch(
+        tmp_path, Secret(database_url), "s1", DonConfig(engine=engine), clock, send
+    )  # fmt: skip
+    for _ in range(3):
+        watch.look()
+        clock.advance_to(clock.now_ns() + 60 * NS_PER_S)
+    assert [one.key for one in sent] == [sent[0].key] * 2  # once more, then it was taken
+    assert stages(registry) == {"trend@1": "candidate"}
+
+
+def test_a_demotion_halts_the_running_slot(
+    registry: Registry, database: Database, database_url: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for seed in (1, 2):
+        registry.add(exported(tmp_path, seed))
+    registry.promote("trend@1", to=Stage.LIVE, force=True, why="test")
+    Session(database, "s1", pinned_slots(registry, tmp_path))
+    monkeypatch.setenv("DON_HOME", str(tmp_path))
+    monkeypatch.setenv("DON_DATABASE_URL", database_url)
+    run_file(tmp_path).write_text(json.dumps({"pid": os.getpid(), "session": "s1", "url": ""}))
+    over, told = threading.Event(), []
+
+    def desk() -> None:  # as the driver does: commands come as files, until one was taken
+        while not over.wait(0.01):
+            for path, command in waiting_commands(tmp_path):
+                told.append(command)
+                path.unlink()
+
+    taking = threading.Thread(target=desk)
+    taking.start()
+    try:
+        with hold(tmp_path, TRADE_LOCK, "busy"):
+            commands.promote("trend@2", why="better", to="live", force=True, who="", as_json=False)
+            assert "GOES ON TRADING as live (slot trend.v1)" in capsys.readouterr().err
+            registry.rollback("trend", why="back")
+            commands.demote("trend@1", why="it lost", to="candidate", who="", as_json=False)
+    finally:
+        over.set()
+        taking.join()
+    assert [json.loads(one.payload) for one in told] == [
+        {"scope": "policy:trend.v1", "state": "halted"}
+    ]
+    assert "slot trend.v1 is halted" in capsys.readouterr().out
+
+
+def test_an_end_that_is_cut_off_is_noticed(
+    registry: Registry, database: Database, tmp_path: Path
+) -> None:
+    registry.add(exported(tmp_path, 1))
+    registry.promote("trend@1", why="test")
+    with database.connection() as connection:
+        connection.execute("ALTER TABLE model_entry DISABLE TRIGGER USER")
+        connection.execute("DELETE FROM model_entry WHERE seq = 2")
+        connection.execute("ALTER TABLE model_entry ENABLE TRIGGER USER")
+    found = registry.verify()
+    assert (found.broken_seq, found.problem) == (2, "the end is missing")
+    registry.promote("trend@1", why="as if nothing had been")
+    assert registry.verify().problem == "its hash is not the one that was acknowledged"

@@ -1,0 +1,103 @@
+"""What the registry's changes mean for a Don that runs: what goes on trading, and is served."""
+
+import json
+from typing import TYPE_CHECKING
+
+from don.cli.output import err, out
+from don.errors import DonError, UsageError
+from don.home import home_dir
+
+if TYPE_CHECKING:
+    from don.learning.registry import Registry
+    from don.learning.resolve import Traded
+    from don.learning.stages import Version
+    from don.model.messages import Command
+
+
+def trading(registry: "Registry", moved: "list[Version]") -> "list[Traded]":
+    """Places of the running session in which versions trade that may no more, or not so."""
+    from don.books.config import Mode
+    from don.cli import client
+    from don.learning.demotion import slots_trading
+    from don.learning.resolve import MODES
+
+    running = client.running(home_dir())
+    if running is None:
+        return []
+    try:
+        found = slots_trading(registry, running.session, moved)
+    except UsageError:  # it is starting: nothing trades yet, but what it pinned will
+        err.print("don: a session is starting; it trades what names meant when it began")
+        return []
+    ranks = [Mode.SHADOW, Mode.CANARY, Mode.LIVE]
+
+    def lower(slot: "Traded") -> bool:
+        assert slot.version is not None
+        to = MODES.get(slot.version.stage)
+        return to is None or ranks.index(to) < ranks.index(slot.mode)
+
+    return [slot for slot in found if lower(slot)]
+
+
+def still(slot: "Traded") -> None:
+    """Say loudly that a place goes on trading what it was composed of."""
+    assert slot.version is not None
+    where = f"slot {slot.name}" if slot.slotted else "the whole account"
+    halt = f"policy:{slot.name}" if slot.slotted else "account"
+    err.print(
+        f"don: {slot.label} is {slot.version.stage} now, but GOES ON TRADING as {slot.mode} "
+        f"({where}) until the session ends; `don risk state {halt} halted` stops it at once"
+    )
+
+
+def tell(command: "Command") -> None:
+    """Hand a command to the running desk.
+
+    Raises:
+        DonError: if it was not taken.
+    """
+    from don.cli import client
+
+    more = {**json.loads(command.payload), "payload": command.payload}
+    client.command(home_dir(), command.kind, command.reason, more)
+
+
+def halt(slot: "Traded", why: str, as_json: bool) -> None:
+    """Have the desk close a slot's book, and say so; or that it could not be told."""
+    from don.learning.demotion import halting
+
+    try:
+        tell(halting(slot, f"{slot.label} is demoted: {why}", "", 0))
+    except DonError as error:
+        err.print(f"don: slot {slot.name} could not be halted: {error}")
+        still(slot)
+        return
+    if not as_json:
+        out.print(f"slot {slot.name} is halted: the desk closes what it holds")
+
+
+def served(registry: "Registry", moved: "list[Version]") -> "list[Version]":
+    """What names of these versions mean over HTTP from now on."""
+    from don.learning.stages import nearest
+
+    names = {one.name for one in moved}
+    return [one for name, one in nearest(registry.versions()).items() if name in names]
+
+
+def serve(meant: "list[Version]", as_json: bool) -> None:
+    """Have a running Don's HTTP side let names mean what they mean now; the desk trades what its
+    session was composed of.
+    """
+    from don.cli import client
+
+    running = client.running(home_dir())
+    if running is None or not running.url:
+        return
+    for one in meant:
+        try:
+            client.post(home_dir(), f"/v1/policies/{one.name}/load", {"version": one.version})
+        except DonError as error:
+            err.print(f"don: the running Don does not serve {one.label}: {error}")
+            continue
+        if not as_json:
+            out.print(f"{one.label} is what {one.name} means over HTTP now")
