@@ -28,17 +28,18 @@ def close_times(ts_event: Ints, interval_ns: int) -> Ints:
     return (ts_event // interval_ns + 1) * interval_ns
 
 
-def resample_bars(table: pa.Table, interval_ns: int, *, closed_only: bool = False) -> pa.Table:
+def resample_bars(table: pa.Table, interval_ns: int, *, whole: bool = False) -> pa.Table:
     """Larger bars from smaller ones of one interval.
 
     Open of the first, highest high, lowest low, close of the last, sums of volume and trades
-    (-1, unknown, if any is unknown), latest `ts_recv`, the weakest `origin`. A larger bar with
-    some of its smaller bars missing is built of those that there are.
+    (-1, unknown, if any is unknown), latest `ts_recv`, the weakest `origin`.
 
     Args:
         table: bars (channel `bars`) of any number of symbols and one `interval_ns`, in any order.
         interval_ns: wanted, a multiple of the source's.
-        closed_only: leave out a symbol's last bar if its last smaller bar closes before it does.
+        whole: only bars all of whose smaller bars are there; each of these must come once, and
+            those that do not close on their own grid do not count. Else a larger bar is built of
+            the smaller ones that there are.
 
     Returns:
         Bars, sorted by exchange, symbol and close.
@@ -54,6 +55,10 @@ def resample_bars(table: pa.Table, interval_ns: int, *, closed_only: bool = Fals
             f"interval_ns must be a multiple of the source's one interval, was {interval_ns}, "
             f"source has {', '.join(map(str, sorted(source)))}"
         )
+    if whole and (stray := _array(table, "ts_event") % source[0] != 0).any():
+        table = table.filter(pa.array(~stray))
+        if not table.num_rows:
+            return _SCHEMA.empty_table()
     table, series = _sorted(table, ("ts_event",))
     times = _array(table, "ts_event")
     closes = -(-times // interval_ns) * interval_ns
@@ -72,10 +77,10 @@ def resample_bars(table: pa.Table, interval_ns: int, *, closed_only: bool = Fals
         "trades": np.where(unknown, -1, np.add.reduceat(trades, first)),
     }
     bars = _assemble(table, first, columns, interval_ns)
-    if not closed_only:
+    if not whole:
         return bars
-    final = np.append(series[first][1:] != series[first][:-1], True)
-    return bars.filter(pa.array(~final | (times[last] == closes[first])))
+    full = last - first + 1 == interval_ns // source[0]
+    return bars if full.all() else bars.filter(pa.array(full))
 
 
 def bars_from_trades(table: pa.Table, interval_ns: int) -> pa.Table:

@@ -29,6 +29,7 @@ from don.storage.market.seals import SPAN_NS, seal, sealed, starts_within
 HOUR_NS = 3_600 * NS_PER_S
 _OPEN = 4_096  # blocks kept mapped
 _AT_ONCE = 128  # spans sealed in one go
+_WHOLE = ".whole"  # in the names of files of hours; `.hours` had unfinished ones among them
 
 Key = tuple[str, str, int]  # exchange, symbol, interval (0 where there is none)
 
@@ -59,8 +60,8 @@ class Blocks:
             channel: its name.
             start: ns.
             end: exclusive, ns.
-            hours: the bars of an hour made of each smaller interval, instead of the rows; their
-                place is that of the smaller interval.
+            hours: the whole bars of an hour made of each smaller interval, instead of the rows;
+                their place is that of the smaller interval.
         """
         found = {}
         for first, token in sealed(connection, channel, start, end).items():
@@ -78,7 +79,10 @@ class Blocks:
         made = 0
         with self._db.errors(), self._db.connect() as connection:
             missing = set(starts_within(channel, start, end))
-            missing -= self.held(connection, channel, start, end).keys()
+            good = set(self.held(connection, channel, start, end))
+            if channel == "bars":
+                good &= set(self.held(connection, channel, start, end, hours=True))
+            missing -= good
             todo = sorted(missing)
             for at in range(0, len(todo), _AT_ONCE):
                 tokens = {first: secrets.randbits(62) for first in todo[at : at + _AT_ONCE]}
@@ -93,7 +97,7 @@ class Blocks:
         return made
 
     def sweep(self, channel: str) -> int:
-        """Delete the files whose seals are broken; returns how many."""
+        """Delete the files whose seals are broken, or of an older kind; returns how many."""
         folder = self._folder / channel
         with self._db.connection() as connection:
             live = {(first, token) for first, token in connection.execute(
@@ -101,8 +105,9 @@ class Blocks:
             ).fetchall()}  # fmt: skip
         gone = 0
         for path in folder.glob("*.arrow") if folder.exists() else ():
-            first, token = path.name.split(".")[0].rsplit("-", 1)
-            if (int(first), int(token)) not in live:
+            name, _, kind = path.name.removesuffix(".arrow").partition(".")
+            first, token = name.rsplit("-", 1)
+            if (int(first), int(token)) not in live or f".{kind}" not in (".", _WHOLE):
                 path.unlink(missing_ok=True)
                 gone += 1
         return gone
@@ -110,7 +115,7 @@ class Blocks:
     # ---- inside ---------------------------------------------------------------------------------
 
     def _path(self, channel: str, first: int, token: int, *, hours: bool = False) -> Path:
-        return self._folder / channel / f"{first}-{token}{'.hours' if hours else ''}.arrow"
+        return self._folder / channel / f"{first}-{token}{_WHOLE if hours else ''}.arrow"
 
     def _open(self, path: Path) -> Block | None:
         with self._lock:
@@ -177,12 +182,14 @@ def _places(table: pa.Table) -> list[list[object]]:
 
 
 def _hours(table: pa.Table) -> tuple[pa.Table, list[list[object]]]:
-    """Bars of an hour of every smaller interval; placed under the interval that they are of."""
+    """Whole bars of an hour of every smaller interval, placed under that interval."""
     made, places, rows = [table.schema.empty_table()], [], 0
     for interval in sorted(pc.unique(table["interval_ns"]).to_pylist()):
         if interval >= HOUR_NS or HOUR_NS % interval:
             continue
-        bars = resample_bars(table.filter(pc.equal(table["interval_ns"], interval)), HOUR_NS)
+        bars = resample_bars(
+            table.filter(pc.equal(table["interval_ns"], interval)), HOUR_NS, whole=True
+        )
         for low, high in bounds_of(bars):
             places.append([*pair_at(bars, low), interval, rows + low, high - low])
         made.append(bars)

@@ -147,7 +147,7 @@ def pages(
 
     Rows of one time never come apart, so that a page ends between two times.
     """
-    for low, high in _windows(connection, ask):
+    for low, high in partitions_in(connection, ask):
         start, most = low, rows
         while start < high:
             part = Ask(
@@ -194,7 +194,7 @@ SELECT s.exchange, s.symbol, step.seconds FROM step JOIN s USING (id) WHERE step
 """
 
 
-def _windows(connection: Connection, ask: Ask) -> Iterator[tuple[int, int]]:
+def partitions_in(connection: Connection, ask: Ask) -> Iterator[tuple[int, int]]:
     """The asked range cut at the bounds of the partitions that there are, in order."""
     rows = connection.execute(
         "SELECT (regexp_match(pg_get_expr(c.relpartbound, c.oid), "

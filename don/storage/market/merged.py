@@ -30,7 +30,7 @@ def from_blocks(
         ask: with its key columns; of bars, of one interval.
         series: names by number, sorted by name.
         held: blocks by start, of spans that touch the ask.
-        hours: bars of an hour instead, made of those that were asked for; then the ask begins
+        hours: whole bars of an hour, made of those that were asked for; then the ask begins
             right behind the close of an hour, and ends right behind one.
     """
     wanted = {(*pair, ask.interval_ns or 0) for pair in series.values()}
@@ -79,7 +79,7 @@ def _query(
     rows = pa.concat_tables(hot_rows(connection, part, names, list(series)))
     rows = ordered(rows, CHANNELS[ask.channel])
     if hours:
-        rows = resample_bars(rows, HOUR_NS)
+        rows = resample_bars(rows, HOUR_NS, whole=True)
     for low, high in bounds_of(rows):
         part = rows.slice(low, high - low).select(ask.columns)
         parts[pair_at(rows, low)] += part.to_batches()

@@ -23,7 +23,7 @@ from don.storage.database import Connection, Database
 from don.storage.lake import manifest
 from don.storage.lake.files import LakeFile
 from don.storage.lake.lake import Lake
-from don.storage.market.barreads import any_bars
+from don.storage.market.barreads import given_bars
 from don.storage.market.blocks import Blocks
 from don.storage.market.hotreads import (
     FIRST,
@@ -167,12 +167,12 @@ class MarketStore:
     ) -> pa.Table:
         """Closed bars of any interval that close in [start, end), sorted.
 
-        Stored ones where there are; where one is missing, resampled from the smallest stored bars
-        whose interval divides the wanted one, or else made of trades.
+        Stored ones where there are; where one is missing, resampled from stored bars of the
+        smallest interval that has all its parts, or else made of trades that cover its time.
 
         Arguments and errors as for `read`; `interval` in ns.
         """
-        return any_bars(self, symbols, interval, start, end, exchange)
+        return given_bars(self, symbols, interval, start, end, exchange).table
 
     def intervals(self, pairs: Sequence[Pair]) -> dict[Pair, tuple[int, ...]]:
         """The bar intervals (ns) stored for each series, smallest first."""
@@ -279,8 +279,8 @@ class MarketStore:
     def hours(
         self, symbols: Sequence[str], exchange: str, source: int, start: int, end: int
     ) -> pa.Table | None:
-        """Bars of an hour made of bars of `source`, from blocks; None if there are none, or if the
-        lake has a part: then resample what `read` gives. The last one may still grow.
+        """Whole bars of an hour made of bars of `source`, from blocks; None if there are none, or
+        if the lake has a part: then resample what `read` gives.
         """
         if self._blocks is None:
             return None

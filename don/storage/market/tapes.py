@@ -21,8 +21,9 @@ from don.errors import DataError
 from don.market.coverage import TAPE_FILE, bar_channel
 from don.market.rows import content_hash
 from don.paper.tape_data import exchange_symbol
+from don.storage.market.barreads import Given, given_bars
 from don.storage.market.reads import MarketStore
-from don.storage.market.shares import known
+from don.storage.market.shares import known_of
 
 _VALUES = ("open", "high", "low", "close", "volume")
 
@@ -57,7 +58,8 @@ def write_tape(
     """
     names = {symbol: _name(symbol) for symbol in symbols}
     # a bar's time is its close: what opens at `start` closes one interval later
-    bars = store.bars(list(names), interval_ns, start + 1, end + 1, exchange=exchange)
+    given = given_bars(store, list(names), interval_ns, start + 1, end + 1, exchange)
+    bars = given.table
     found = sorted(set(bars["exchange"].unique().to_pylist()))
     if len(found) > 1:
         raise DataError(f"several exchanges have these bars: give one of {', '.join(found)}")
@@ -88,7 +90,7 @@ def write_tape(
             shutil.rmtree(draft)  # another process was faster, with the same content
             if not tape.is_file():
                 raise
-    _tell(store, home, found[0], names, interval_ns, start, end)
+    _tell(store, given, home, found[0], names, interval_ns, start, end)
     return tape
 
 
@@ -134,13 +136,13 @@ def _renamed(column: pa.ChunkedArray, names: dict[str, str]) -> pa.Array:
 
 
 def _tell(
-    store: MarketStore, home: Path, exchange: str, names: dict[str, str], interval_ns: int,
-    start: int, end: int,
+    store: MarketStore, given: Given, home: Path, exchange: str, names: dict[str, str],
+    interval_ns: int, start: int, end: int,
 ) -> None:  # fmt: skip
     """Write what the ledger knows now; it may have learned since the tape was made."""
     channel = bar_channel(interval_text(interval_ns))
     states: dict[str, list[tuple[int, int, str]]] = {name: [] for name in names.values()}
-    for each in known(store, exchange, channel, list(names), start, end):
+    for each in known_of(store, given, exchange, channel, list(names), start, end):
         states[names[each.symbol]].append((each.start, each.end, str(each.state)))
     told = {"exchange": exchange, "channel": channel, "start": start, "end": end, "states": states}
     draft = home / f".{TAPE_FILE}.{os.getpid()}"

@@ -20,7 +20,7 @@ from don.envs.layout import RATE
 from don.errors import DataError, UsageError
 from don.learning.config import NetConfig
 from don.learning.model import Model
-from don.market.coverage import MINUTE_NS, Range, State
+from don.market.coverage import MINUTE_NS
 from don.model.channels import complete, conform
 from don.paper.tape_data import load_bars
 from don.storage.database import Database
@@ -82,22 +82,28 @@ def test_a_tape_holds_what_is_stored_and_what_is_known_of_it(
     ticks = float(panel.instruments[0].tick_size)
     assert (panel.high[:, 0] * ticks).tolist() == pytest.approx(whole["high"].to_pylist())
     assert len(pq.read_table(tape.with_name("stored_funding.parquet"))) == 6
-    # the ledger knows minutes only: an hour made of them is as good as they are
+    # the ledger knows minutes only: an hour made of them is as good as they are; of half of them
+    # none is made
     told = shares_beside([tape], [BTC, ETH], T0 + 20 * HOUR_NS, end)
     assert [(one.symbol, one.minutes, one.by_state) for one in told] == [
         (BTC, 1_680, {"complete": 1_680}),
-        (ETH, 1_680, {"complete": 1_590, "gap": 30, "repaired": 60}),
+        (ETH, 1_680, {"complete": 1_560, "gap": 60, "repaired": 60}),
     ]
     assert shares(store, EXCHANGE, "bars:1h", [BTC, ETH], T0, end) == {
-        "complete": (2_880 + 2_790) / 5_760, "gap": 30 / 5_760, "repaired": 60 / 5_760,
+        "complete": (2_880 + 2_760) / 5_760, "gap": 60 / 5_760, "repaired": 60 / 5_760,
         "synthetic": 0.0, "down": 0.0, "unknown": 0.0,
     }  # fmt: skip
     again = write_tape(store, tmp_path, [BTC, ETH], HOUR_NS, T0, end)
     assert again == tape and len(list(tmp_path.iterdir())) == 1
-    hour = Range(exchange=EXCHANGE, channel="bars:1h", symbol=ETH, start=T0 + 30 * HOUR_NS,
-                 end=T0 + 31 * HOUR_NS, state=State.SYNTHETIC)  # fmt: skip
-    CoverageLedger(stored).add([hour])  # what is known of the hours themselves comes first
-    write_tape(store, tmp_path, [BTC, ETH], HOUR_NS, T0, end)
+    one = np.ones(1)  # an hour of its own: what is known of it counts
+    load(
+        stored, "bars", ETH, ts_event=np.full(1, T0 + 31 * HOUR_NS),
+        interval_ns=np.full(1, HOUR_NS), open=one, high=one, low=one, close=one, volume=one,
+        origin=["synthetic"],
+    )  # fmt: skip
+    rebuild(store, CoverageLedger(stored), channel="bars:1h")
+    tape = write_tape(store, tmp_path, [BTC, ETH], HOUR_NS, T0, end)
+    assert tape != again
     assert shares_beside([tape], [ETH], T0, end)[0].by_state == {
         "complete": 2_760, "repaired": 60, "synthetic": 60,
     }  # fmt: skip
@@ -146,12 +152,12 @@ def test_a_backtest_of_stored_bars_says_what_it_used(
     )  # fmt: skip
     assert (told["start"], told["end"]) == (iso(T0 + 24 * HOUR_NS), iso(T0 + 40 * HOUR_NS))
     assert told["data"]["source"] == "BINANCE_FUTURES bars:1h"
-    assert told["data"]["gap"] == pytest.approx(30 / 1_920)
+    assert told["data"]["gap"] == pytest.approx(60 / 1_920)
     assert told["data"]["repaired"] == pytest.approx(60 / 1_920)
     result = load_result(tmp_path / "run")
     assert result.digest == told["digest"]
     page = report(result, draws=10)
-    assert "not all are complete: 3.125% repaired, 1.562% gap" in page
+    assert "not all are complete: 3.125% repaired, 3.125% gap" in page
     wrong = CliRunner().invoke(app, ["backtest", "--store", "--symbols", BTC])
     assert "--store needs --interval, --start, --end" in str(wrong.exception)
 
@@ -171,8 +177,8 @@ def test_a_training_of_stored_bars_says_what_it_used(
     assert market.bars[:, 0, RATE].sum() == pytest.approx(2e-4)  # paid at hours 32 and 40
     told = completeness(market)
     assert told["source"] == "BINANCE_FUTURES bars:1h"
-    assert (told["gap"], told["repaired"]) == pytest.approx((30 / 1_920, 60 / 1_920))
-    assert weak(told) == "1.562% gap, 3.125% repaired"
+    assert (told["gap"], told["repaired"]) == pytest.approx((60 / 1_920, 60 / 1_920))
+    assert weak(told) == "3.125% gap, 3.125% repaired"
     write_market(market, tmp_path / "market.npz")  # what runners and trials of a search open
     again = read_market(str(tmp_path / "market.npz"))
     assert again.hash == market.hash
@@ -208,8 +214,8 @@ def test_a_registered_model_is_evaluated_on_stored_bars(
     words = ("--store", "--end", iso(T0 + 40 * HOUR_NS), "--draws", "10", "--json")
     told = json.loads(don("evaluate", "model:stored", *words))
     assert (told["start"], told["end"]) == (until, iso(T0 + 40 * HOUR_NS))
-    assert told["about"]["data_shares"]["gap"] == pytest.approx(30 / 1_920)
-    assert "The data are not all complete: 1.562% gap, 3.125% repaired." in told["cautions"]
+    assert told["about"]["data_shares"]["gap"] == pytest.approx(60 / 1_920)
+    assert "The data are not all complete: 3.125% gap, 3.125% repaired." in told["cautions"]
     noted = json.loads(don("models", "show", "stored", "--json"))["out_of_sample"]
     assert noted["total_return"] == told["figures"]["stored"]["total_return"]
     assert noted["run"] == told["about"]["run"]

@@ -1,6 +1,6 @@
 """Larger bars equal a plain definition, and the exchange's own bars where those were recorded."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +84,32 @@ def test_resampling_in_two_steps_is_resampling_in_one(rows: list[dict[str, Any]]
 
 
 @settings(deadline=None, max_examples=30)
-@given(minute_bars())
-def test_a_bar_that_may_still_grow_is_left_out_if_asked(rows: list[dict[str, Any]]) -> None:
-    closed = resample_bars(bars_of(rows), 5 * MINUTE, closed_only=True).to_pylist()
-    latest: dict[tuple[str, str], int] = {}
-    for row in rows:
-        key = (row["exchange"], row["symbol"])
-        latest[key] = max(latest.get(key, 0), row["ts_event"])
-    whole = plain(rows, 5 * MINUTE)
-    assert closed == [r for r in whole if r["ts_event"] <= latest[r["exchange"], r["symbol"]]]
+@given(minute_bars(), st.sampled_from([1, 2, 3]))
+def test_a_bar_of_a_part_of_its_parts_is_left_out_if_asked(
+    rows: list[dict[str, Any]], minutes: int
+) -> None:
+    made = resample_bars(bars_of(rows), minutes * MINUTE, whole=True).to_pylist()
+    parts = Counter(
+        (row["exchange"], row["symbol"], -(-row["ts_event"] // (minutes * MINUTE))) for row in rows
+    )
+    assert made == [
+        bar for bar in plain(rows, minutes * MINUTE)
+        if parts[bar["exchange"], bar["symbol"], bar["ts_event"] // (minutes * MINUTE)] == minutes
+    ]  # fmt: skip
+
+
+def test_a_smaller_bar_off_its_grid_is_no_part() -> None:
+    row = {"exchange": "A", "symbol": "X", "ts_recv": 0, "origin": "stream",
+           "interval_ns": 2 * MINUTE, "open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0,
+           "volume": 1.0, "trades": -1}  # fmt: skip
+    at = [2, 3, 6, 7, 8]
+    table = bars_of([{**row, "ts_event": T0 + minute * MINUTE} for minute in at])
+    made = resample_bars(table, 4 * MINUTE, whole=True)
+    assert [(bar["ts_event"], bar["volume"]) for bar in made.to_pylist()] == [
+        (T0 + 8 * MINUTE, 2.0)
+    ]
+    odd = resample_bars(table.slice(1, 1), 4 * MINUTE, whole=True)
+    assert odd.num_rows == 0 and odd.schema == table.schema
 
 
 @settings(deadline=None, max_examples=30)
