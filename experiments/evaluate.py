@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +84,15 @@ def evaluate(
         "config": config.model_dump(mode="json"),
     }  # fmt: skip
     names = lineage(whole, data)
-    before = research.trials(whole.hash, names)
+    before, elsewhere = _tried(research.trials(whole.hash, names), models, research)
     run = research.begin(RunKind.EVALUATE, told, whole.hash, seed=config.seed, lineage=names)
     try:
         shares = completeness(whole.part(start, end))
         own, courses, others, baselines = _courses(models, whole, start, end, config, tell)
         found = assess(
             own, courses, baselines, counted(before, research), others=others,
-            cautions=[*cautions, *_costs(models[0].card), *caution(shares)], draws=config.draws,
-            seed=config.seed,
+            cautions=[*cautions, *elsewhere, *_costs(models[0].card), *caution(shares)],
+            draws=config.draws, seed=config.seed,
         )  # fmt: skip
         about = {
             "run": run, "version": __version__, "models": [_about(m.card, m.id) for m in models],
@@ -135,6 +135,22 @@ def counted(trials: Trials, research: Research) -> Counted:
         trials=trials.count, sharpes=trials.sharpes, looks=trials.looks, outside=trials.outside,
         ledger=research.reference(),
     )  # fmt: skip
+
+
+def _tried(trials: Trials, models: Sequence[Model], research: Research) -> tuple[Trials, list[str]]:
+    """At least the trials that a model was the best of where it was trained, and what to say."""
+    stamps = [m.card.notes for m in models if "ledger_run" in m.card.notes]
+    lacking = [stamp for stamp in stamps if not research.has(stamp)]
+    if not lacking:
+        return trials, []
+    most = max(lacking, key=lambda stamp: int(stamp["ledger_trials"]))
+    count = max(trials.count, int(most["ledger_trials"]))
+    found = replace(trials, count=count, outside=trials.outside + count - trials.count)
+    return found, [
+        f"It was trained under another research ledger ({most['ledger']}, run "
+        f"{most['ledger_run']}), which knew of {most['ledger_trials']} trials by then: this one "
+        "does not have them. At least as many are counted; what was tried there since is not."
+    ]
 
 
 def lineage(market: EnvMarket, data: DataConfig) -> list[str]:

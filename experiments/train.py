@@ -75,7 +75,8 @@ def train(
         with local_cluster(home or home_dir(), cpus=max(1, config.workers.runners + 1)):
             from experiments.rllib.loop import Training
 
-            outcome = Training(config, found, tell, resume=resume).run()
+            stamp = research.stamp(run, found.hash, names)
+            outcome = Training(config, found, tell, resume=resume, notes=stamp).run()
     except BaseException as error:
         stopped = isinstance(error, Interrupted | KeyboardInterrupt)
         status = RunStatus.STOPPED if stopped else RunStatus.FAILED

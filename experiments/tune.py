@@ -15,7 +15,7 @@ from don.errors import DonError, Interrupted, UsageError
 from don.home import home_dir
 from don.learning.trainings import announced
 from don.storage.research import Research, open_research
-from don.storage.research_runs import RunKind, RunStatus
+from don.storage.research_runs import RunKind, RunStatus, as_json
 from experiments.cluster import local_cluster
 from experiments.program import asked, run_as_program
 from experiments.tune_config import Range, Search, TuneConfig, training
@@ -63,9 +63,11 @@ def tune(
     names = (*market.symbols, base.data.source)
     run = research.begin(RunKind.TUNE, told, market.hash, seed=config.seed, lineage=names)
     counted = Counted(research, run, config, market.hash, names, tell)
+    left = max(config.trials - counted.begun, 0)
+    stamp = research.stamp(run, market.hash, names, planned=left)
     try:
         with local_cluster(home or home_dir(), cpus=config.at_once):
-            rows = _search(config, path, counted, going=going)
+            rows = _search(config, path, counted, stamp, going=going)
     except BaseException as error:
         stopped = isinstance(error, Interrupted | KeyboardInterrupt)
         status = RunStatus.STOPPED if stopped else RunStatus.FAILED
@@ -87,7 +89,11 @@ def tune(
 
 
 class Counted:
-    """Counts each trial once, also over a restart, and ends it in the ledger."""
+    """Counts each configuration of each trial once, also over a restart, and ends it in the ledger.
+
+    RUNS remembers what was counted, and in which ledger. A crash between the ledger and this file
+    leaves a run that is counted twice or ends twice: never one that is not counted.
+    """
 
     def __init__(
         self, research: Research, run: int, config: TuneConfig, data_hash: str,
@@ -96,23 +102,27 @@ class Counted:
         self._research, self._run, self._config = research, run, config
         self._data_hash, self._lineage, self._tell = data_hash, lineage, tell
         self._file = config.out / RUNS
-        self._known: dict[str, int] = {}
+        self._ledger = research.reference()["ledger"]
+        self._known: dict[str, dict[str, int]] = {}  # trial -> point -> run
+        self._ended: dict[str, list[Any]] = {}  # trial -> status, figures
         if self._file.exists():
-            self._known = json.loads(self._file.read_text())
+            self._recall(json.loads(self._file.read_text()))
+
+    @property
+    def begun(self) -> int:
+        """Trials that are counted already."""
+        return len(self._known)
 
     def begin(self, trial: str, point: dict[str, Any]) -> None:
-        """Before a trial runs."""
-        if trial in self._known:
+        """Before a trial runs, or goes on as another point."""
+        points = self._known.get(trial, {})
+        key = as_json(point)
+        if key in points:
             return
-        told = training(self._config, point).model_dump(mode="json")
-        self._known[trial] = self._research.begin(
-            RunKind.TRIAL, told, self._data_hash, seed=told["seed"], lineage=self._lineage,
-            parent=self._run,
-        )  # fmt: skip
-        draft = self._file.with_suffix(".new")
-        draft.write_text(json.dumps(self._known))
-        draft.replace(self._file)
-        self._tell(f"trial {trial} begins: {_short(point)}")
+        self._count(trial, key, min(points.values(), default=self._run))
+        self._write()
+        how = "goes on as" if points else "begins:"
+        self._tell(f"trial {trial} {how} {_short(point)}")
 
     def end(
         self, trial: str, point: dict[str, Any], status: RunStatus, told: dict[str, Any]
@@ -120,14 +130,55 @@ class Counted:
         """After it; one that could not be built has not begun."""
         self.begin(trial, point)
         figures = {k: told.get(k) for k in ("score", "iteration", "steps")}
-        self._research.end(self._known[trial], status, figures)
+        if trial not in self._ended:
+            self._end(trial, status, figures)
+            self._ended[trial] = [str(status), figures]
+            self._write()
         score = figures["score"]
         gained = "none" if score is None else f"{score:+.4f}"
         self._tell(f"trial {trial} {status.value}: return {gained} after {figures['iteration']}")
 
+    # ---- inside ----------------------------------------------------------------------------------
+
+    def _count(self, trial: str, key: str, parent: int) -> None:
+        told = training(self._config, json.loads(key)).model_dump(mode="json")
+        self._known.setdefault(trial, {})[key] = self._research.begin(
+            RunKind.TRIAL, told, self._data_hash, seed=told["seed"], lineage=self._lineage,
+            parent=parent,
+        )  # fmt: skip
+
+    def _end(self, trial: str, status: RunStatus, figures: dict[str, Any]) -> None:
+        for run in self._known[trial].values():
+            if self._research.run(run).status is RunStatus.OPEN:  # else it ended, then died
+                self._research.end(run, status, figures)
+
+    def _recall(self, kept: dict[str, Any]) -> None:
+        """What was counted before; anew if that was in another ledger, which this one lacks."""
+        if "trials" not in kept:
+            raise UsageError(f"{self._file} is of an older Don: use another --out")
+        trials, self._ended = kept["trials"], kept["ended"]
+        if kept["ledger"] == self._ledger:
+            self._known = trials
+            return
+        self._tell(f"{self._file} was counted in ledger {kept['ledger']}: counted here as well")
+        for trial, points in trials.items():
+            for key in points:
+                own = self._known.get(trial, {})
+                self._count(trial, key, min(own.values(), default=self._run))
+            if trial in self._ended:
+                status, figures = self._ended[trial]
+                self._end(trial, RunStatus(status), figures)
+        self._write()
+
+    def _write(self) -> None:
+        draft = self._file.with_suffix(".new")
+        kept = {"ledger": self._ledger, "trials": self._known, "ended": self._ended}
+        draft.write_text(json.dumps(kept))
+        draft.replace(self._file)
+
 
 def _search(
-    config: TuneConfig, market: Path, counted: Counted, *, going: bool
+    config: TuneConfig, market: Path, counted: Counted, stamp: dict[str, str], *, going: bool
 ) -> list[dict[str, Any]]:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its tables come even if asked for silence
     from ray import tune as library
@@ -135,7 +186,7 @@ def _search(
     from experiments.rllib.trials import Watch, scheduler, trainable
 
     Watch.counted = counted
-    able = trainable(config, market)
+    able = trainable(config, market, stamp)
     space = {name: _domain(given, library) for name, given in config.space.items()}
     storage = config.out.absolute() / "ray"
     if going and (storage / NAME).exists():

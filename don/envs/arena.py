@@ -85,6 +85,7 @@ class ArenaBatch:
         self._fills = np.zeros((self._room + 8, 3), np.int64)
         self._age = np.zeros(batch, np.int64)
         self._equity = np.zeros((batch, self._A))
+        self._dead = np.zeros((batch, self._A), np.bool_)
         self.done = np.ones(batch, np.bool_)
         self.episode = np.zeros(batch, np.int64)
         self._seeds = config.seed + np.arange(batch, dtype=np.int64)
@@ -138,6 +139,7 @@ class ArenaBatch:
         self.marks[chosen] = self.config.price
         self._before[chosen] = self.config.price
         self._equity[chosen] = self.config.capital
+        self._dead[chosen] = False
         self.done[chosen] = False
         return self.observe()
 
@@ -165,9 +167,6 @@ class ArenaBatch:
             if name == MAKERS:
                 wishes[:, : config.makers, :2] = 1 + (box[..., :2] + 1) / 2 * (config.offset - 1)
                 wishes[:, : config.makers, 2] = np.rint((box[..., 2] + 1) / 2 * config.size)
-                room = config.inventory - np.abs(held[:, : config.makers])
-                wishes[:, : config.makers, 2] = np.clip(wishes[:, : config.makers, 2], 0,
-                                                        np.maximum(room, 1))  # fmt: skip
             else:
                 own = held[:, config.makers :]
                 wanted = np.rint(box[..., 0] * config.size)
@@ -178,16 +177,17 @@ class ArenaBatch:
         self._before = np.where(active, self.marks, self._before)
         kernel.step_arena(
             *self._books, active, self._rng, self._ring, self._state, self.accounts, self._quotes,
-            config.makers, wishes, self.marks, self._fees, self._fills, self._noise, config.sigma,
-            config.noise,
+            config.makers, wishes, self._dead, config.inventory, self.marks, self._fees,
+            self._fills, self._noise, config.sigma, config.noise,
         )  # fmt: skip
         self._age += active
         equity = self.equity[:, : self._A]
         part = self.accounts[:, : self._A, HELD] / config.inventory
         gained = (equity - self._equity) / config.capital * 100.0 - config.penalty * part**2
-        gained = np.where(active[:, None], gained, 0.0)
+        gained = np.where(active[:, None] & ~self._dead, gained, 0.0)
         self._equity = equity
-        dead = np.asarray(equity <= 0, np.bool_).reshape(self.batch, self._A)
+        self._dead |= (equity <= 0) & active[:, None]  # who is ruined trades no more
+        dead = self._dead.copy()
         truncated = (self._age >= config.length) & active
         self.done = self.done | truncated | dead.all(axis=1)
         split = {MAKERS: slice(0, config.makers), TAKERS: slice(config.makers, self._A)}

@@ -136,6 +136,8 @@ def step_arena(  # type: ignore[no-untyped-def]
     quotes,
     makers,
     wishes,
+    gone,
+    inventory,
     marks,
     fees,
     fills,
@@ -161,6 +163,8 @@ def step_arena(  # type: ignore[no-untyped-def]
         quotes: [B, makers, 2] ids.
         makers: how many agents are makers; they come first.
         wishes: [B, agents, 3]: makers: offsets of bid and ask in ticks, size; takers: signed size.
+        gone: [B, agents] have left: their quotes are withdrawn, they do nothing.
+        inventory: a maker's quotes do not take what it holds beyond, lots.
         marks: [B] set to the middle of the book.
         fees: (maker, taker).
         fills: (rows, 3) buffer.
@@ -177,6 +181,11 @@ def step_arena(  # type: ignore[no-untyped-def]
         s = Store(orders[b], levels[b], ladder[b], table[b], meta[b])
         state[b, BOUGHT] = state[b, SOLD] = 0.0
         state[b, VALUE] = max(10.0, state[b, VALUE] * np.exp(sigma * _normal(rng, b)))
+        for a in range(makers):
+            if gone[b, a]:
+                for side in range(2):
+                    cancel(s, quotes[b, a, side])
+                    quotes[b, a, side] = 0
         for _ in range(count // 2):
             _noise(s, b, owners, rng, ring, state, accounts, fees, fills, noise)
         for i in range(agents):
@@ -186,20 +195,26 @@ def step_arena(  # type: ignore[no-untyped-def]
             turn[i], turn[j] = turn[j], turn[i]
         for i in range(agents):
             a = turn[i]
+            if gone[b, a]:
+                continue
             if a < makers:
                 for side in range(2):
                     cancel(s, quotes[b, a, side])
                     quotes[b, a, side] = 0
                 mid = middle(s, state[b, LAST])
                 size = np.int64(wishes[b, a, 2])
-                if size > 0:
-                    bid = np.int64(max(1.0, np.floor(mid - wishes[b, a, 0])))
-                    ask = np.int64(max(2.0, np.ceil(mid + wishes[b, a, 1])))
+                bid = np.int64(max(1.0, np.floor(mid - wishes[b, a, 0])))
+                ask = np.int64(max(2.0, np.ceil(mid + wishes[b, a, 1])))
+                # what it holds now: others' orders may have met its old quotes in this very step
+                room = min(size, inventory - np.int64(accounts[b, a, HELD]))
+                if room > 0:
                     quotes[b, a, 0] = submit(
-                        s, b, a, owners, BID, bid, size, True, state, accounts, fees, fills
+                        s, b, a, owners, BID, bid, room, True, state, accounts, fees, fills
                     )
+                room = min(size, inventory + np.int64(accounts[b, a, HELD]))
+                if room > 0:
                     quotes[b, a, 1] = submit(
-                        s, b, a, owners, ASK, ask, size, True, state, accounts, fees, fills
+                        s, b, a, owners, ASK, ask, room, True, state, accounts, fees, fills
                     )
             else:
                 size = np.int64(abs(wishes[b, a, 0]))

@@ -7,7 +7,7 @@ it was loaded from, the seed and the start. Actions are kept as they were given.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from don.envs.config import EnvConfig
 from don.envs.core import BatchEnv, Step
-from don.envs.layout import Floats
-from don.envs.market import EnvMarket, load_market
+from don.envs.layout import LEVERAGE, Floats
+from don.envs.market import DEFAULT_LEVERAGE, EnvMarket, load_market
 from don.errors import DataError, UsageError
 
 FORMAT = 1
@@ -34,21 +34,37 @@ class Source:
     symbols: tuple[str, ...] = ()
     start_ns: int | None = None  # see `EnvMarket.part`
     end_ns: int | None = None
+    leverage: int | None = None  # see `load_market`; None: that of the market that is recorded
+    interval_ns: int | None = None  # of bars of the store; None: they are not of the store
+    exchange: str | None = None  # whose bars; None: the only one that has them
 
     def load(self) -> EnvMarket:
         """The market.
 
         Raises:
             DataError: if it cannot be read.
+            DependencyError: if it is stored and the database cannot be reached.
         """
         market = load_market(
-            Path(self.tape) if self.tape else None,
+            Path(self.tape) if self.tape else self._stored(),
             self.symbols,
             funding=Path(self.funding) if self.funding else None,
+            leverage=DEFAULT_LEVERAGE if self.leverage is None else self.leverage,
         )
         if self.start_ns is None and self.end_ns is None:
             return market
         return market.part(self.start_ns, self.end_ns)
+
+    def _stored(self) -> Path | None:
+        if self.interval_ns is None:
+            return None
+        if self.start_ns is None or self.end_ns is None:
+            raise DataError("a source of the store needs start_ns and end_ns")
+        from don.backtest.stored import stored_tape
+
+        step = self.interval_ns
+        begin = self.start_ns // step * step
+        return stored_tape(self.symbols, step, begin, self.end_ns, exchange=self.exchange)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +99,8 @@ class Recorder:
     ) -> None:
         if env.batch != 1:
             raise UsageError(f"a recorder takes a batch of one, was {env.batch}")
+        if source is not None and source.leverage is None:  # a symbol's own is never above it
+            source = replace(source, leverage=int(env.market.spec[:, LEVERAGE].max()))
         self._env, self._source, self._keep = env, source, observations
         self._rows: list[dict[str, Any]] = []
         self._seed = env.config.seed
@@ -173,8 +191,7 @@ def save(episode: Episode, path: Path) -> None:
         "format": FORMAT,
         "config": episode.config.model_dump(mode="json"),
         "source": None if source is None else {
-            name: getattr(source, name)
-            for name in ("tape", "funding", "symbols", "start_ns", "end_ns")
+            field.name: getattr(source, field.name) for field in fields(source)
         },
         "market": episode.market_hash,
         "seed": episode.seed,

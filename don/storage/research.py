@@ -279,6 +279,26 @@ class Research:
         ledger, seq, digest, runs = row if row is not None else ("", 0, Head().hash, 0)
         return {"ledger": ledger, "entry": seq, "hash": bytes(digest).hex(), "runs": runs}
 
+    def stamp(
+        self, run: int, data_hash: str, lineage: Sequence[str] = (), *, planned: int = 0
+    ) -> dict[str, str]:
+        """What a model's card says of where its training was counted.
+
+        Args:
+            run: its number.
+            data_hash: of what it is trained on.
+            lineage: further names of the data.
+            planned: trials of this run that are still to begin.
+        """
+        count = self.trials(data_hash, lineage).count + planned
+        ledger = self.reference()["ledger"]
+        return {"ledger": ledger, "ledger_run": str(run), "ledger_trials": str(count)}
+
+    def has(self, stamp: Mapping[str, str]) -> bool:
+        """Whether a run that `stamp` tells of is in this ledger."""
+        own = self.reference()
+        return stamp["ledger"] == own["ledger"] and int(stamp["ledger_run"]) <= own["runs"]
+
     def verify(self) -> Verification:
         """Recompute the chain; the first entry that is not as written is named."""
         with self._db.connection() as connection:

@@ -5,7 +5,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,12 +56,14 @@ class Training:
         tell: takes lines about progress.
         resume: go on from the folder's last checkpoint.
         every_s: seconds between lines about progress.
+        notes: for the model's card: `Research.stamp`, where it was counted.
     """
 
     def __init__(
         self, config: TrainConfig, market: EnvMarket, tell: Tell = print, *, resume: bool = False,
-        every_s: float = 2.0,
+        every_s: float = 2.0, notes: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
+        self._notes = dict(notes or {})
         self.config, self.market, self._tell, self._every_s = config, market, tell, every_s
         self.env = BatchEnv(market, config.env, 1)  # refuses data that cannot be trained on
         self.mapping = policy_map(config, self.env)
@@ -295,6 +297,7 @@ class Training:
                 "notes": {  # an evaluation begins behind what was trained on
                     "data_start": iso(int(self.market.close_ns[0])),
                     "data_end": iso(int(self.market.close_ns[-1])),
+                    **self._notes,
                 },
             }
         )  # fmt: skip

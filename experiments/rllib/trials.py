@@ -20,12 +20,15 @@ _NOTHING = -1e9  # score before the first episode ended
 class Trial(library.Trainable):
     """One training; the score is the mean return of its last episodes."""
 
-    def setup(self, config: dict[str, Any], settings: str = "", market: str = "") -> None:
+    def setup(
+        self, config: dict[str, Any], settings: str = "", market: str = "",
+        notes: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
         """Build it."""
         search = TuneConfig.model_validate_json(settings)
         out = search.out / "trials" / self.trial_id
         made = training(search, config).model_copy(update={"out": out})
-        self._training = Training(made, read_market(market), lambda line: None)
+        self._training = Training(made, read_market(market), lambda line: None, notes=notes)
         self._training.start(keep_rows=True)
         self._score, self._placed = _NOTHING, False
 
@@ -74,6 +77,12 @@ class Watch(library.Callback):
         """Count it."""
         Watch.counted.begin(trial.trial_id, dict(trial.config))
 
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """With PBT a trial goes on as another configuration: that is one more."""
+        Watch.counted.begin(trial.trial_id, dict(trial.config))
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say how it ended."""
         Watch.counted.end(
@@ -87,10 +96,12 @@ class Watch(library.Callback):
         )
 
 
-def trainable(config: TuneConfig, market: Path) -> Any:
-    """What Tune runs, one CPU each."""
+def trainable(config: TuneConfig, market: Path, notes: dict[str, str]) -> Any:
+    """What Tune runs, one CPU each; `notes` are for the cards of its models."""
     absolute = config.model_copy(update={"out": config.out.absolute()})
-    made = library.with_parameters(Trial, settings=absolute.model_dump_json(), market=str(market))
+    made = library.with_parameters(
+        Trial, settings=absolute.model_dump_json(), market=str(market), notes=notes
+    )
     return library.with_resources(made, {"CPU": 1})
 
 

@@ -43,6 +43,40 @@ def test_cash_and_inventory_are_conserved() -> None:
         env.step(actions(env, rng))
 
 
+def test_makers_do_not_quote_beyond_their_limit() -> None:
+    env = ArenaBatch(ArenaConfig(makers=1, takers=0, inventory=5, length=300), 4)
+    env.reset(3)
+    seen = []
+    for _ in range(300):
+        env.step({"makers": np.tile([-1.0, 1.0, 1.0], (4, 1, 1))})  # buys near, sells far
+        seen.append(env.accounts[:, 0, HELD].copy())
+    held = np.array(seen)
+    assert np.abs(held).max() == 5  # reached, never passed
+    assert (np.diff(held, axis=0) < 0).any()  # who is at the limit still sells
+
+
+def test_who_is_ruined_quotes_no_more() -> None:
+    config = ArenaConfig(
+        makers=2, takers=1, capital=60_000.0, sigma=0.01, inventory=200, length=300, seed=0
+    )
+    left = 0
+    for seed in range(12):
+        view = ArenaParallel(config)
+        view.reset(seed=seed)
+        gone: dict[str, np.ndarray] = {}
+        while view.agents:
+            given = {a: np.array([-1.0, -1.0, 1.0][: 1 if "taker" in a else 3], np.float32)
+                     for a in view.agents}  # fmt: skip
+            view.step(given)
+            for name, account in gone.items():
+                assert np.array_equal(view.batch.accounts[0, int(name[-1])], account)
+            for name in {"maker_0", "maker_1"} - {*view.agents, *gone}:
+                if view.agents:
+                    gone[name] = view.batch.accounts[0, int(name[-1])].copy()
+        left += len(gone)
+    assert left
+
+
 def test_orders_move_the_price() -> None:
     config = ArenaConfig(
         makers=0, takers=1, length=20, size=8, inventory=2000, sigma=0.0, noise=2, resting=256

@@ -75,6 +75,14 @@ def test_replay_command(tmp_path: Path) -> None:
     episode = recorder.episode()
     save(replace(episode, equity=episode.equity + 1), path)
     assert CliRunner().invoke(app, ["replay", str(path)]).exit_code == 3
+    other = load_market(None, leverage=7)
+    recorder = Recorder(BatchEnv(other, setting(form="own", agents=1), 1), Source())
+    recorder.reset(1)
+    recorder.step(np.ones((1, 1, len(other.symbols))))
+    save(recorder.episode(), path)
+    assert replay(load(path)).same
+    with pytest.raises(DataError, match="needs start_ns"):
+        Source(interval_ns=3600 * 10**9, symbols=("BTC-USDT-PERP",)).load()
     path.write_bytes(b"no")
     with pytest.raises(DataError, match="not a readable"):
         load(path)

@@ -212,14 +212,25 @@ def test_an_evaluation_knows_what_was_trained_on(tmp_path: Path, database: Datab
     assert not any("In sample" in c for c in found.assessment.cautions)
     (noted,) = measures(found)  # for the registry
     assert noted["run"] == found.run and "max_drawdown" in noted
+    # trained under another ledger, which this one knows nothing of
+    stamp = {"ledger": "feed", "ledger_run": "3", "ledger_trials": "40"}
+    for stamped, count in ((stamp, 40), (research.stamp(1, made.hash), 5)):
+        own = Model.load(one)
+        notes = {**own.card.notes, **stamped, "data_end": iso(cut)}
+        foreign = replace(own, card=own.card.model_copy(update={"notes": notes}))
+        foreign.save(tmp_path / f"of{count}")
+        told = run([tmp_path / f"of{count}"])
+        assert told.document["certainty"]["trials"] == count
+        assert any("another research ledger (feed, run 3)" in c
+                   for c in told.assessment.cautions) == (count == 40)  # fmt: skip
     early = run([one, two], data={"start": iso(int(made.close_ns[100]))})
     assert any("In sample: the model was trained on bars up to" in c
                for c in early.assessment.cautions)  # fmt: skip
-    assert any("looked at 3 times" in c for c in early.assessment.cautions)
+    assert any("looked at 5 times" in c for c in early.assessment.cautions)
     assert measures(early) == [{}, {}]
     assert early.document["seeds_above_hold"][1] == 2 and early.assessment.choice is not None
     kinds = [(run.kind, run.trials, run.status) for run in research.runs()]
-    assert kinds[1:] == [("evaluate", 0, "done")] * 4
+    assert kinds[1:] == [("evaluate", 0, "done")] * 6
     assert json.loads((tmp_path / "out" / "result.json").read_text())["grade"]
     (tmp_path / "one" / "market.npz").unlink()
     with pytest.raises(UsageError, match="give --start"):

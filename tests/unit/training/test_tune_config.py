@@ -1,5 +1,6 @@
 """Searches: what they may be told, and the trainings that their points stand for."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,10 @@ from hypothesis import strategies as st
 
 from don.config import read_section
 from don.errors import ConfigError
+from don.storage.database import Database
+from don.storage.research import Research
+from don.storage.research_runs import RunStatus
+from experiments.tune import RUNS, Counted
 from experiments.tune_config import Range, TuneConfig, training
 
 SPACE = {"algorithm.lr": {"low": 1e-4, "high": 1e-2, "log": True}, "net.hidden": {"values": [[8]]}}
@@ -44,3 +49,40 @@ def test_bad_searches_are_named(tmp_path: Path, values: str, told: Any) -> None:
     with pytest.raises(ConfigError) as error:
         read_section(TuneConfig, path)
     assert told in str(error.value)
+
+
+@pytest.mark.postgres
+def test_trials_are_counted_once_whenever_a_search_is_killed(
+    tmp_path: Path, database: Database
+) -> None:
+    config = TuneConfig.model_validate({"space": SPACE, "iterations": 7, "out": str(tmp_path)})
+    research, said = Research(database), list[str]()
+    search = research.begin("tune", {}, "abc")
+
+    def counted() -> Counted:
+        return Counted(research, search, config, "abc", ("BTC",), said.append)
+
+    one, two = ({"algorithm.lr": rate, "net.hidden": [8]} for rate in (1e-3, 2e-3))
+    first = counted()
+    first.begin("a", one)
+    first.begin("a", one)  # each result tells the point again
+    first.begin("a", two)  # PBT goes on with what another had found
+    first.end("a", two, RunStatus.DONE, {"score": 0.5, "iteration": 7})
+    kept = json.loads((tmp_path / RUNS).read_text())
+    # killed after the ledger knew of the end, before its file did: the trial ends again, elsewhere
+    (tmp_path / RUNS).write_text(json.dumps({**kept, "ended": {}}))
+    again = counted()
+    assert again.begun == 1
+    again.end("a", two, RunStatus.DONE, {"score": 0.4, "iteration": 7})
+    runs = research.runs()
+    assert [(run.kind, run.parent) for run in runs[1:]] == [("trial", 1), ("trial", 2)]
+    assert [run.config["algorithm"]["lr"] for run in runs[1:]] == [1e-3, 2e-3]
+    assert {run.metrics["score"] for run in runs[1:]} == {0.5}
+    assert research.trials("abc").count == 2
+    # another ledger lacks them: they count there too
+    (tmp_path / RUNS).write_text(json.dumps({**kept, "ledger": "other"}))
+    moved = counted()
+    moved.end("a", two, RunStatus.DONE, {"score": 0.5, "iteration": 7})
+    assert [run.status for run in research.runs()[3:]] == ["done", "done"]
+    assert research.trials("abc").count == 4
+    assert counted().begun == 1 and len(research.runs()) == 5
