@@ -1,7 +1,7 @@
 """How much capital each policy gets: the portfolio optimizer over the books' own returns. Pure.
 
 The problem is the one of symbols with books in their place: long only, shares as weights. Shares
-are rounded to 1e-4, so that no machine's last bit reaches the books.
+are rounded to 1e-4 or lie on a bound, so that no machine's last bit reaches the books.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,15 +59,21 @@ def share_out(
         best, why = _optimal(open_, config, returns, equal, room)
     kept = config.method is not Method.EQUAL and all(s.name in before for s in open_)
     found = best or ([float(before[s.name]) for s in open_] if kept else equal)
-    rounded = {
-        s.name: Decimal(repr(float(w))).quantize(STEP, ROUND_HALF_EVEN)
-        for s, w in zip(open_, found, strict=True)
-    }
-    over = sum(rounded.values(), ZERO) - Decimal(repr(room)).quantize(STEP, ROUND_HALF_EVEN)
-    if over > 0:
-        rounded[max(rounded, key=lambda name: rounded[name])] -= over
+    rounded = {s.name: _rounded(s, w) for s, w in zip(open_, found, strict=True)}
+    whole = 1 - Decimal(repr(config.reserve)) - sum(fixed.values(), ZERO)
+    over = max(sum(rounded.values(), ZERO) - max(whole, ZERO), ZERO)
+    for slot in sorted(open_, key=lambda s: -rounded[s.name]):
+        less = min(over, rounded[slot.name] - Decimal(repr(slot.min_share)))
+        rounded[slot.name] -= less
+        over -= less
     given = {**fixed, **rounded}
     return Shares(shares={s.name: given[s.name] for s in slots}, reason=why)
+
+
+def _rounded(slot: SlotConfig, share: float) -> Decimal:
+    """A share to the step, or on the bound that the step would break."""
+    near = Decimal(repr(float(share))).quantize(STEP, ROUND_HALF_EVEN)
+    return min(max(near, Decimal(repr(slot.min_share))), Decimal(repr(slot.max_share)))
 
 
 def _equal(slots: Sequence[SlotConfig], room: float) -> list[float]:

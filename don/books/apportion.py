@@ -1,6 +1,6 @@
 """Dividing what cannot be divided evenly: lots and money, exactly and always alike. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_DOWN, Decimal
 
 from don.model.portfolio import MONEY, ZERO
@@ -10,8 +10,9 @@ def lots(total: Decimal, weights: Sequence[Decimal], unit: Decimal) -> list[Deci
     """A size in parts in proportion to weights, each a whole number of units.
 
     Largest remainder: every part is rounded down, then the units that are left go to the parts that
-    were cut most, of equals to the first. Where all are whole and the total is at most the sum of
-    the weights, no part exceeds its weight. What is no whole unit goes to the largest weight.
+    were cut most, of equals to the first. What is no whole unit goes to the largest weight. Where
+    the total is at most the sum of the weights no part exceeds its weight: if weights are not
+    whole, what is beyond one goes to the first that have room, and parts are not whole either.
 
     Args:
         total: to divide, >= 0.
@@ -35,7 +36,34 @@ def lots(total: Decimal, weights: Sequence[Decimal], unit: Decimal) -> list[Deci
         parts[i] += 1
     found = [part * unit for part in parts]
     found[_largest(weights)] += total - units * unit
+    if total <= whole:
+        beyond = ZERO
+        for i, weight in enumerate(weights):
+            beyond += max(found[i] - weight, ZERO)
+            found[i] = min(found[i], weight)
+        for i, weight in enumerate(weights):
+            more = min(beyond, weight - found[i])
+            found[i] += more
+            beyond -= more
     return found
+
+
+def among(
+    size: Decimal, side: int, wants: Mapping[str, Decimal], unit: Decimal
+) -> dict[str, Decimal]:
+    """An order in parts for those who want it: never more for one than it lacks.
+
+    Args:
+        size: of the order, > 0.
+        side: 1 of a buy, -1 of a sale.
+        wants: name -> signed size.
+        unit: the lot, > 0.
+    """
+    lacking = {name: abs(want) for name, want in wants.items() if want * side > 0}
+    total = min(size, sum(lacking.values(), ZERO))
+    if not total:
+        return {}
+    return dict(zip(lacking, lots(total, list(lacking.values()), unit), strict=True))
 
 
 def money(amount: Decimal, weights: Sequence[Decimal]) -> list[Decimal]:

@@ -1,20 +1,24 @@
 """From what the books want to the account's orders: cross, review, plan, send. Pure, over the core.
 
 Books trade with each other first, at mark and without a fee; risk reviews what is left as one
-account's target; and only the net becomes orders, each claimed by the books that want it.
+account's target; and only the net becomes orders, each claimed by the books that want it. Books of
+halted slots are closed in haste before that, see `closing`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 import numpy as np
 
 from don.books import apportion
+from don.books.config import DESK
 from don.engine.books import Keeper
+from don.engine.closing import Closer, Wants, claimed
 from don.engine.core import Core
 from don.engine.seeing import obstacle
 from don.engine.working import Worker
-from don.execution.planner import Ticket, exact, plan
+from don.execution.planner import exact, plan
 from don.model.portfolio import ZERO
 
 
@@ -24,6 +28,8 @@ class Wishes:
 
     sizes: dict[str, dict[str, Decimal]]  # book -> symbol -> signed size
     waiting: frozenset[str]
+    # of those that wait for orders of halted books alone: what these lacked when it was tried
+    tried: Mapping[str, dict[str, Decimal]] = field(default_factory=dict)
 
 
 class Netting:
@@ -31,18 +37,74 @@ class Netting:
 
     def __init__(self, core: Core, worker: Worker, keeper: Keeper) -> None:
         self._core, self._worker, self._keeper = core, worker, keeper
+        self._closer = Closer(core, worker, keeper)
         self.wishes: Wishes | None = None
 
     def on_settled(self, symbol: str) -> None:
         """A symbol's order has ended: trade the rest of what is wanted if it waited for that."""
         core, wishes = self._core, self.wishes
-        if wishes is None or symbol not in wishes.waiting or core.orders.working(symbol):
+        if wishes is None or symbol not in wishes.waiting:
+            return
+        if self._closer.busy(symbol) if symbol in wishes.tried else core.orders.working(symbol):
             return
         if obstacle(core):
             self.wishes = None
             return
         reasons = [f"{symbol}: working orders ended"]
         self.carry_out(core.next_decision(), "replan", reasons, only=symbol)
+
+    def halt(self, decision: int, why: str, *, status: str = "halt") -> None:
+        """Close the books of HALTED slots now. The others' orders and wishes stay; what was worked
+        for them and for a halted one together is sent anew for them.
+        """
+        core, old = self._core, self.wishes or Wishes(sizes={}, waiting=frozenset())
+        sizes = {book: dict(of) for book, of in old.sizes.items()}
+        halted = self._closer.halted()
+        for book in self._keeper.books.books.values():
+            if book.name == DESK:
+                continue
+            kept = sizes.setdefault(book.name, {})
+            for symbol in core.symbols:
+                if book.name in halted:
+                    kept[symbol] = ZERO
+                elif symbol not in old.waiting or symbol not in kept:
+                    kept[symbol] = book.size(symbol) + self._closer.coming(symbol, book.name)
+        self.wishes = Wishes(sizes=sizes, waiting=old.waiting, tried=old.tried)
+        released = self._closer.release(why, core.symbols, again=True)
+        symbols, remarks = self._chosen("")
+        lacking = self._of_halted({s: self._wants(s, self.wishes) for s in symbols})
+        done = self._closer.close(decision, lacking, self._cross, self._reviewed)
+        busy = {s: done.tried.get(s, {}) for s in core.symbols if self._closer.busy(s)}
+        self.wishes = Wishes(
+            sizes=sizes, waiting=old.waiting | busy.keys(), tried={**old.tried, **busy}
+        )
+        core.record(
+            decision,
+            status,
+            [why, *remarks, *done.reasons],
+            weights=core.weights_now(core.equity()),
+            denials=done.denials,
+            orders=done.orders,
+        )
+        for symbol in core.symbols:  # their algorithm has ended with what it was to send for it
+            if symbol in released and symbol not in busy:
+                self.carry_out(core.next_decision(), "replan", [why], only=symbol)
+
+    def _of_halted(self, wants: Wants) -> Wants:
+        """What halted books lack, where there is a point in trying: not after a try that came to
+        nothing, until the next decision.
+        """
+        halted, tried = self._closer.halted(), self.wishes.tried if self.wishes else {}
+        lacking = {s: {n: w for n, w in of.items() if n in halted} for s, of in wants.items()}
+        return {s: of for s, of in lacking.items() if of and of != tried.get(s)}
+
+    def _chosen(self, only: str) -> tuple[tuple[str, ...], list[str]]:
+        """Symbols, or the one, that may be traded and that nobody works by hand; and a remark."""
+        core, by_hand = self._core, self._worker.taken()
+        reasons = [f"worked by hand: {', '.join(sorted(by_hand))}"] if by_hand else []
+        fresh = zip(core.symbols, core.market.tradable(), strict=True)
+        found = (s for s, ok in fresh if ok and s not in by_hand and (not only or s == only))
+        return tuple(found), reasons
 
     def carry_out(
         self, decision: int, status: str, reasons: list[str], only: str = "", *, snapshot: int = 0
@@ -51,20 +113,21 @@ class Netting:
         core, wishes, worker = self._core, self.wishes, self._worker
         if wishes is None:
             raise AssertionError("books must want something before it is carried out")
-        by_hand = worker.taken()
-        if by_hand:
-            reasons = [*reasons, f"worked by hand: {', '.join(sorted(by_hand))}"]
-        chosen = core.market.tradable() & np.array(
-            [s not in by_hand and (not only or s == only) for s in core.symbols], dtype=bool
-        )
+        symbols, remarks = self._chosen(only)
+        reasons = [*reasons, *remarks]
+        whole = (only,) if only else core.symbols
+        self._closer.release(f"decision {decision}: halted", whole, again=not only)
         planned = worker.planned()
-        wants: dict[str, dict[str, Decimal]] = {}
-        for i, symbol in enumerate(core.symbols):
-            if not chosen[i]:
-                continue
+        wants: Wants = {}
+        for symbol in symbols:
             wants[symbol] = self._wants(symbol, wishes)
             if not core.orders.working(symbol) and symbol not in planned:
                 wants[symbol] = self._cross(decision, symbol, wants[symbol], reasons)
+        if not only:
+            wishes.tried = {}
+        waits = self._hasten(wants)
+        chosen = np.array([s in wants and s not in waits for s in core.symbols], dtype=bool)
+        wants = {symbol: of for symbol, of in wants.items() if symbol not in waits}
         equity = core.equity()
         sizes, reviewed, cuts = self._reviewed(wants, chosen, equity)
         made = plan(
@@ -84,18 +147,23 @@ class Netting:
         if not only:
             core.target = dict(zip(core.symbols, reviewed.tolist(), strict=True))
         rest = wishes.waiting - {only} if only else frozenset()
-        self.wishes = Wishes(sizes=wishes.sizes, waiting=frozenset(made.waiting) | rest)
+        self.wishes = Wishes(
+            sizes=wishes.sizes,
+            waiting=frozenset(made.waiting) | rest | waits.keys(),
+            tried={**{s: of for s, of in wishes.tried.items() if s in rest}, **waits},
+        )
         for client_id in made.cancels:
             record = core.orders.get(client_id)
             if record is not None:
                 core.cancel(record, f"decision {decision} wants something else")
         if made.drops:
             worker.drop(f"decision {decision} wants something else", symbols=made.drops)
-        ending = {*made.waiting, *made.drops}
+        going, halted = {*made.waiting, *made.drops}, self._closer.halted()
         for symbol, wanted in wants.items():
-            if symbol not in ending:
-                self._claim_anew(symbol, wanted)
-        claims = [self._claim(ticket, wants[ticket.symbol]) for ticket in made.tickets]
+            if symbol not in going:
+                others = {name: size for name, size in wanted.items() if name not in halted}
+                self._claim_anew(symbol, others)
+        claims = [claimed(core, ticket, wants[ticket.symbol]) for ticket in made.tickets]
         if core.config.planner.style.works:
             for index, claim in enumerate(claims):
                 self._keeper.books.claim(f"{core.session}-{decision}-{index}", claim)
@@ -112,6 +180,26 @@ class Netting:
             denials=denials,
             orders=sent,
         )
+
+    def _hasten(self, wants: Wants) -> Wants:
+        """Close halted books, under a decision of its own. In which symbols that has to end before
+        anything else is done there.
+        """
+        core, halted = self._core, self._closer.halted()
+        lacking, tried = self._of_halted(wants), {}
+        if lacking:
+            decision = core.next_decision()
+            done = self._closer.close(decision, lacking, self._cross, self._reviewed)
+            tried = done.tried
+            core.record(
+                decision,
+                "close",
+                [f"halted: {', '.join(sorted(halted))}", *done.reasons],
+                weights=core.weights_now(core.equity()),
+                denials=done.denials,
+                orders=done.orders,
+            )
+        return {s: tried.get(s, {}) for s in wants if self._closer.busy(s)}
 
     def _wants(self, symbol: str, wishes: Wishes) -> dict[str, Decimal]:
         """What each book lacks of what it wants, signed."""
@@ -165,29 +253,12 @@ class Netting:
                 sizes[symbol] = exact(reviewed[i]) * equity / core.market.marks[symbol]
         return sizes, reviewed, cuts
 
-    def _claim(self, ticket: Ticket, wants: dict[str, Decimal]) -> dict[str, Decimal]:
-        """Which books an order is for; what it is for is wanted no more by the next ticket."""
-        side = ticket.side.sign
-        lacking = {name: abs(size) for name, size in wants.items() if size * side > 0}
-        total = min(ticket.size, sum(lacking.values(), ZERO))
-        if not total:
-            return {}
-        unit = self._core.instruments[ticket.symbol].lot_size
-        parts = dict(zip(lacking, apportion.lots(total, list(lacking.values()), unit), strict=True))
-        for name, size in parts.items():
-            wants[name] -= size * side
-        return parts
-
     def _claim_anew(self, symbol: str, wants: dict[str, Decimal]) -> None:
         """What is left to work, works for the books that want it now: they may be others than
         those that it was sent for.
         """
         core = self._core
-        working = {
-            record.order.client_order_id: record.remaining * record.order.side.sign
-            for record in core.orders.working(symbol)
-            if not record.order.parent
-        } | self._worker.under_way(symbol)
+        working = self._closer.under_way(symbol)
         net = sum(working.values(), ZERO)
         lacking = {name: abs(size) for name, size in wants.items() if size * net > 0}
         if not lacking or any(size * net < 0 for size in working.values()):

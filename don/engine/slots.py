@@ -95,6 +95,7 @@ class SlotDecider:
     def on_snapshot(self, snapshot: FeatureSnapshot) -> None:
         """Ask for each slot's target, or say why not. Prices are taken in already."""
         core, keeper = self._core, self._keeper
+        late = [s for s in keeper.live if keeper.state(s) is TradingState.HALTED]
         decision = core.next_decision()
         breaches = keeper.mark()
         found = obstacle(core)
@@ -104,6 +105,10 @@ class SlotDecider:
             said = [found, *(why for _, why in breaches)]
             core.record(decision, "skipped", said, snapshot=snapshot.version)
             return
+        left = [slot.name for slot in late if keeper.book(slot).positions]
+        if left:  # it does not wait for anybody's answer
+            why = f"halted and not flat: {', '.join(left)}"
+            self._netting.halt(core.next_decision(), why, status="close")
         reasons = [*(why for _, why in breaches), *keeper.allocate(decision)]
         Sigma = core.market.covariance.estimate(core.config.covariance)
         equity, fresh = core.equity(), core.market.tradable()
@@ -154,22 +159,34 @@ class SlotDecider:
         self._netting.on_settled(symbol)
 
     def halt(self, name: str, why: str) -> None:
-        """Close one slot's book, whose state is HALTED now; the others stay as they are."""
+        """Close one slot's book, whose state is HALTED now, at once and whatever the style; the
+        others stay as they are: their orders, and what they are asked at the moment.
+        """
         core, keeper = self._core, self._keeper
         slot = next(slot for slot in keeper.slots if slot.name == name)
-        sizes = dict.fromkeys(core.symbols, ZERO)
+        decision = core.next_decision()
         if slot.shadow:
-            decision = core.next_decision()
+            sizes = dict.fromkeys(core.symbols, ZERO)
             self._paper(Part(slot=slot, number=decision, capital=ZERO, sizes=sizes))
             core.record(decision, "halt", [why])
             return
-        self.drop(why)
-        decision, stop = core.next_decision(), obstacle(core)
+        stop = obstacle(core)
         if stop:
+            self.drop(stop)
             core.record(decision, "halt", [why, stop])
             return
-        self._netting.wishes = Wishes(sizes={name: sizes}, waiting=frozenset(core.symbols))
-        self._netting.carry_out(decision, "halt", [why])
+        self._netting.halt(decision, why)
+        found = self._round
+        if found is None:
+            return
+        for part in found.parts:
+            if part.slot is slot:
+                found.open.pop(part.number, None)
+                part.reasons.append(f"halted: {why}")
+                part.status, part.weights = "halted", np.zeros(len(core.symbols))
+                part.tradable = core.market.tradable()
+        if not found.open:
+            self._finish()
 
     # ---- one slot -------------------------------------------------------------------------------
 

@@ -222,6 +222,28 @@ def test_shares_are_equal_until_every_book_has_a_history_and_kept_without_an_ans
     assert still.shares == {"a": D("0.7"), "b": D("0.3")} and "not moved yet: b" in still.reason
 
 
+def test_shares_lie_on_bounds_that_are_no_whole_steps() -> None:
+    slots = [
+        slot("a", max_share=0.33335),
+        slot("b", min_share=0.12345, max_share=0.12345),
+        slot("c", min_share=0.54316),
+    ]
+    made = share_out(slots, AllocationConfig(method="equal"), {}, {})
+    for one in slots:
+        low, high = D(repr(one.min_share)), D(repr(one.max_share))
+        assert low <= made.shares[one.name] <= high
+    assert sum(made.shares.values()) <= 1
+
+
+def test_books_with_broken_lots_cross_to_one_sign() -> None:
+    books = VirtualBooks({"A": D(1)})
+    wants = {"a": D("0.5"), "b": D("0.5"), "c": D("-1")}
+    assert books.cross("k", "A", wants, D(100), 1) == {}
+    assert {n: books.book(n).size("A") for n in wants} == wants
+    left = books.cross("l", "A", {"a": D("0.7"), "b": D("2.1"), "c": D("-1.5")}, D(100), 1)
+    assert sum(left.values()) == D("1.3") and min(left.values()) >= 0
+
+
 def test_a_payment_that_is_told_late_is_divided_as_books_were_when_it_was_due() -> None:
     account = Account()
     account.fill("A", Side.BUY, 30, D(10), "claimed", [10, 20])  # x and y
