@@ -290,7 +290,9 @@ class Research:
             lineage: further names of the data.
             planned: trials of this run that are still to begin.
         """
-        count = self.trials(data_hash, lineage).count + planned
+        found = self.trials(data_hash, lineage)
+        tried = sum(each.trials for each in self.runs() if each.run in found.runs)
+        count = max(tried + found.outside + planned, 1)
         ledger = self.reference()["ledger"]
         return {"ledger": ledger, "ledger_run": str(run), "ledger_trials": str(count)}
 

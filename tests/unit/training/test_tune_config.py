@@ -58,6 +58,7 @@ def test_trials_are_counted_once_whenever_a_search_is_killed(
     config = TuneConfig.model_validate({"space": SPACE, "iterations": 7, "out": str(tmp_path)})
     research, said = Research(database), list[str]()
     search = research.begin("tune", {}, "abc")
+    assert research.stamp(search, "abc", planned=2)["ledger_trials"] == "2"
 
     def counted() -> Counted:
         return Counted(research, search, config, "abc", ("BTC",), said.append)
