@@ -147,7 +147,8 @@ class Series:
             with contextlib.suppress(FileNotFoundError):  # rotated away in the meantime
                 with numbered(self._path, number).open("rb") as file:
                     if self._file is None or not _same(file, self._file):
-                        yield from map(parse, file)
+                        # two that opened it at once may both have ended a line, leaving an empty one
+                        yield from (parse(raw) for raw in file if raw.strip())
         yield from self.fresh()
 
     def fresh(self) -> Iterator[dict[str, Any]]:

@@ -219,3 +219,14 @@ def test_disk_that_refuses_lines_does_not_stop_the_program(
     shown = capsys.readouterr().err
     assert "No space left" in shown and "lost one" in shown and "lost two" not in shown
     assert [line["event"] for line in lines(tmp_path, "desk")] == ["2 lines lost", "kept"]
+
+
+def test_empty_lines_are_no_lines(tmp_path: Path) -> None:
+    """Two processes that open a file just as a third writes may both end what looks torn."""
+    path = log_path(tmp_path, "desk")
+    path.parent.mkdir()
+    path.write_bytes(b'\n{"ts": 3, "event": "c"}\n')
+    path.with_name(f"{path.name}.1").write_bytes(
+        b'{"ts": 1, "event": "a"}\n\n{"ts": 2, "event": "b"}\n'
+    )
+    assert [line["event"] for line in read_logs(tmp_path)] == ["a", "b", "c"]
