@@ -147,7 +147,7 @@ class Series:
             with contextlib.suppress(FileNotFoundError):  # rotated away in the meantime
                 with numbered(self._path, number).open("rb") as file:
                     if self._file is None or not _same(file, self._file):
-                        # two that opened it at once may both have ended a line, leaving an empty one
+                        # who opens it while another writes may add an empty line
                         yield from (parse(raw) for raw in file if raw.strip())
         yield from self.fresh()
 
