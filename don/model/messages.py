@@ -39,6 +39,11 @@ class TargetStatus(StrEnum):
 # ---- inputs --------------------------------------------------------------------------------------
 
 
+# A session is folded by the rules that it began with, so that what was recorded stays as it was.
+# 1: what an account holds when it is taken over is worth its first marks, no profit of ours
+RULES = 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStart:
     """First entry of a session: everything the engine needs besides later inputs."""
@@ -59,6 +64,7 @@ class SessionStart:
     feature_config: str = ""  # JSON; how the recorded market data become snapshots again
     features: tuple[str, ...] = ()  # names in the set, to check the policy; () leaves it to later
     market: str = ""  # JSON; the paper exchange and its tape, "" where the market is not a replay
+    rules: int = 0  # of the fold, see `RULES`; 0: recorded before they had numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +254,7 @@ class OptimizeRequest:
     w_last: np.ndarray  # [symbol] last accepted target
     cost: np.ndarray  # [symbol] cost per unit of turnover, fraction (fee + half spread)
     tradable: np.ndarray  # [symbol] bool; False holds the current weight
-    desired: np.ndarray | None = None  # [symbol] weights to track instead of earning mu
+    desired: np.ndarray | None = None  # [symbol] weights to follow, whatever mu and cost are
     inputs: PortfolioInputs | None = None
 
 

@@ -23,6 +23,11 @@ class Objective(StrEnum):
     ROBUST = "robust"  # mean-variance against the worst mu within its uncertainty
     MULTI_PERIOD = "multi_period"  # a plan over several periods, of which the first is traded
 
+    @property
+    def has_views(self) -> bool:
+        """Whether it asks the policy at all; the others weigh risks against each other alone."""
+        return self not in _VIEWLESS
+
 
 class Rounding(StrEnum):
     """How weights become whole lots."""
@@ -143,12 +148,12 @@ class PortfolioConfig(Section):
         Objectives that only weigh risks against each other would hold nothing; without `invested`
         they invest `max_gross`.
         """
-        if self.invested is None and self.objective in _NEEDS_BUDGET:
+        if self.invested is None and not self.objective.has_views:
             return self.max_gross
         return self.invested
 
 
-_NEEDS_BUDGET = frozenset(
+_VIEWLESS = frozenset(
     {
         Objective.MIN_VARIANCE,
         Objective.RISK_PARITY,

@@ -11,6 +11,8 @@ import numpy as np
 from don.errors import SolverError
 from don.model.messages import PortfolioInputs
 from don.portfolio.config import Objective, PortfolioConfig
+from don.portfolio.limits import Limits, pull_inside
+from don.portfolio.linalg import one_thread
 from don.portfolio.parity import hrp, risk_parity
 from don.portfolio.problem import Problem
 from don.portfolio.program import Patterns
@@ -79,6 +81,30 @@ class Chooser:
                 return self._shared(problem)
         raise AssertionError(f"objective {config.objective} has no solver")
 
+    def follow(self, problem: Problem, wanted: np.ndarray) -> Optimum:
+        """The weights that a policy wants, inside the limits; what trading costs it has weighed.
+
+        Bounds, gross and turnover cut them as they cut any target, so nothing is held that is not
+        wanted. Where that breaks a row (net, a group, margin, neutrality), the weights inside with
+        the least tracking error are taken.
+
+        Raises:
+            SolverError: if there are none; `Infeasible` if no weights keep the limits.
+        """
+        if problem.excess(wanted) <= INSIDE:
+            return Optimum(w=wanted)
+        limits = Limits(
+            lower=problem.lower,
+            upper=problem.upper,
+            gross=problem.gross,
+            turnover=problem.turnover,
+        )
+        cut = pull_inside(wanted, problem.w_now, np.ones(problem.n, dtype=bool), limits)
+        if problem.excess(cut) <= INSIDE:
+            return Optimum(w=cut, note=f"weights wanted were cut: {_names(wanted, problem)}")
+        moved = self.project(problem, wanted)
+        return replace(moved, note="weights wanted were moved inside the limits")
+
     def _error(self, problem: Problem) -> np.ndarray:
         if problem.mu_error is not None:
             return problem.mu_error
@@ -127,7 +153,18 @@ class Chooser:
     def project(self, problem: Problem, wanted: np.ndarray) -> Optimum:
         """The weights inside the limits with the least tracking error to those wanted."""
         still = replace(problem.risk, pull=np.zeros(problem.n), fixed=0.0)
-        free = replace(
-            problem, mu=still.Sigma @ wanted, cost=np.zeros(problem.n), impact=None, risk=still
-        )
+        with one_thread():
+            pull = still.Sigma @ wanted
+        free = replace(problem, mu=pull, cost=np.zeros(problem.n), impact=None, risk=still)
         return mean_variance(free, self.patterns, horizon=1.0, aversion=1.0)
+
+
+def _names(wanted: np.ndarray, problem: Problem) -> str:
+    """The limits that weights break, of those that any portfolio has."""
+    size = np.abs(wanted)
+    over = {
+        "bounds": bool(((wanted < problem.lower) | (wanted > problem.upper)).any()),
+        "max_gross": float(size.sum()) > problem.gross,
+        "max_turnover": float(np.abs(wanted - problem.w_now).sum()) > problem.turnover,
+    }
+    return ", ".join(name for name, broken in over.items() if broken)

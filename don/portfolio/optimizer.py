@@ -14,7 +14,7 @@ from don.model.messages import OptimizeRequest, PortfolioInputs, Target, TargetS
 from don.portfolio.checks import check_symbols, checked, given
 from don.portfolio.config import Objective, PortfolioConfig, Rounding
 from don.portfolio.limits import TOLERANCE, Limits, limits_for, pull_inside, violation
-from don.portfolio.linalg import factorise, one_thread
+from don.portfolio.linalg import factorise
 from don.portfolio.objectives import Chooser
 from don.portfolio.problem import Problem, RiskModel, Row, reduce
 from don.portfolio.quadratic import Optimum
@@ -123,13 +123,9 @@ class PortfolioOptimizer:
         Sigma = np.asarray(request.Sigma, dtype=float)
         if not np.isfinite(Sigma).all():
             raise SolverError("Sigma is not finite")
-        # tracking d is (w - d)'Sigma(w - d): the same problem with mu = gamma Sigma d
-        if request.desired is None:
-            mu = np.asarray(request.mu, dtype=float)
-        else:
-            with one_thread():
-                mu = config.risk_aversion * (Sigma @ request.desired)
-        for name, value in (("mu", mu), ("cost", request.cost), *given(inputs)):
+        mu = np.asarray(request.mu, dtype=float)
+        desired = () if request.desired is None else (("desired", request.desired),)
+        for name, value in (("mu", mu), ("cost", request.cost), *desired, *given(inputs)):
             if not np.isfinite(value).all():
                 raise SolverError(f"{name} is not finite")
         if not (np.diag(Sigma)[tradable] > 0).all():
@@ -154,14 +150,14 @@ class PortfolioOptimizer:
         notes = ["Sigma made positive semidefinite"] if asked.repaired else []
         optimum = Optimum(w=np.zeros(0))
         if free.any():
-            optimum = self._chooser.choose(problem, asked.inputs, free)
+            optimum = self._chosen(asked)
             w = _whole(held, free, optimum.w)
             most = self._config.max_positions
             if most is not None and int((np.abs(w) > HELD).sum()) > most:
                 asked = self._fewer(asked, w, most)
                 problem, free = asked.problem, asked.free
                 held = np.where(free, held, np.where(tradable, 0.0, held))
-                optimum = self._chooser.choose(problem, asked.inputs, free)
+                optimum = self._chosen(asked)
                 notes.append(f"max_positions {most}: the others were closed")
         w = _whole(held, free, optimum.w)
         excess = max(violation(w, w_now, limits) - TOLERANCE, 0.0)
@@ -185,6 +181,13 @@ class PortfolioOptimizer:
             iterations=answer.iterations if answer else 0,
             solver=answer.solver if answer else "",
         )
+
+    def _chosen(self, asked: _Asked) -> Optimum:
+        """What the policy says it wants, or else what is best by its views."""
+        desired, free = asked.request.desired, asked.free
+        if desired is None or not self._config.objective.has_views:
+            return self._chooser.choose(asked.problem, asked.inputs, free)
+        return self._chooser.follow(asked.problem, np.asarray(desired, dtype=float)[free])
 
     def _fewer(self, asked: _Asked, w: np.ndarray, most: int) -> _Asked:
         """The problem in which only the positions that carry most risk on their own stay free."""

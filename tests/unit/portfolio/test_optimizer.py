@@ -1,5 +1,7 @@
 """The optimizer against closed forms, its limits as laws, its falls back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from don.model import codec
 from don.model.messages import OptimizeRequest, TargetStatus
 from don.portfolio import solvers as module
-from don.portfolio.config import PortfolioConfig
+from don.portfolio.config import Objective, PortfolioConfig
 from don.portfolio.limits import limits_for, pull_inside, violation
 from don.portfolio.optimizer import PortfolioOptimizer, factorise, target_of
 
@@ -75,14 +77,52 @@ def test_trades_stop_where_the_gain_stops_paying_the_cost(free: PortfolioOptimiz
         assert got.weights[0] == pytest.approx(expected, abs=1e-4)
 
 
-def test_desired_weights_are_reached_without_costs_and_held_within_them(
-    free: PortfolioOptimizer,
-) -> None:
+def test_desired_weights_are_followed_whatever_they_cost(free: PortfolioOptimizer) -> None:
+    """A policy of a minute's bars wants what no optimizer would trade for one bar's variance."""
     desired = np.array([0.2, -0.1, 0.3])
-    assert free.solve(request(desired=desired)).weights == pytest.approx(desired, abs=1e-4)
-    near = desired + 0.002
-    held = free.solve(request(desired=desired, w_now=near, cost=np.full(3, 5e-4)))
-    assert held.weights == pytest.approx(near, abs=1e-4)
+    for w_now in (np.zeros(3), desired + 0.002, np.array([-0.5, 0.4, 0.0])):
+        made = free.solve(
+            request(desired=desired, w_now=w_now, cost=np.full(3, 1.0), Sigma=np.eye(3) * 1e-8)
+        )
+        np.testing.assert_array_equal(made.weights, desired)
+        assert (made.status, made.detail) == (TargetStatus.OPTIMAL, "optimal")
+
+
+def test_desired_weights_are_cut_by_limits_in_a_fixed_order() -> None:
+    desired = np.array([0.8, -0.4, 0.0])
+    Sigma = np.array([[4e-4, 1e-4, 3e-4], [1e-4, 2e-4, 0.0], [3e-4, 0.0, 4e-4]])
+    cases: tuple[tuple[dict[str, float], list[float], str], ...] = (
+        ({"max_weight": 0.5}, [0.5, -0.4, 0.0], "bounds"),
+        ({"max_gross": 0.6}, [0.4, -0.2, 0.0], "max_gross"),
+        ({"max_turnover": 0.6}, [0.4, -0.2, 0.0], "max_turnover"),
+        ({"max_weight": 0.5, "max_gross": 0.45}, [0.25, -0.2, 0.0], "bounds, max_gross"),
+    )
+    wide = {"max_gross": 2.0, "max_weight": 1.0, "max_turnover": 4.0}
+    for limits, expected, names in cases:
+        solver = PortfolioOptimizer(PortfolioConfig(**{**wide, **limits}))
+        made = solver.solve(request(desired=desired, Sigma=Sigma))
+        np.testing.assert_allclose(made.weights, expected, atol=1e-9)
+        assert made.detail.endswith(f"weights wanted were cut: {names}")
+
+
+def test_desired_weights_that_break_a_row_are_moved_at_the_least_tracking_error() -> None:
+    config = PortfolioConfig(max_gross=2.0, max_weight=1.0, max_turnover=4.0, max_net=0.0)
+    Sigma = np.diag([1e-4, 1e-4])
+    made = PortfolioOptimizer(config).solve(
+        request(2, desired=np.array([0.5, -0.1]), Sigma=Sigma, cost=np.full(2, 1.0))
+    )
+    np.testing.assert_allclose(made.weights, [0.3, -0.3], atol=1e-5)
+    assert "moved inside the limits" in made.detail
+
+
+def test_objectives_without_views_do_not_ask_the_policy() -> None:
+    config = PortfolioConfig(objective=Objective.HRP, max_gross=1.0, max_weight=1.0)
+    solver = PortfolioOptimizer(config)
+    asked = request(2, Sigma=np.diag([1e-4, 4e-4]))
+    wanted = replace(asked, desired=np.array([0.1, 0.1]))
+    np.testing.assert_array_equal(solver.solve(wanted).weights, solver.solve(asked).weights)
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(solver.solve(wanted).weights, [0.1, 0.1], atol=1e-3)
 
 
 numbers = st.floats(-2, 2, allow_nan=False)
