@@ -90,6 +90,7 @@ def _batch(market: EnvMarket, batch: int, steps: int, window: int, *, observe: b
     config = EnvConfig.model_validate(
         {
             "form": "single",
+            "action": {"band": 0.0},  # every change is an order: the most work a step can be
             "observation": {"features": _FEATURES, "window": window},
             "episode": {"length": steps, "ruin": 0.0},
         }

@@ -35,7 +35,7 @@ class ActionConfig(Section):
     kind: ActionKind = ActionKind.CONTINUOUS
     levels: tuple[float, ...] = (-1.0, 0.0, 1.0)  # exposures of discrete actions, parts of gross
     gross: float = Field(default=1.0, gt=0, le=20)  # sum of |weights| at most, fraction of equity
-    band: float = Field(default=0.0, ge=0, lt=1)  # changes below this part of equity are not made
+    band: float = Field(default=0.01, ge=0, lt=1)  # as the planner's: smaller changes are not made
     every: int = Field(default=1, ge=1, le=10_000)  # bars of a step: what was asked for stays asked
     offsets: tuple[float, ...] = (0.0, 0.0005, 0.002)  # of tickets, away from the last close
     sizes: tuple[float, ...] = (0.1, 0.5)  # of tickets, parts of gross times equity

@@ -37,7 +37,7 @@ def batch(made: EnvMarket, gross: float = 15.0, **more: object) -> BatchEnv:
         made,
         EnvConfig.model_validate(
             {
-                "action": {"gross": gross},
+                "action": {"gross": gross, "band": 0.0},
                 "observation": {"features": ["log_return_1"], "parts": ["window", "account"]},
                 "episode": {"random_start": False, "ruin": 0.0, "end_on_liquidation": False},
                 **more,

@@ -93,7 +93,8 @@ def test_what_is_traded_is_chosen_between_training_and_test(tmp_path: Path) -> N
         assert stop - start == 48 and int(made.close_ns[stop - 1]) == whole.market.close_ns[-1]
         assert start - len(part.market.close_ns) == part.tests[0][0] - stop == 3 + 4
         assert part.market.close_ns[0] == whole.market.close_ns[0]
-    env = BatchEnv(found[0].market, EnvConfig.model_validate(ENV), 1)
+    eager = {**ENV, "action": {"band": 0.0}}  # so that some of the untrained lose
+    env = BatchEnv(found[0].market, EnvConfig.model_validate(eager), 1)
     models = {f"iteration {n}": Model.untrained(env, NetConfig(hidden=(8,)), seed=n)
               for n in range(4)}  # fmt: skip
     bars = found[0].validated
