@@ -11,6 +11,7 @@ from don.features.base import CrossFeature, Feature, Spec
 
 Factory = Callable[[Spec], Feature | CrossFeature]
 MAX_PARAM = 10_000
+_DIGITS = 9  # of a parameter that are read; more are too many anyway
 OWN = "custom"  # family of kinds that users register
 
 
@@ -126,9 +127,9 @@ def parse(name: str) -> tuple[Kind, tuple[int, ...]]:
     """
     parts = name.split("_")
     end = len(parts)
-    while end > 1 and parts[end - 1].isdigit():
+    while end > 1 and _is_number(parts[end - 1]):
         end -= 1
-    kind, params = "_".join(parts[:end]), tuple(int(part) for part in parts[end:])
+    kind, params = "_".join(parts[:end]), tuple(int(part[:_DIGITS]) for part in parts[end:])
     if kind not in _KINDS:
         known = ", ".join(sorted(one.name for one in _KINDS.values()))
         raise ConfigError(f"feature {name!r} is unknown; known: {known}")
@@ -142,6 +143,10 @@ def parse(name: str) -> tuple[Kind, tuple[int, ...]]:
             f"{MAX_PARAM}, as in {entry.name}"
         )
     return entry, params
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def build(name: str, entry: Kind, params: tuple[int, ...]) -> Feature | CrossFeature:

@@ -1,10 +1,12 @@
 """What a feature must keep, checked on made-up bars before it is registered. Pure.
 
 Bars after t change nothing up to t; a history cut off at t gives the same values as the whole one;
-bar by bar gives bit for bit what a batch gives; what is handed over is left as it was.
+bar by bar gives bit for bit what a batch gives, also after a restart; the same bars give the same
+values; what is handed over is left as it was. The stream comes first, on bars that the feature has
+never seen: whatever it may keep between calls, it cannot know what follows.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -64,36 +66,84 @@ def prove_kind(entry: Kind) -> None:
     Raises:
         ConfigError: naming the kind, what it breaks and where.
     """
-    prove(build(entry.name, entry, entry.defaults))
+    try:
+        made = build(entry.name, entry, entry.defaults)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"feature {entry.name!r} cannot be made: {_shown(error)}") from error
+    prove(made)
 
 
 def prove(made: Feature | CrossFeature, seed: int = 1) -> None:
     """Check one feature; see the module.
 
     Raises:
-        ConfigError: if it breaks one of the rules.
+        ConfigError: if it breaks one of the rules, or fails.
     """
     length = min(max(240, 2 * made.warm_up + 120), _LONGEST)
-    if isinstance(made, Feature):
-        columns, other = made_up_bars(seed, length), made_up_bars(seed + 1, length)
-        _check(made.name, length, lambda end, changed: made.batch(_spliced(
-            columns, other, end, changed)))  # fmt: skip
-        kept = {key: values.copy() for key, values in columns.items()}
-        made.batch(columns)
-        if any(not same(values, columns[key]) for key, values in kept.items()):
-            raise ConfigError(f"feature {made.name!r} changes the bars that it is given")
-        live = made.fresh()
-        _equal(made.name, np.array([live.update(bar) for bar in rows(columns)]),
-               made.batch(columns))  # fmt: skip
-        return
+    try:
+        if isinstance(made, Feature):
+            _prove_one(made, seed, length)
+        else:
+            _prove_cross(made, seed, length)
+    except ConfigError:
+        raise
+    except Exception as error:  # of the feature's own code
+        raise ConfigError(
+            f"feature {made.name!r} fails on made-up bars: {_shown(error)}"
+        ) from error
+
+
+def _prove_one(made: Feature, seed: int, length: int) -> None:
+    columns, other = made_up_bars(seed, length), made_up_bars(seed + 1, length)
+    bars = rows(columns)
+    live = made.fresh()
+    told = np.array([live.update(bar.copy()) for bar in bars])
+    kept = {key: values.copy() for key, values in columns.items()}
+    batch = made.batch(columns)
+    if any(not same(values, columns[key]) for key, values in kept.items()):
+        raise ConfigError(f"feature {made.name!r} changes the bars that it is given")
+    _repeats(made.name, batch, made.batch(columns))
+    _check(made.name, length, lambda end, changed: made.batch(_spliced(
+        columns, other, end, changed)))  # fmt: skip
+    _equal(made.name, told, batch)
+    for end in (length // 2, length - 9):  # a stream that is opened again from the bars before
+        cut, then = _spliced(columns, other, end, False), bars[end : end + 9]
+        opened, advanced = made.fresh(), made.fresh()
+        opened.reopen({key: values.copy() for key, values in cut.items()})
+        _equal(made.name, advanced.advance(cut), told[:end], "from many bars at once")
+        for again in (opened, advanced):
+            after = np.array([again.update(bar.copy()) for bar in then])
+            _equal(made.name, after, told[end : end + 9], f"after a restart at bar {end}")
+    long, other = made_up_bars(seed + 2, _LONGEST), made_up_bars(seed + 3, _LONGEST)
+    _check(made.name, _LONGEST, lambda end, changed: made.batch(_spliced(
+        long, other, end, changed)), (_LONGEST - 500,))  # fmt: skip
+
+
+def _prove_cross(made: CrossFeature, seed: int, length: int) -> None:
     rng = np.random.default_rng(seed)
     panel = {"values": _panel(rng, length)}
     others = {"values": _panel(rng, length)}
+    stream = made.fresh()
+    told = np.stack([stream.update(row.copy()) for row in panel["values"]])
+    kept = panel["values"].copy()
+    across = made.across(panel["values"])
+    if not same(kept, panel["values"]):
+        raise ConfigError(f"feature {made.name!r} changes the values that it is given")
+    _repeats(made.name, across, made.across(panel["values"]))
     _check(made.name, length, lambda end, changed: made.across(_spliced(
         panel, others, end, changed)["values"]))  # fmt: skip
-    stream = made.fresh()
-    _equal(made.name, np.stack([stream.update(row) for row in panel["values"]]),
-           made.across(panel["values"]))  # fmt: skip
+    _equal(made.name, told, across)
+    begin = length // 2  # whoever goes on from `warm_up` rows before must not tell the difference
+    again = made.fresh()
+    given = panel["values"][max(begin - made.warm_up, 0) :]
+    after = np.stack([again.update(row.copy()) for row in given])[-(length - begin) :]
+    _equal(made.name, after, told[begin:], f"after a restart at row {begin}")
+
+
+def _shown(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _panel(rng: np.random.Generator, length: int) -> Floats:
@@ -118,13 +168,14 @@ def _check(
     name: str,
     length: int,
     values_of: Callable[[int, bool], Floats],
+    ends: Sequence[int] = (),
 ) -> None:
     whole = values_of(length, True)
     if len(whole) != length:
         raise ConfigError(
             f"feature {name!r} must give one value a bar, gave {len(whole)} for {length}"
         )
-    for end in (1, length // 3, length // 2, length - 7, length - 1):
+    for end in ends or (1, length // 3, length // 2, length - 7, length - 1):
         for changed in (True, False):
             found = values_of(end, changed)[:end]
             if not same(found, whole[:end]):
@@ -140,10 +191,25 @@ def _like(a: Floats, b: Floats) -> np.ndarray:
     return equal if equal.ndim == 1 else equal.all(axis=1)
 
 
-def _equal(name: str, live: Floats, batch: Floats) -> None:
+def _repeats(name: str, first: Floats, again: Floats) -> None:
+    if not same(first, again):
+        raise ConfigError(
+            f"feature {name!r} gives other values for the same bars: it must not draw numbers, "
+            "read a clock or keep anything between calls"
+        )
+
+
+def _equal(name: str, live: Floats, batch: Floats, when: str = "") -> None:
+    """Hold a stream to what it must give; `when` says which stream, if not that of all bars."""
     if not same(live, batch):
         first = np.flatnonzero(~_like(live, batch))
+        where = f"bar {int(first[0])}" if len(first) else "a zero of another sign"
+        if not when:
+            raise ConfigError(
+                f"feature {name!r} must give bar by bar what it gives in batch; they differ at "
+                f"{where}"
+            )
         raise ConfigError(
-            f"feature {name!r} must give bar by bar what it gives in batch; they differ at "
-            f"bar {int(first[0]) if len(first) else 'of another sign of zero'}"
+            f"feature {name!r} must give {when} what it gives without; they differ at {where} of "
+            "these: it keeps something that the bars before do not tell, or changes its window"
         )

@@ -1,6 +1,8 @@
 """Features of one's own, larger timeframes, certificates, and state of older versions."""
 
 import math
+import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ from don.features.base import Feature, Spec
 from don.features.columns import COLUMNS, FIRST, PRICE, TIME, rows
 from don.features.config import DEFAULT_FEATURES, FeatureConfig
 from don.features.custom import feature
+from don.features.plugins import load_modules
 from don.features.proof import made_up_bars, same
 from don.features.registry import forget, kinds, make, register
 from don.features.sets import FeatureEngine, FeatureSet
@@ -55,27 +58,70 @@ def test_what_numba_cannot_compile_runs_as_python() -> None:
         forget("test_python")
 
 
+REMEMBERED: dict = {}
+
+
 class Ahead(Feature):
-    """The next close: not to be had."""
+    """The next close and other things that are not to be had."""
 
     def __init__(self, spec: Spec, how: str) -> None:
-        self.spec, self.inputs, self.warm_up, self._how = spec, ("close",), 0, how
+        self.spec, self.inputs, self.warm_up, self._how = spec, ("close", "spread"), 0, how
+        self._seen, self._first, self._sum = 0, 0.0, 0.0
 
     def fresh(self) -> "Ahead":
         return Ahead(self.spec, self._how)
 
     def batch(self, columns):
         close = columns["close"]
-        if self._how == "next":
-            return np.append(close[1:], close[-1])
-        if self._how == "scaled":
-            return close / close.max()
-        if self._how == "writes":
-            close[:] = 1.0
+        match self._how:
+            case "next":
+                return np.append(close[1:], close[-1])
+            case "scaled":
+                return close / close.max()
+            case "writes":
+                close[:] = 1.0
+            case "late" if len(close) > 1_000:
+                return np.append(close[:1_000], np.append(close[1_001:], 0.0))
+            case "hidden":  # a hole shows what comes after it
+                spread = columns["spread"]
+                return np.where(np.isnan(spread), np.append(close[1:], 0.0), close)
+            case "learns":
+                known = max(REMEMBERED.get(close[0], close), close, key=len)
+                REMEMBERED[close[0]] = known.copy()
+                return np.append(known[1:], 0.0)[: len(close)]
+            case "counts":
+                REMEMBERED["calls"] = REMEMBERED.get("calls", 0) + 1
+                return close + REMEMBERED["calls"]
+            case "draws":
+                return np.random.default_rng().normal(size=len(close))
+            case "fails":
+                raise KeyError("nothing of the kind")
+            case "short":
+                return close[1:]
+            case "forgets":
+                return np.cumsum(close)
         return close.copy()
 
     def update(self, bar) -> float:
-        return float(bar[COLUMNS.index("close")]) + (self._how == "unlike")
+        close = float(bar[COLUMNS.index("close")])
+        self._seen += 1
+        match self._how:
+            case "unlike":
+                return close + 1.0
+            case "base":  # a bar may be part of a history
+                return close if bar.base is None else float(bar.base[-1][COLUMNS.index("close")])
+            case "learns":
+                self._first = self._first or close
+                known = REMEMBERED.get(self._first)
+                return close if known is None else float(np.append(known[1:], 0.0)[self._seen - 1])
+            case "forgets":
+                self._sum += close
+                return self._sum
+        return close
+
+    def reopen(self, columns) -> None:
+        few = 10 if self._how == "forgets" else 100_000
+        self.advance({name: values[-few:] for name, values in columns.items()})
 
 
 @pytest.mark.parametrize(
@@ -83,14 +129,90 @@ class Ahead(Feature):
     [
         ("next", "looks ahead: bars after bar"),
         ("scaled", "looks ahead"),
+        ("late", "looks ahead: bars after bar 3500"),
+        ("hidden", "must give bar by bar what it gives in batch"),
+        ("base", "must give from many bars at once"),
+        ("learns", "must give bar by bar what it gives in batch"),
         ("writes", "changes the bars"),
         ("unlike", "must give bar by bar what it gives in batch"),
+        ("counts", "other values for the same bars"),
+        ("draws", "other values for the same bars"),
+        ("fails", "fails on made-up bars: KeyError: 'nothing of the kind'"),
+        ("short", "must give one value a bar, gave 239 for 240"),
+        ("forgets", "must give after a restart at bar 120"),
     ],
 )
 def test_what_fails_its_proof_is_not_registered(how: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         register("test_ahead")(lambda spec: Ahead(spec, how))
     assert "test_ahead" not in kinds()
+
+
+def changing(close):
+    close -= close.mean()
+    return close[-1]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (changing, "must give after a restart .* or changes its window"),
+        (lambda close: close[3], "IndexError: index is out of bounds"),
+        (lambda close: close[-4], "IndexError: index is out of bounds"),
+        (lambda close: None, "fails on made-up bars: TypeError"),
+        (lambda close: time.perf_counter(), "other values for the same bars"),
+    ],
+)
+def test_a_window_is_all_that_a_function_has(function, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        feature("test_window", inputs=("close",), window=3)(function)
+    assert "test_window" not in kinds()
+
+
+SHARE = 0.5
+
+
+def test_what_a_function_uses_is_part_of_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def helped(close):
+        return float(f"{close[-1] * SHARE:.6g}")  # nothing for numba, which takes its time
+
+    def made(times: float) -> str:
+        @feature("test_share", inputs=("close",), window=2)
+        def share(close):
+            """A share of the close."""
+            return helped(close) * times
+
+        told = FeatureSet(("test_share",)).hash
+        forget("test_share")
+        return told
+
+    first = made(1.0)
+    assert made(1.0) == first and made(2.0) != first
+    monkeypatch.setitem(globals(), "SHARE", 0.25)
+    assert made(1.0) != first
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 / 0", "fails when it is loaded: ZeroDivisionError: division by zero"),
+        ("def f(:", "fails when it is loaded: SyntaxError"),
+        ("import nothing_of_the_kind", "cannot be loaded: No module named"),
+    ],
+)
+def test_a_module_that_fails_is_named(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "test_own_module.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=f"'test_own_module' {message}"):
+        load_modules(["test_own_module"])
+
+
+@pytest.mark.parametrize("name", ["rsi_²", "rsi_٣", "rsi_" + "9" * 5_000, "rsi_-3", "rsi_1.5"])
+def test_a_parameter_is_a_number_as_one_writes_it(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"unknown; known|must have 1 parameters"):
+        make(name)
 
 
 @pytest.mark.parametrize("name", ["rsi_14", "zscore_24", "obv", "parkinson_4"])
