@@ -18,7 +18,7 @@ from don.exchanges.config import GatewayConfig
 from don.features.sets import FeatureSet
 from don.feeds.config import FeedConfig
 from don.model.instrument import Instrument
-from don.model.messages import SessionStart
+from don.model.messages import RULES, SessionStart
 from don.paper.server.config import Ready
 from don.paper.server.identity import load_api_keys
 from don.security.secrets import Secret
@@ -140,6 +140,7 @@ def first_entry(spec: SessionSpec, listed: Sequence[Instrument], now_ns: int) ->
         config=spec.config.engine.model_dump_json(),
         state="",
         ts_recv=now_ns,
+        rules=RULES,
         market=_market(spec.config),
     )
 

@@ -43,6 +43,8 @@ class LedgerState:
     funding_ts: int = 0
     fill_count: int = 0
     activity_ts: int = 0  # exchange time of the latest fact counted
+    inherited: Decimal = ZERO  # unrealised profit of what was taken over, as it was then
+    unvalued: tuple[str, ...] = ()  # symbols taken over of which no mark was known yet
 
 
 class Ledger:
@@ -60,6 +62,8 @@ class Ledger:
         self.positions: dict[str, Position] = {p.symbol: p for p in state.positions}
         self.fill_count = state.fill_count
         self.activity_ts = state.activity_ts
+        self.inherited = state.inherited
+        self.unvalued = frozenset(state.unvalued)
         # a plain dictionary would look for its oldest key behind all that were deleted
         self._keys: OrderedDict[str, None] = OrderedDict.fromkeys(state.keys)
         self._trades: dict[str, tuple[int, str]] = dict(state.trades or {})
@@ -77,6 +81,11 @@ class Ledger:
         """Wallet balance in quote: what the exchange calls so, without unrealised profit."""
         earned = self.realized - self.fees + self.funding + self.liquidation
         return self.deposits + earned + self.adjustments
+
+    @property
+    def put_in(self) -> Decimal:
+        """What profit is counted from: money put in, and what positions taken over were worth."""
+        return self.deposits + self.adjustments + self.inherited
 
     def position(self, symbol: str) -> Position:
         """The position in a symbol; flat if there is none."""
@@ -104,8 +113,19 @@ class Ledger:
         """True if the fact with this key was counted (or passed over) already."""
         return key in self._keys
 
-    def adopt(self, balance: Decimal, positions: Iterable[Position], ts_event: int) -> None:
-        """Take the exchange's account as the truth: the opening entry, or later an adjustment."""
+    def adopt(
+        self,
+        balance: Decimal,
+        positions: Iterable[Position],
+        ts_event: int,
+        marks: Mapping[str, Decimal] | None = None,
+    ) -> None:
+        """Take the exchange's account as the truth: the opening entry, or later an adjustment.
+
+        With `marks` it brings neither profit nor loss: what is held is worth its mark, or the first
+        price that becomes known (`value`). Without, profit counts from the entry price.
+        """
+        before = ZERO if marks is None else self.unrealized(marks)
         if not self.adopted:
             self.deposits += balance - self.balance
         else:
@@ -114,6 +134,15 @@ class Ledger:
         self.activity_ts = max(self.activity_ts, ts_event)
         self.positions = {p.symbol: p for p in positions if p.size}
         self.moves += 1
+        if marks is not None:
+            self.inherited += self.unrealized(marks) - before
+            self.unvalued = frozenset(self.positions.keys() - marks.keys())
+
+    def value(self, symbol: str, price: Decimal) -> None:
+        """A price of what was taken over without a mark: its profit so far is none of ours."""
+        if symbol in self.unvalued:
+            self.unvalued -= {symbol}
+            self.inherited += self.position(symbol).unrealized(price)
 
     def skip(self, key: str, fill: Fill) -> None:
         """Pass over a fill that the adopted account already contains."""
@@ -182,6 +211,8 @@ class Ledger:
             funding_ts=self._funding_ts,
             fill_count=self.fill_count,
             activity_ts=self.activity_ts,
+            inherited=self.inherited,
+            unvalued=tuple(sorted(self.unvalued)),
         )
 
     def _remember(self, key: str) -> None:

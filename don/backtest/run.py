@@ -28,7 +28,7 @@ from don.features.config import FeatureConfig
 from don.features.sets import FeatureSet
 from don.home import home_dir
 from don.model.instrument import Instrument
-from don.model.messages import SessionStart
+from don.model.messages import RULES, SessionStart
 from don.model.order import OrderStatus
 from don.model.portfolio import ZERO
 from don.model.schema import SCHEMAS, MarketBatch
@@ -211,6 +211,7 @@ def first_entry(
         config=config.engine.model_dump_json(),
         state="",
         ts_recv=now_ns,
+        rules=RULES,
     )
 
 

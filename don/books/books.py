@@ -49,6 +49,7 @@ class BooksState:
     decisions: int = 0  # since capital was allocated last
     allocated: tuple[str, ...] = ()  # slots that capital was shared among then
     moves: tuple[Move, ...] = ()  # recent ones, as they came
+    unvalued: tuple[str, ...] = ()  # symbols taken over of which no mark was told since
 
 
 class VirtualBooks:
@@ -67,6 +68,7 @@ class VirtualBooks:
         self._forced: dict[str, Decimal] = dict(state.forced or {})
         self._charged = state.charged
         self._moves = deque(state.moves)
+        self.unvalued = frozenset(state.unvalued)
         self.entries: list[BookEntry] = []  # since the last `take`
 
     @property
@@ -95,6 +97,7 @@ class VirtualBooks:
             decisions=self.decisions,
             allocated=self.allocated,
             moves=tuple(self._moves),
+            unvalued=tuple(sorted(self.unvalued)),
         )
 
     def book(self, name: str, *, shadow: bool = False) -> Book:
@@ -124,12 +127,14 @@ class VirtualBooks:
     # ---- opening and adopting -------------------------------------------------------------------
 
     def adopt(
-        self, ledger: Ledger, marks: Mapping[str, Decimal], heir: str, key: str, ts_event: int
-    ) -> None:
-        """Take in what the account has and the books have not.
+        self, ledger: Ledger, marks: Mapping[str, Decimal], heir: str, key: str, ts_event: int,
+        fresh: frozenset[str] | None = None,
+    ) -> None:  # fmt: skip
+        """Take in what the account has and the books have not, as if bought at mark.
 
-        When the books are opened, positions go to `heir` at their cost and the cash to `desk`;
-        later both go to `desk`, positions as if bought at mark.
+        When the books are opened, positions go to `heir` and the cash to `desk`, and what has no
+        `fresh` mark is valued anew by `value`; later both go to `desk`. Without `fresh` (older
+        rules) books are opened at entry prices.
         """
         self._moves.clear()  # payments from before are in the account already
         opening = not self.opened
@@ -141,8 +146,11 @@ class VirtualBooks:
             size = theirs.size - self.total(symbol)
             if not size:
                 continue
-            price = theirs.entry_price if opening else marks.get(symbol, theirs.entry_price)
-            cost = theirs.cost if opening else money(size * price)
+            at_cost = symbol not in marks or (opening and fresh is None)
+            price = theirs.entry_price if at_cost else marks[symbol]
+            cost = theirs.cost if at_cost and opening else money(size * price)
+            if opening and fresh is not None and symbol not in fresh:
+                self.unvalued |= {symbol}
             held = book.positions.get(symbol) or Position(symbol=symbol)
             after = Position(symbol=symbol, size=held.size + size, cost=held.cost + cost)
             gone = ZERO if after.size else after.cost
@@ -153,6 +161,17 @@ class VirtualBooks:
         if missing:
             desk.move(missing)
             self._note(BookKind.ADOPTED, key, desk, "", ts_event, amount=missing)
+
+    def value(self, symbol: str, price: Decimal, ts_event: int) -> None:
+        """A price of what was taken over without a fresh mark: profit counts from it."""
+        for book in self.books.values() if symbol in self.unvalued else ():
+            if held := book.positions.get(symbol):
+                more = money(held.size * price) - held.cost
+                book.hold(Position(symbol=symbol, size=held.size, cost=held.cost + more))
+                book.move(more)
+                key = f"valued:{symbol}"
+                self._note(BookKind.ADOPTED, key, book, symbol, ts_event, price=price, amount=more)
+        self.unvalued -= {symbol}
 
     # ---- facts ----------------------------------------------------------------------------------
 
@@ -344,19 +363,10 @@ class VirtualBooks:
         return dict(zip(weights, parts, strict=True))
 
     def _note(
-        self,
-        kind: BookKind,
-        key: str,
-        book: Book,
-        symbol: str,
-        ts_event: int,
-        *,
-        size: Decimal = ZERO,
-        price: Decimal = ZERO,
-        fee: Decimal = ZERO,
-        amount: Decimal = ZERO,
+        self, kind: BookKind, key: str, book: Book, symbol: str, ts_event: int, *,
+        size: Decimal = ZERO, price: Decimal = ZERO, fee: Decimal = ZERO, amount: Decimal = ZERO,
         shadow: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         if kind in _MOVES:
             move = Move(symbol=symbol, book=book.name, shadow=shadow, size=size, ts_event=ts_event)
             self._moves.append(move)

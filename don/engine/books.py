@@ -113,7 +113,9 @@ class Keeper:
     def adopt(self, key: str, ts_event: int) -> None:
         """The ledger was opened with the account, or made equal to it."""
         core = self._core
-        self.books.adopt(core.ledger, core.market.marks, self.live[0].name, key, ts_event)
+        marks, heir = core.market.marks, self.live[0].name
+        fresh = frozenset(core.market.lasts) if core.start.rules else None
+        self.books.adopt(core.ledger, marks, heir, key, ts_event, fresh)
 
     def on_fill(self, report: FillReport, record: OrderRecord | None) -> None:
         """Divide a fill that the ledger has counted."""

@@ -210,7 +210,7 @@ class Core:
 
     def pnl(self) -> Decimal:
         """Profit since the account's beginning: equity less what was put in."""
-        return self.equity() - self.ledger.deposits - self.ledger.adjustments
+        return self.equity() - self.ledger.put_in
 
     def weights_now(self, equity: Decimal) -> np.ndarray:
         """[symbol] positions as fractions of equity; orders about to fill count as filled."""

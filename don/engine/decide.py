@@ -75,8 +75,7 @@ class Decider:
             return
         core = self._core
         ledger = core.ledger
-        capital = ledger.deposits + ledger.adjustments
-        show(core, snapshot, core.policy, core.equity(), ledger.positions, capital)
+        show(core, snapshot, core.policy, core.equity(), ledger.positions, ledger.put_in)
 
     def on_history(self, history: History) -> None:
         """Show what was before the session."""

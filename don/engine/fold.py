@@ -22,6 +22,7 @@ from don.engine.decide import Decider
 from don.engine.guard import Guard
 from don.engine.halt import KillSwitch
 from don.engine.manual import Manual
+from don.engine.opening import value
 from don.engine.parentview import parents
 from don.engine.protecting import Protector
 from don.engine.reports import Reporter
@@ -269,6 +270,7 @@ class Engine:
         if core.market.version:
             self._pace = min(core.wall - self._heard, core.start.interval_ns)
         core.take_bar(snapshot)
+        value(core)
         self._decider.watch(snapshot)
         self._heard = core.wall
         if core.ledger.adopted:

@@ -105,6 +105,8 @@ def quiet(core: Core, ts: np.ndarray, close: np.ndarray, decide_every_ns: int) -
     # before two bars have come the desk cannot know their pace, and a timer may be due between
     if not core.ledger.adopted or core.market.version < 2:
         return 0
+    if core.ledger.unvalued:
+        return 0  # the first price of what was taken over is what profit counts from
     if core.halted and (core.ledger.positions or core.orders.live):
         return 0  # what is left is tried again to close
     stop = (ts % decide_every_ns == 0) | (ts // DAY_NS > core.risk.day.day)

@@ -3,6 +3,7 @@ core.
 """
 
 from don.engine.core import Core
+from don.engine.opening import priced, value_at
 from don.execution.forced import forced_by
 from don.execution.reconcile import compare, judge
 from don.model.messages import (
@@ -64,6 +65,7 @@ class Reporter:
             core.ledger.skip(report.key, fill)  # the account that opened the books contains it
             return False, False
         core.activity += 1
+        value_at(core, fill.symbol, fill.price)
         held = core.ledger.position(fill.symbol).size
         realized = core.ledger.fill(report.key, fill)
         core.risk.losses.traded(
@@ -150,7 +152,10 @@ class Reporter:
         if any(r.unsettled for r in core.orders.in_flight()) and not report.final:
             return
         differences = () if first else compare(report, core.ledger, core.orders)
-        core.ledger.adopt(report.balance, report.positions, report.ts_event)
+        marks = None
+        if core.start.rules:
+            marks = priced(core) if first else core.market.marks
+        core.ledger.adopt(report.balance, report.positions, report.ts_event, marks)
         if core.keeper is not None:
             core.keeper.adopt(report.key, report.ts_event)
         core.adopt_next = False
@@ -165,7 +170,8 @@ class Reporter:
                 *(f"{d.what}: {d.ledger} became {d.exchange}" for d in differences),
             ],
         )
-        core.equity_point(report.ts_event)
+        if not core.ledger.unvalued:  # else the first bar says what the account is worth
+            core.equity_point(report.ts_event)
 
     def _raise(self, differences: tuple[Difference, ...]) -> None:
         """Put differences on record, each once for as long as it stays the same."""

@@ -40,6 +40,7 @@ def view(core: Core, risk: dict[str, Any]) -> dict[str, Any]:
             "funding": str(ledger.funding),
             "liquidation": str(ledger.liquidation),
             "adjustments": str(ledger.adjustments),
+            "inherited": str(ledger.inherited),
             "pnl": str(core.pnl()),
         },
         "counts": {

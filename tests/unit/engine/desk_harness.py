@@ -13,6 +13,7 @@ from fake_exchange import BAR, BASES, INSTRUMENTS, SYMBOLS, FakeExchange, S
 from don.engine import Engine, EngineConfig
 from don.model import codec
 from don.model.messages import (
+    RULES,
     CancelOrder,
     Command,
     CommandKind,
@@ -45,6 +46,7 @@ def session(name: str = "s1", **changes: object) -> SessionStart:
         state="",
         ts_recv=1,
         features=FEATURES,
+        rules=RULES,
     )
     return replace(made, **changes)
 

@@ -15,6 +15,7 @@ from don.model.messages import (
     CommandKind,
     Decision,
     Difference,
+    Equity,
     FillReport,
     FundingReport,
     OrderReport,
@@ -57,6 +58,38 @@ def test_opening_takes_balance_and_positions_over() -> None:
     assert fresh.engine.ledger.deposits == desk.exchange.balance == fresh.engine.ledger.balance
     assert fresh.engine.ledger.positions == desk.exchange.positions
     assert fresh.engine.reconciled and fresh.of(Decision)[-1].status == "adopted"
+
+
+@pytest.mark.parametrize("traded", [False, True])
+def test_profit_begins_with_the_first_marks_of_what_is_taken_over(traded: bool) -> None:
+    symbol, desk = "BTC-USDT-PERP", start_desk()
+    paid = desk.exchange.marks[symbol] / 2
+    desk.exchange.positions = {symbol: Position(symbol=symbol, size=Decimal(2), cost=2 * paid)}
+    fresh = Desk(session("s2"), desk.exchange, desk.bars)
+    fresh.history(WARM)
+    fresh.check()
+    assert fresh.of(Equity) == []  # nobody knows yet what it is worth
+    price = desk.exchange.marks[symbol]
+    if traded:  # a part is sold before the first bar: its price says it
+        fill = Fill(
+            trade_id="1", client_order_id="by-hand", exchange_order_id="1", symbol=symbol,
+            side=Side.SELL, price=price, size=Decimal(1), fee=Decimal(0), realized_pnl=price - paid,
+            maker=False, ts_event=fresh.exchange.now + 1,
+        )  # fmt: skip
+        fresh.step(FillReport(key="fill:1", fill=fill, ts_recv=fresh.tick()))
+    fresh.step(fresh.snapshot(WARM))
+    bar = fresh.bars.marks(WARM)[symbol]
+    view = fresh.engine.view()
+    assert Decimal(view["counts"]["pnl"]) == (bar - price if traded else 0)
+    assert Decimal(view["books"]["pnl"]) == Decimal(view["counts"]["pnl"])
+    made = fresh.of(Equity)[-1]
+    assert made.equity == fresh.engine.ledger.balance + made.unrealized and made.unrealized > 0
+    later = Desk(
+        session("s3", state=fresh.engine.state(), ts_recv=fresh.wall), desk.exchange, desk.bars
+    )
+    later.step(later.snapshot(WARM + 1))
+    gained = (1 if traded else 2) * (later.bars.marks(WARM + 1)[symbol] - bar)
+    assert Decimal(later.engine.view()["counts"]["pnl"]) == gained
 
 
 def test_history_of_fills_before_the_opening_is_not_counted_twice() -> None:

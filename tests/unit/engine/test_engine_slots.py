@@ -1,11 +1,13 @@
 """Several policies on one account: books sum to it, replays are equal, one slot halts alone."""
 
 import json
+import random
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from desk_harness import Desk, session, start_desk
+from desk_harness import Bars, Desk, session, start_desk
+from fake_exchange import FakeExchange
 
 from don.books.config import AllocationConfig, Mode, SlotConfig
 from don.engine import Engine, EngineConfig
@@ -13,6 +15,7 @@ from don.errors import ConfigError
 from don.execution.planner import PlannerConfig
 from don.model import codec
 from don.model.messages import (
+    RULES,
     BookEntry,
     BookKind,
     BookPoint,
@@ -25,6 +28,7 @@ from don.model.messages import (
     SubmitOrder,
 )
 from don.model.order import Fill, Side
+from don.model.portfolio import Position
 
 WARM = 200
 SLOTS = (
@@ -73,6 +77,18 @@ def command(of: Desk, kind: CommandKind, payload: str) -> list:
             payload=payload,
         )
     )  # fmt: skip
+
+
+def taken_over(made: EngineConfig) -> tuple[Desk, Decimal]:
+    """A desk on an account that holds a bitcoin, paid for with half of what it is worth."""
+    bars = Bars.load(260)
+    market = FakeExchange(random.Random(1))
+    market.now, market.marks = int(bars.ts[WARM - 1]), bars.marks(WARM - 1)
+    paid = market.marks["BTC-USDT-PERP"] / 2
+    market.positions["BTC-USDT-PERP"] = Position(symbol="BTC-USDT-PERP", size=Decimal(1), cost=paid)
+    run = Desk(session(config=made), market, bars)
+    run.history(WARM)
+    return run, paid
 
 
 def state_of(of: Desk, scope: str, state: str) -> list:
@@ -261,18 +277,71 @@ def replace_mode(slot: SlotConfig) -> SlotConfig:
     return slot.model_copy(update={"mode": Mode.SHADOW})
 
 
-def test_positions_of_a_single_policy_go_to_the_first_slot() -> None:
+@pytest.mark.parametrize("rules", [0, RULES])
+def test_positions_of_a_single_policy_go_to_the_first_slot(rules: int) -> None:
     single = start_desk(session(), bars=260, warm=WARM)
     for t in range(WARM, WARM + 10):
         single.bar(t)
     held = dict(single.engine.ledger.positions)
-    start = replace(
-        session("s2", config=config(*SLOTS), policy="several"), state=single.engine.state()
-    )
-    engine = Engine(start)
-    keeper = engine.keeper
-    assert keeper is not None and keeper.books.books["trend"].positions == held
-    assert keeper.books.off(engine.ledger) == []
+    begun = session("s2", config=config(*SLOTS), policy="several", rules=rules)
+    start = replace(begun, state=single.engine.state(), ts_recv=single.wall)
+    run = Desk(start, single.exchange, single.bars)
+    keeper = run.engine.keeper
+    assert keeper is not None and keeper.books.off(run.engine.ledger) == []
+    of_heir = keeper.books.books["trend"].positions
+    if rules == 0:  # as it was recorded: at what was paid, with the profit made before
+        assert of_heir == held and Decimal(books(run)["trend"]["pnl"]) != 0
+        return
+    assert {s: p.size for s, p in of_heir.items()} == {s: p.size for s, p in held.items()}
+    no_profit(run)
+    run.check()
+    run.step(run.snapshot(WARM + 14))  # the market has moved while nobody was there
+    run.exchange.marks = run.bars.marks(WARM + 14)
+    no_profit(run)
+    assert begun_with(run) == 0
+    run.bar(WARM + 15)
+    equal_books(run)
+    assert Decimal(books(run)["trend"]["pnl"]) != 0
+
+
+def test_books_begin_without_the_profit_of_what_an_account_held() -> None:
+    run, paid = taken_over(config(*SLOTS))
+    run.check()
+    no_profit(run)
+    run.bar(WARM)
+    equal_books(run)
+    made = run.engine.view()
+    assert Decimal(made["books"]["inherited"]) == run.exchange.marks["BTC-USDT-PERP"] - paid
+    assert begun_with(run) == 0
+    for t in range(WARM + 1, WARM + 15):
+        run.bar(t)
+        equal_books(run)
+        run.check()
+    own = [row for row in run.engine.view()["slots"] if row["mode"] != "shadow"]
+    earned = sum(Decimal(row["pnl"]) for row in own)
+    assert earned and earned == Decimal(run.engine.view()["counts"]["pnl"])
+    assert run.of(Difference) == []
+    again = Engine(run.start)
+    for kind, taken, outputs in run.journal:
+        assert [codec.encode(o) for o in again.step(codec.decode(kind, taken))] == outputs
+    assert again.state() == run.engine.state()
+    older = Engine(replace(run.start, rules=0))  # a journal from before stays what it was
+    for kind, taken, _ in run.journal:
+        older.step(codec.decode(kind, taken))
+        if kind == "FeatureSnapshot":
+            break
+    assert Decimal(older.view()["counts"]["pnl"]) == Decimal(made["books"]["inherited"])
+
+
+def no_profit(run: Desk) -> None:
+    keeper = run.engine.keeper
+    assert keeper is not None and keeper.books.off(run.engine.ledger) == []
+    assert [Decimal(row["pnl"]) for row in books(run).values()] == [0] * len(books(run))
+
+
+def begun_with(run: Desk) -> Decimal:
+    """Profit of all books when they were marked first."""
+    return sum((abs(one.pnl) for one in run.of(BookPoint)[0].values), Decimal(0))
 
 
 def test_a_slot_with_an_unknown_policy_is_named() -> None:
