@@ -37,6 +37,8 @@ from don.model.messages import (
     Timer,
 )
 from don.model.order import OrderStatus
+from don.observe.lateness import Lateness
+from don.observe.sample import sample
 from don.session import carry_over, fold
 from don.storage.database import Database
 from don.storage.journal import Journal, Record
@@ -64,6 +66,7 @@ class Desk:
         self._seen: dict[str, None] = {}  # the newest keys taken in; older ones are in the journal
         self._last_snapshot = 0
         self._last_view = 0
+        self._lateness = Lateness(spec.interval_ns)
         self._resolve_all = True
         with restart_if_away("rebuild the desk"):
             self._journal.acquire()  # from here on no older desk can write
@@ -78,9 +81,17 @@ class Desk:
 
     def ping(self) -> Probe:
         """Who answers. A desk whose books differ is alive: a person must be able to command it."""
-        engine = self._engine
+        engine, lateness = self._engine, self._lateness
         detail = "" if engine.reconciled else "not trading: the books are not known to be equal"
-        return Probe(pid=os.getpid(), detail="halted" if engine.halted else detail)
+        said = ["halted" if engine.halted else detail, lateness.text]
+        late = {"stream": "decisions", "state": "late", "detail": lateness.text}
+        bars = lateness.bars
+        return Probe(
+            pid=os.getpid(),
+            detail="; ".join(filter(None, said)),
+            streams=(late,) if lateness.late else (),
+            metrics=() if bars is None else (sample("desk_decision_lateness_bars", bars),),
+        )
 
     def snapshot_version(self) -> int:
         """The last feature snapshot taken in: the cache sends what follows."""
@@ -150,6 +161,7 @@ class Desk:
             if isinstance(message, FeatureSnapshot):
                 self._last_snapshot = message.version
         self._act(outputs)
+        self._time(fresh, outputs)
         self._show(fresh, outputs)
 
     def command(self, command: Command) -> str:
@@ -268,6 +280,16 @@ class Desk:
             self._log.warning("receiver away", what=what, error=str(error))
             return False
         return True
+
+    def _time(self, messages: Sequence[Input], outputs: Sequence[Output]) -> None:
+        """Notice when decisions come too late for their bars, and when that is over."""
+        now, was = self._clock.now_ns(), self._lateness.late
+        for item in (*messages, *outputs):
+            self._lateness.take(item, now)
+        if self._lateness.late and not was:
+            self._log.warning("decisions come late", detail=self._lateness.text)
+        elif was and not self._lateness.late:
+            self._log.info("decisions come in time again", bars=self._lateness.bars)
 
     def _show(self, messages: Sequence[Input], outputs: Sequence[Output]) -> None:
         for item in (*messages, *outputs):

@@ -126,6 +126,7 @@ CATALOGUE: dict[str, Metric] = {
     "desk_fills_total": _c("Fills of the session"),
     "desk_denials_total": _c("Orders that risk refused"),
     "desk_differences_total": _c("Differences between our books and the exchange's"),
+    "desk_decision_lateness_bars": _g("Median lateness of the last decisions, in bars"),
     # about this page
     "metrics_series_dropped": _g("Series left out because a name had too many"),
 }  # fmt: skip
