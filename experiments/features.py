@@ -16,7 +16,7 @@ import ray
 from don.features.plugins import load_modules
 from don.features.sets import FeatureSet
 from don.home import home_dir
-from don.storage.features.build import CHUNK_BARS, Plan, compute_symbol, feed, finish
+from don.storage.features.build import CHUNK_BARS, Plan, compute_symbol, feed, finish, wanted
 from don.storage.features.files import Description, FeatureFiles
 from don.storage.features.source import BarSource, ParquetBars
 from experiments.cluster import local_cluster
@@ -45,20 +45,21 @@ def build(
     A task that dies is run again: parts that it finished are not computed twice.
     """
     files = FeatureFiles(root.absolute())
-    plan = feed(source, features, files, chunk_bars=chunk_bars,
-                progress=lambda share: tell("bars", share))  # fmt: skip
-    if plan.new_sets:
-        sent = ray.put(plan)
-        waiting = [
-            _task.options(memory=MEMORY).remote(str(files.root), sent, symbol, tuple(modules))
-            for symbol in plan.about.symbols
-        ]
-        total = len(waiting)
-        while waiting:
-            done, waiting = ray.wait(waiting)
-            ray.get(done)
-            tell("features", (total - len(waiting)) / total)
-    return finish(files, plan), plan.new_sets
+    with files.alone(wanted(source, features, chunk_bars=chunk_bars)):
+        plan = feed(source, features, files, chunk_bars=chunk_bars,
+                    progress=lambda share: tell("bars", share))  # fmt: skip
+        if plan.new_sets:
+            sent = ray.put(plan)
+            waiting = [
+                _task.options(memory=MEMORY).remote(str(files.root), sent, symbol, tuple(modules))
+                for symbol in plan.about.symbols
+            ]
+            total = len(waiting)
+            while waiting:
+                done, waiting = ray.wait(waiting)
+                ray.get(done)
+                tell("features", (total - len(waiting)) / total)
+        return finish(files, plan), plan.new_sets
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

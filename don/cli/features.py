@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from don.cli.output import err, out, print_json, print_pairs, table
-from don.clock import interval_ns, iso, parse_iso
-from don.errors import UsageError
+from don.clock import interval_ns, iso
+from don.errors import DataError, UsageError
 from don.home import home_dir
 
 if TYPE_CHECKING:
@@ -66,14 +66,19 @@ def show(
 
     files = FeatureFiles(root or home_dir() / "features")
     if not what:
-        builds = [_summary(about) for about in files.list()]
+        builds = []
+        for key in files.keys():
+            try:
+                builds.append(_summary(files.describe(key)))
+            except DataError as error:  # one that is damaged hides no other
+                err.print(f"don: {error}")
         if as_json:
             print_json(builds)
         else:
             columns = ("key", "sets#", "symbols", "features#", "interval_s#", "from", "to")
             out.print(table(columns, [[b[c.rstrip("#")] for c in columns] for b in builds]))
         return
-    if any(about.key.startswith(what) for about in files.list()):
+    if any(key.startswith(what) for key in files.keys()):
         _show_build(files.open(what), as_json)
         return
     from don.features.registry import make
@@ -118,7 +123,7 @@ def build(
     with ExitStack() as stack:
         source: BarSource
         if bars is not None:
-            step = interval_ns(interval) if interval else None
+            step = _step(interval) if interval else None
             source = ParquetBars(bars, _split(symbols), step, funding)
         else:
             source = _stored(stack, _split(symbols), interval, start, end, exchange)
@@ -227,7 +232,7 @@ def _stored(
     stack: Any, symbols: tuple[str, ...], interval: str | None, start: str | None,
     end: str | None, exchange: str | None,
 ) -> "BarSource":  # fmt: skip
-    from don.cli.data.opened import market_database, open_store
+    from don.cli.data.opened import market_database, open_store, time_ns
     from don.storage.features.source import StoreBars
 
     if not symbols or interval is None or start is None or end is None:
@@ -235,10 +240,18 @@ def _stored(
             "from the market database give --symbols, --interval, --start and --end, or give a "
             "Parquet file of bars"
         )
+    step, low, high = _step(interval), time_ns(start, "--start"), time_ns(end, "--end")
+    if low >= high:
+        raise UsageError(f"--end must be after --start, were {end} and {start}")
     store = open_store(stack.enter_context(market_database()))
-    return StoreBars(
-        store, symbols, interval_ns(interval), parse_iso(start), parse_iso(end), exchange=exchange
-    )
+    return StoreBars(store, symbols, step, low, high, exchange=exchange)
+
+
+def _step(text: str) -> int:
+    try:
+        return interval_ns(text)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
 
 
 def _build(
@@ -253,16 +266,17 @@ def _build(
             about, new = build_parallel(source, features, folder, chunk_bars=chunk_bars,
                                         modules=modules, tell=tell)  # fmt: skip
             return about, int(new)
-    from don.storage.features.build import compute_symbol, feed, finish
+    from don.storage.features.build import compute_symbol, feed, finish, wanted
     from don.storage.features.files import FeatureFiles
 
     files = FeatureFiles(folder)
-    plan = feed(source, features, files, chunk_bars=chunk_bars,
-                progress=lambda share: tell("bars", share))  # fmt: skip
-    for n, symbol in enumerate(plan.about.symbols):
-        compute_symbol(folder, plan, symbol)
-        tell("features", (n + 1) / len(plan.about.symbols))
-    return finish(files, plan), plan.new_sets
+    with files.alone(wanted(source, features, chunk_bars=chunk_bars)):
+        plan = feed(source, features, files, chunk_bars=chunk_bars,
+                    progress=lambda share: tell("bars", share))  # fmt: skip
+        for n, symbol in enumerate(plan.about.symbols):
+            compute_symbol(folder, plan, symbol)
+            tell("features", (n + 1) / len(plan.about.symbols))
+        return finish(files, plan), plan.new_sets
 
 
 class _Progress:

@@ -1,9 +1,10 @@
 """Building features of a history: feed, one job a symbol, what compares symbols. Does I/O.
 
-    plan = feed(source, FeatureSet(names), files)     # reads bars, keeps what did not change
-    for symbol in plan.about.symbols:                 # in any order, in any process
-        compute_symbol(files.root, plan, symbol)
-    finish(files, plan)
+    with files.alone(wanted(source, FeatureSet(names))):    # one builder at a time
+        plan = feed(source, FeatureSet(names), files)       # reads bars, keeps what did not change
+        for symbol in plan.about.symbols:                   # in any order, in any process
+            compute_symbol(files.root, plan, symbol)
+        finish(files, plan)
 
 Bars are fed as the live cache feeds them: a set is a close time at which any symbol has a bar; a
 symbol that lacks it, and had one before, gets a flat one. What is built is bit for bit what
@@ -50,6 +51,28 @@ class Plan:
     new_sets: int
 
 
+def wanted(source: BarSource, features: FeatureSet, *, chunk_bars: int = CHUNK_BARS) -> Description:
+    """What `feed` begins or goes on with; see there.
+
+    Raises:
+        DataError: if `chunk_bars` is no number of bars, or a symbol is named twice.
+    """
+    if chunk_bars < 1:
+        raise DataError(f"chunk_bars must be at least 1, was {chunk_bars}")
+    twice = sorted({name for name in source.symbols if source.symbols.count(name) > 1})
+    if twice:
+        raise DataError(f"symbols must be different, were {', '.join(twice)} twice")
+    needed = {name for _, feature in features.features for name in feature.inputs}
+    return Description(
+        feature_set=features.hash,
+        names=features.names,
+        symbols=source.symbols,
+        interval_ns=source.interval_ns,
+        inputs=tuple(name for name in COLUMNS if name in needed | {*PRICE, TIME}),
+        chunk_bars=chunk_bars,
+    )
+
+
 def feed(
     source: BarSource,
     features: FeatureSet,
@@ -68,29 +91,18 @@ def feed(
         progress: told the share that is done.
 
     Raises:
-        DataError: if there is no bar, or a price is not finite and positive.
+        DataError: if there is no bar, or a price is not finite and positive; see `wanted`.
     """
-    if chunk_bars < 1:
-        raise DataError(f"chunk_bars must be at least 1, was {chunk_bars}")
-    needed = {name for _, feature in features.features for name in feature.inputs}
-    inputs = tuple(name for name in COLUMNS if name in needed | {*PRICE, TIME})
-    known = files.begin(
-        Description(
-            feature_set=features.hash,
-            names=features.names,
-            symbols=source.symbols,
-            interval_ns=source.interval_ns,
-            inputs=inputs,
-            chunk_bars=chunk_bars,
-        )
-    )
+    known = files.begin(wanted(source, features, chunk_bars=chunk_bars))
+    inputs = known.inputs
     first_close, last_close = source.span()
     width = chunk_bars * source.interval_ns
     made: list[Part] = []
     first, keep, kept_from, before = -1, 0, "", ""
     carry = {symbol: float("nan") for symbol in source.symbols}
     for start in range(first_close // width * width, last_close + 1, width):
-        span = _Span(source, inputs, start, start + width, carry)
+        end = min(start + width, last_close + source.interval_ns)
+        span = _Span(source, inputs, start, end, carry)
         progress((min(start + width, last_close) - first_close) / max(last_close - first_close, 1))
         if not len(span.times):
             continue
@@ -137,7 +149,7 @@ def compute_symbol(
     open_until, done = 0, 0  # parts that the streams have taken in
     for index in range(plan.first, len(about.parts)):
         part = about.parts[index]
-        name = symbol_of(part, symbol)
+        name = symbol_of(part.name, symbol)
         if (files.folder(about) / name).exists():
             continue
         for earlier in range(open_until, index):
@@ -146,7 +158,7 @@ def compute_symbol(
                 stream.reopen({c: values[begin:] for c, values in fed.items()})
         fed, begin = _fed(files, about, part, symbol)
         keep = plan.keep if index == plan.first else 0
-        old = files.table(about, f"{plan.kept_from}.{symbol}.arrow") if keep else None
+        old = files.table(about, symbol_of(plan.kept_from, symbol)) if keep else None
         columns: dict[str, Floats] = {}
         for own, stream in streams:
             values = np.full(part.sets, np.nan)
@@ -171,7 +183,7 @@ def finish(files: FeatureFiles, plan: Plan) -> Description:
         begin = max(sum(part.sets for part in about.parts[: plan.first]) - stream.warm_up, 0)
         passed = 0
         for index, part in enumerate(about.parts):
-            tables = [files.table(about, symbol_of(part, symbol)) for symbol in about.symbols]
+            tables = [files.table(about, symbol_of(part.name, symbol)) for symbol in about.symbols]
             if passed + part.sets > begin or index >= plan.first:
                 given = np.stack([table[of].to_numpy() for table in tables], axis=1)
                 out = np.stack([stream.update(row) for row in given[max(begin - passed, 0) :]])
@@ -192,7 +204,9 @@ def _add_cross(
         if name in table.column_names:
             table = table.drop_columns([name])
         column = np.ascontiguousarray(out[:, n])
-        files.write(about, symbol_of(part, symbol), table.append_column(name, pa.array(column)))
+        files.write(
+            about, symbol_of(part.name, symbol), table.append_column(name, pa.array(column))
+        )
 
 
 def _fed(
@@ -238,8 +252,9 @@ class _Span:
                 columns[name][at] = given[name]
         columns[TIME] = self.times / 1e9
         prices = np.stack([given[name] for name in PRICE]) if len(closes) else np.ones((5, 1))
-        if not (np.isfinite(prices).all() and (prices[:4] > 0).all() and (prices[4] >= 0).all()):
-            bad = closes[int(np.argmax(~(np.isfinite(prices).all(0) & (prices[:4] > 0).all(0))))]
+        good = np.isfinite(prices).all(0) & (prices[:4] > 0).all(0) & (prices[4] >= 0)
+        if not good.all():
+            bad = closes[int(np.argmin(good))]
             raise DataError(
                 f"bar of {symbol} that closes at {bad} ns must have finite positive prices and a "
                 "finite volume: repair the data first"

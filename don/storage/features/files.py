@@ -1,29 +1,32 @@
-"""Built features on disk, and how they are read: Arrow files, memory-mapped. Does I/O.
+"""Built features on disk, and how they are read: Arrow files, memory-mapped. Does I/O, locks.
 
 A build is a folder named by its key: `build.json` says what it is and which parts it has. A part
 covers a span of close times: one file of them, and two a symbol: what the features were fed (with
 whether the bar was there), and the features, one column each. Files are written aside, synced and
 moved into place before the description names them, so a build that was cut off goes on where it
-was.
+was. Whoever builds holds the folder's lock: what another is writing is named by no part yet.
 """
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
 
-from don.errors import DataError
+from don.errors import DataError, DonError, UsageError
 from don.features.columns import Floats, Ints
 
 FORMAT = 1
 PRESENT, KNOWN = "present", "known"
-_DESCRIPTION = "build.json"
+_DESCRIPTION, _LOCK, _ASIDE = "build.json", "build.lock", ".tmp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +68,9 @@ class FeatureFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def list(self) -> list[Description]:
-        """Every build, by key."""
-        found = sorted(self.root.glob(f"*/{_DESCRIPTION}"))
-        return [self.describe(path.parent.name) for path in found]
+    def keys(self) -> tuple[str, ...]:
+        """Every build, whether or not it can be read."""
+        return tuple(sorted(path.parent.name for path in self.root.glob(f"*/{_DESCRIPTION}")))
 
     def describe(self, key: str) -> Description:
         """The build of a key, or of the beginning of one.
@@ -76,21 +78,25 @@ class FeatureFiles:
         Raises:
             DataError: if there is none, several, or its description is damaged.
         """
-        found = sorted(self.root.glob(f"{key}*/{_DESCRIPTION}"))
+        keys = self.keys()
+        found = [key] if key in keys else [one for one in keys if one.startswith(key)]
         if len(found) != 1:
             kind = "no build" if not found else f"{len(found)} builds"
             raise DataError(f"{kind} {key!r} in {self.root}: see `don features show`")
+        path = self.root / found[0] / _DESCRIPTION
         try:
-            told = json.loads(found[0].read_text())
+            told = json.loads(path.read_text())
             if told["format"] != FORMAT:
                 raise DataError(
-                    f"{found[0]} is of format {told['format']}, this is {FORMAT}: build anew"
+                    f"{path} is of format {told['format']}, this is {FORMAT}: build anew"
                 )
             parts = tuple(Part(**part) for part in told.pop("parts"))
             lists = {k: tuple(v) for k, v in told.items() if isinstance(v, list)}
             return Description(**{**told, **lists, "parts": parts})
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{found[0]} is no description of a build: {error}") from error
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise DataError(
+                f"{path} is no description of a build: {error}; remove the folder and build anew"
+            ) from error
 
     def open(self, key: str) -> "Matrix":
         """The built features of a key."""
@@ -101,6 +107,29 @@ class FeatureFiles:
     def folder(self, description: Description) -> Path:
         """Where a build lies."""
         return self.root / description.key
+
+    @contextmanager
+    def alone(self, wanted: Description) -> Iterator[None]:
+        """Be the only one who builds this, on this machine: two would remove each other's files.
+
+        Raises:
+            UsageError: if another process does, or the folder cannot be used.
+        """
+        folder = self.folder(wanted)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / _LOCK).open("a")
+        except OSError as error:
+            raise UsageError(f"folder {folder} cannot be used: {error.strerror}") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(
+                    f"{folder} is being built by another process: wait until it is done, or build "
+                    "in another folder (--root)"
+                ) from error
+            yield
 
     def begin(self, wanted: Description) -> Description:
         """The build as far as it is, or a new one."""
@@ -113,7 +142,10 @@ class FeatureFiles:
     def save(self, description: Description) -> None:
         """Replace a build's description."""
         folder = self.folder(description)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"folder {folder} cannot be used: {error.strerror}") from error
         text = json.dumps(asdict(description), indent=1)
         _put(folder / _DESCRIPTION, lambda file: file.write(text.encode()))
 
@@ -140,10 +172,11 @@ class FeatureFiles:
                 from error  # fmt: skip
 
     def sweep(self, description: Description) -> None:
-        """Remove files that no part names."""
+        """Remove files that no part names, and what a builder that died left half written."""
         kept = {part.name for part in description.parts}
-        for path in self.folder(description).glob("*.arrow"):
-            if path.name.split(".")[0] not in kept:
+        folder = self.folder(description)
+        for path in [*folder.glob("*.arrow"), *folder.glob(f"*{_ASIDE}")]:
+            if path.suffix == _ASIDE or path.name.split(".")[0] not in kept:
                 path.unlink(missing_ok=True)
 
 
@@ -200,7 +233,7 @@ class Matrix:
         for part in self.about.parts:
             low, high = max(start, begun), min(end, begun + part.sets)
             if low < high:
-                built = self._files.table(self.about, symbol_of(part, symbol))
+                built = self._files.table(self.about, symbol_of(part.name, symbol))
                 fed = self._files.table(self.about, fed_of(part, symbol))
                 for i, name in enumerate(names):
                     column = built[name] if name in self.about.names else fed[name]
@@ -217,18 +250,36 @@ def times_of(part: Part) -> str:
 
 def fed_of(part: Part, symbol: str) -> str:
     """File of what the features of a symbol were fed."""
-    return f"{part.name}.{symbol}.fed.arrow"
+    return f"{part.name}.{_plain(symbol)}.fed.arrow"
 
 
-def symbol_of(part: Part, symbol: str) -> str:
-    """File of the features of one symbol."""
-    return f"{part.name}.{symbol}.arrow"
+def symbol_of(part: str, symbol: str) -> str:
+    """File of the features of one symbol; `part` by its name."""
+    return f"{part}.{_plain(symbol)}.arrow"
+
+
+def _plain(symbol: str) -> str:
+    """A symbol as a part of a file's name: some are called BTC/USDT."""
+    return quote(symbol, safe="")
 
 
 def _put(path: Path, content: Any) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with aside.open("wb") as file:
-        content(file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    """Write a file aside and move it into place; nothing is left of one that cannot be written.
+
+    Raises:
+        DonError: if the disk is full or refuses it.
+    """
+    aside = path.with_name(f"{path.name}.{os.getpid()}{_ASIDE}")
+    try:
+        try:
+            with aside.open("wb") as file:
+                content(file)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise DonError(
+            f"{path} cannot be written: {error.strerror or error}; what is built so far is kept"
+        ) from error

@@ -5,6 +5,7 @@ more memory than a span takes, however long the history is.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from don.clock import iso
+from don.clock import iso
 from don.errors import DataError
 from don.features.columns import PRICE, Floats, Ints
 from don.market.bars import MICRO, BarSums
@@ -20,6 +23,7 @@ from don.paper.funding import load_funding
 from don.storage.market.reads import MarketStore
 
 DAY_NS = 86_400 * 10**9
+_ROWS = 131_072  # of a file that are looked at together
 _SUMMED = ("trades", "quotes", "books", "marks")
 _AS_FED = {"marks": "funding"}  # the channel's name among feeds
 
@@ -37,6 +41,15 @@ class BarSource(Protocol):
         """Close times in [start, end), rising, and columns: `PRICE` and what else is known."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bars:
+    """Where a symbol's bars lie."""
+
+    first: int  # open, ns
+    last: int
+    step: int | None  # smallest, ns; None: there is one bar
+
+
 class ParquetBars:
     """A file of bars: `symbol`, `timestamp` (the open, as a timestamp), prices and volume.
 
@@ -47,7 +60,7 @@ class ParquetBars:
         funding: a file of funding payments, for the columns `rate` and `mark` (the close).
 
     Raises:
-        DataError: if the file cannot be read as one, or lacks a symbol.
+        DataError: if the file cannot be read as one, is not sorted, or lacks a symbol.
     """
 
     def __init__(
@@ -58,40 +71,74 @@ class ParquetBars:
         funding: Path | None = None,
     ) -> None:
         self._path = path
-        needed = {"symbol", "timestamp", *PRICE}
-        try:
-            lacking = sorted(needed - set(pq.read_schema(path).names))
-        except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(f"bars {path} cannot be read: {error}") from error
-        if lacking:
-            raise DataError(f"bars {path} lack columns {', '.join(lacking)}")
-        known = pc.unique(pq.read_table(path, columns=["symbol"])["symbol"].cast(pa.string()))
-        there = sorted(known.to_pylist())
+        self._check()
+        known = self._spans()
+        there = sorted(known)
         unknown = [symbol for symbol in symbols if symbol not in there]
-        if unknown:
-            raise DataError(f"{path} has no {', '.join(unknown)}; it has {', '.join(there)}")
+        if unknown or not there:
+            has = ", ".join(there) or "no bars"
+            raise DataError(f"{path} has no {', '.join(unknown) or 'bars'}; it has {has}")
         self.symbols = tuple(symbols or there)
-        times = self._opens(self.symbols[0])
-        steps = np.diff(times)
-        if interval_ns is None and not len(steps):
+        self._known = {symbol: known[symbol] for symbol in self.symbols}
+        step = self._known[self.symbols[0]].step
+        if interval_ns is None and step is None:
             raise DataError(f"{path} has one bar of {self.symbols[0]}: state the interval")
-        self.interval_ns = int(steps.min()) if interval_ns is None else interval_ns
+        if interval_ns is not None and step is not None and interval_ns > step:
+            raise DataError(
+                f"interval must be that of the bars: {path} has bars every {step / 1e9:g} s, was "
+                f"{interval_ns / 1e9:g} s"
+            )
+        self.interval_ns = interval_ns if interval_ns is not None else int(step or 0)
         self._rates = dict(
             zip(self.symbols, load_funding(funding, self.symbols), strict=True)
         ) if funding is not None else {}  # fmt: skip
 
-    def _opens(self, symbol: str) -> Ints:
-        table = pq.read_table(
-            self._path, columns=["timestamp"], filters=pc.field("symbol") == symbol
-        )
-        times = table["timestamp"].cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
-        return np.asarray(times.to_numpy())
+    def _check(self) -> None:
+        try:
+            schema = pq.read_schema(self._path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(f"bars {self._path} cannot be read: {error}") from error
+        lacking = sorted({"symbol", "timestamp", *PRICE} - set(schema.names))
+        if lacking:
+            raise DataError(f"bars {self._path} lack columns {', '.join(lacking)}")
+        if not pa.types.is_timestamp(kind := schema.field("timestamp").type):
+            raise DataError(f"timestamp of bars {self._path} must be a timestamp, was {kind}")
+        for name in PRICE:
+            kind = schema.field(name).type
+            if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+                raise DataError(f"{name} of bars {self._path} must be numbers, was {kind}")
+
+    def _spans(self) -> dict[str, "_Bars"]:
+        """First and last open and smallest step of every symbol, in one pass of bounded memory."""
+        found: dict[str, _Bars] = {}
+        with pq.ParquetFile(self._path) as file:
+            for batch in file.iter_batches(_ROWS, columns=["symbol", "timestamp"]):
+                stamps = batch["timestamp"].cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
+                names = pc.dictionary_encode(batch["symbol"].cast(pa.string()))
+                if stamps.null_count or names.null_count:
+                    raise DataError(f"symbol and timestamp of bars {self._path} must be known")
+                times, at = np.asarray(stamps.to_numpy()), names.indices.to_numpy()
+                for place, name in enumerate(names.dictionary.to_pylist()):
+                    own = times[at == place]
+                    before = found.get(name)
+                    steps = np.diff(own if before is None else np.append(before.last, own))
+                    if len(steps) and steps.min() <= 0:
+                        raise DataError(
+                            f"bars of {name} in {self._path} must be sorted by timestamp, each "
+                            f"once; one at {int(own[0])} ns or later is not"
+                        )
+                    least = [int(steps.min())] if len(steps) else []
+                    least += [] if before is None or before.step is None else [before.step]
+                    found[name] = _Bars(
+                        first=int(own[0]) if before is None else before.first, last=int(own[-1]),
+                        step=min(least, default=None),
+                    )  # fmt: skip
+        return found
 
     def span(self) -> tuple[int, int]:
         """Close of the first bar and of the last."""
-        ends = [self._opens(symbol)[[0, -1]] for symbol in self.symbols]
-        step = self.interval_ns
-        return int(min(e[0] for e in ends)) + step, int(max(e[1] for e in ends)) + step
+        ends, step = self._known.values(), self.interval_ns
+        return min(e.first for e in ends) + step, max(e.last for e in ends) + step
 
     def bars(self, symbol: str, start: int, end: int) -> tuple[Ints, dict[str, Floats]]:
         """Close times in [start, end) and columns."""
@@ -139,7 +186,7 @@ class StoreBars:
         micro: bool = True,
     ) -> None:
         if start >= end:
-            raise DataError(f"start must be before end, were {start} and {end}")
+            raise DataError(f"start must be before end, were {iso(start)} and {iso(end)}")
         self._store, self.symbols, self.interval_ns = store, tuple(symbols), interval_ns
         self._start, self._end = start, end
         self._exchange, self._micro = exchange, micro

@@ -1,17 +1,21 @@
 """Builds on disk: equal to one batch, extended, rebuilt where data changed, bounded in memory."""
 
+import resource
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from don.errors import DataError
+from don.errors import DataError, DonError, UsageError
 from don.features.columns import PRICE, TIME
 from don.features.proof import made_up_bars, same
 from don.features.sets import FeatureSet
-from don.storage.features.build import Plan, compute_symbol, feed, finish
+from don.storage.features.build import Plan, compute_symbol, feed, finish, wanted
 from don.storage.features.files import FeatureFiles
+from don.storage.features.source import BarSource, ParquetBars
 
 STEP = 60 * 10**9
 BEGIN = 1_600_000_020 * 10**9 // STEP * STEP
@@ -44,7 +48,7 @@ class Bars:
         return BEGIN + at * STEP, {name: self._columns[symbol][name][at] for name in PRICE}
 
 
-def build(root: Path, bars: Bars, chunk: int, names: tuple[str, ...] = NAMES) -> Plan:
+def build(root: Path, bars: BarSource, chunk: int, names: tuple[str, ...] = NAMES) -> Plan:
     files = FeatureFiles(root)
     plan = feed(bars, FeatureSet(names), files, chunk_bars=chunk)
     for symbol in bars.symbols:
@@ -100,16 +104,50 @@ def test_a_build_that_was_cut_off_goes_on(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_history(tmp_path: Path) -> None:
-    names = ("log_return_1", "beta_96", "rsi_14", "zscore_24", "hurst_128")
+    names = ("log_return_1", "beta_96", "zscore_24", "hurst_128")
     build(tmp_path / "warm", Bars(600), 256, names)
-    peaks = []
-    for length in (1_000, 5_000):
+    chunk, peaks = 1_000, []
+    for length in (1_500, 6_000):
         bars = Bars(length)
         tracemalloc.start()
-        build(tmp_path / str(length), bars, 256, names)
+        build(tmp_path / str(length), bars, chunk, names)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0] + 200_000
+    budget = 8 * chunk * (8 * len(Bars.symbols) + 3 * len(names) + 100)  # as the docs state it
+    assert peaks[1] < budget
+
+
+def test_two_builders_do_not_meet(tmp_path: Path) -> None:
+    files, bars = FeatureFiles(tmp_path), Bars(300)
+    same_one = wanted(bars, FeatureSet(NAMES), chunk_bars=256)
+    with files.alone(same_one):
+        with pytest.raises(UsageError, match=r"is being built by another process: wait"):
+            with files.alone(same_one):
+                pass
+        with files.alone(wanted(bars, FeatureSet(("obv",)), chunk_bars=256)):
+            pass  # another build is another folder
+    left = tmp_path / same_one.key / "123-abc.A.arrow.99.tmp"
+    left.write_bytes(b"of a builder that was killed")
+    build(tmp_path, bars, 256)
+    assert not left.exists() and not list(tmp_path.glob("*/*.tmp"))
+
+
+def test_a_disk_that_is_full_keeps_what_is_built(tmp_path: Path) -> None:
+    build(tmp_path, Bars(300), 256, ("obv", "zscore_24"))
+    before = {path: path.read_bytes() for path in tmp_path.glob("*/*.*")}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)  # a write fails half way, as it does
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(DonError, match=r"arrow cannot be written: File too large; what is"):
+            build(tmp_path, Bars(700), 256, ("obv", "zscore_24"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(tmp_path.glob("*/*.tmp"))
+    plan = build(tmp_path, Bars(700), 256, ("obv", "zscore_24"))
+    fresh = build(tmp_path / "x", Bars(700), 256, ("obv", "zscore_24"))
+    assert same(values(tmp_path, plan), values(tmp_path / "x", fresh))
 
 
 def test_bad_prices_and_damaged_files_are_named(tmp_path: Path) -> None:
@@ -124,3 +162,41 @@ def test_bad_prices_and_damaged_files_are_named(tmp_path: Path) -> None:
     file.write_bytes(b"damaged")
     with pytest.raises(DataError, match="cannot be read"):
         values(tmp_path / "b", plan)
+    (tmp_path / "b" / plan.about.key / "build.json").write_text("{")
+    with pytest.raises(DataError, match=r"no description of a build: .* remove the folder"):
+        build(tmp_path / "b", Bars(300), 256)
+    assert FeatureFiles(tmp_path / "b").keys() == (plan.about.key,)
+
+
+def test_files_of_bars_are_read_as_they_are_or_refused(tmp_path: Path) -> None:
+    path, stamp = tmp_path / "bars.parquet", pa.timestamp("ms")
+    good = {
+        "symbol": ["BTC/USDT"] * 40 + ["../ETH"] * 30,
+        "timestamp": pa.array([*range(0, 40 * 60_000, 60_000), *range(0, 30 * 60_000, 60_000)],
+                              stamp),
+        **{name: [float(n + 1) for n in range(70)] for name in PRICE},
+    }  # fmt: skip
+
+    def refused(message: str, symbols: tuple[str, ...] = (), step: int | None = None,
+                **changes: object) -> None:  # fmt: skip
+        pq.write_table(pa.table({**good, **changes}), path)
+        with pytest.raises(DataError, match=message):
+            build(tmp_path, ParquetBars(path, symbols, step), 16, ("obv",))
+
+    refused("timestamp of bars .* must be a timestamp, was int64",
+            timestamp=[int(n) for n in range(70)])  # fmt: skip
+    refused("close of bars .* must be numbers, was string", close=["1"] * 70)
+    refused(r"bars of BTC/USDT .* must be sorted by timestamp, each once",
+            timestamp=pa.array([0] * 70, stamp))  # fmt: skip
+    refused("symbol and timestamp .* must be known", symbol=[None] * 70)
+    refused("has no SOL; it has ../ETH, BTC/USDT", symbols=("SOL",))
+    refused("symbols must be different, were BTC/USDT twice", symbols=("BTC/USDT",) * 2)
+    refused("interval must be that of the bars: .* every 60 s, was 3600 s", step=3600 * 10**9)
+    refused("must have finite positive prices", volume=[-1.0] * 70)
+    pq.write_table(pa.table(good).slice(0, 0), path)
+    with pytest.raises(DataError, match="has no bars"):
+        ParquetBars(path)
+    pq.write_table(pa.table(good), path)
+    plan = build(tmp_path, ParquetBars(path), 10**12, ("obv", "return_12"))
+    assert values(tmp_path, plan).shape == (40, 2, 2)
+    assert {p.parent.name for p in tmp_path.rglob("*.arrow")} == {plan.about.key}
