@@ -13,13 +13,13 @@ from typing import Any
 
 from don import __version__
 from don.clock import interval_text, iso, parse_iso
-from don.envs import EnvMarket
+from don.envs import BatchEnv, EnvMarket
 from don.envs.completeness import completeness, weak
 from don.errors import ConfigError, UsageError
-from don.evaluation.agent import history_needed, run_agent, window
+from don.evaluation.agent import check_market, history_needed, run_agent, window
 from don.evaluation.assess import Assessment, Counted, assess
 from don.evaluation.baselines import run_baselines
-from don.evaluation.course import Course, mixed
+from don.evaluation.course import Course, first_bar, mixed, out_of_sample
 from don.evaluation.figure import growth_svg
 from don.evaluation.page import document, page, text
 from don.evaluation.verdict import grade, words
@@ -27,6 +27,7 @@ from don.learning.card import ModelCard
 from don.learning.model import Model
 from don.storage.research import Research
 from don.storage.research_runs import RunKind, RunStatus, Trials
+from don.words import amount
 from experiments.evaluation_config import EvaluateConfig
 from experiments.rllib.market_file import open_data, read_market
 from experiments.training_config import DataConfig
@@ -54,6 +55,8 @@ def evaluate(
     home: Path | None = None,
 ) -> Result:  # fmt: skip
     """Evaluate models over one window; several are taken as seeds of one strategy.
+
+    Counted before any of them acts; what cannot be evaluated is refused uncounted.
 
     Args:
         folders: of exported models.
@@ -83,12 +86,13 @@ def evaluate(
         "models": [m.id for m in models], "start": start and iso(start), "end": end and iso(end),
         "config": config.model_dump(mode="json"),
     }  # fmt: skip
+    part, begin = _tested(models, whole, start, end)
     names = lineage(whole, data)
     before, elsewhere = _tried(research.trials(whole.hash, names), models, research)
     run = research.begin(RunKind.EVALUATE, told, whole.hash, seed=config.seed, lineage=names)
     try:
         shares = completeness(whole.part(start, end))
-        own, courses, others, baselines = _courses(models, whole, start, end, config, tell)
+        own, courses, others, baselines = _courses(models, whole, part, begin, config, tell)
         found = assess(
             own, courses, baselines, counted(before, research), others=others,
             cautions=[*cautions, *elsewhere, *_costs(models[0].card), *caution(shares)],
@@ -148,8 +152,9 @@ def _tried(trials: Trials, models: Sequence[Model], research: Research) -> tuple
     found = replace(trials, count=count, outside=trials.outside + count - trials.count)
     return found, [
         f"It was trained under another research ledger ({most['ledger']}, run "
-        f"{most['ledger_run']}), which knew of {most['ledger_trials']} trials by then: this one "
-        "does not have them. At least as many are counted; what was tried there since is not."
+        f"{most['ledger_run']}), which knew of {amount(int(most['ledger_trials']), 'trial')} by "
+        "then: this one does not have them. At least as many are counted; what was tried there "
+        "since is not."
     ]
 
 
@@ -198,17 +203,16 @@ def write(
 
 
 def _courses(
-    models: Sequence[Model], whole: EnvMarket, start: int | None, end: int | None,
+    models: Sequence[Model], whole: EnvMarket, part: EnvMarket, begin: int,
     config: EvaluateConfig, tell: Tell,
 ) -> tuple[str, list[Course], list[Course], dict[str, Course]]:  # fmt: skip
     cards = [model.card for model in models]
-    part, begin = window(whole, _greediest(cards), start, end)
     own = cards[0].name if len(models) == 1 else f"{len(models)} models"
     courses: list[Course] = []
     others: list[Course] = []
     for n, model in enumerate(models):
         name = own if len(models) == 1 else f"{model.card.name} #{n + 1}"
-        tell(f"{name}: {len(part.close_ns) - begin - 1:,} bars")
+        tell(f"{name}: {amount(len(part.close_ns) - begin - 1, 'bar')}")
         seeds = range(config.seed + 1, config.seed + 1 + config.seeds)
         first, *drawn = run_agent(model, part, begin, name=name, drawn=seeds)
         courses.append(first)
@@ -217,6 +221,22 @@ def _courses(
     baselines = run_baselines(part, cards[0].env, begin, config.baselines, history=whole)
     tell("statistics")
     return own, courses, others, baselines
+
+
+def _tested(
+    models: Sequence[Model], whole: EnvMarket, start: int | None, end: int | None
+) -> tuple[EnvMarket, int]:
+    """The bars of the test and the one at whose close is first decided, as `window`.
+
+    Raises:
+        ConfigError, DataError: if a model cannot act on them: that is no look at them yet.
+    """
+    part, begin = window(whole, _greediest([model.card for model in models]), start, end)
+    for model in models:
+        check_market(model.card, part)
+        env = BatchEnv(part, out_of_sample(model.card.env), states=model.states)
+        first_bar(env, begin)
+    return part, begin
 
 
 def _greediest(cards: Sequence[ModelCard]) -> ModelCard:

@@ -29,6 +29,7 @@ from don.errors import DependencyError, DonError, UsageError
 from don.home import home_dir
 from don.storage.research import open_research
 from don.storage.research_runs import RunKind, RunStatus
+from don.words import amount
 from experiments.cluster import local_cluster
 
 Tell = Callable[[str], None]
@@ -56,7 +57,7 @@ def run(sweep: plan.SweepConfig, tell: Tell = print, *, force: bool = False) -> 
     jobs = plan.jobs(sweep, market)
     rows = {job.key: row for job in jobs if (row := plan.stored(sweep, job)) is not None}
     left = [job for job in jobs if job.key not in rows]
-    tell(f"{len(jobs)} jobs, {len(rows)} done already, {len(left)} to run")
+    tell(f"{amount(len(jobs), 'job')}, {len(rows)} done already, {len(left)} to run")
     failed: dict[str, str] = {}
     if left:
         _budget(sweep, market, len(left), tell, force=force)
@@ -177,7 +178,9 @@ def _mb(count: int) -> str:
 def main(path: str) -> int:
     """The program: exit code 0 if every job ran."""
     found = run(read_section(plan.SweepConfig, Path(path)))
-    print(f"{len(found['rows'])} results in {found['table']}, {len(found['failed'])} failed")
+    print(
+        f"{amount(len(found['rows']), 'result')} in {found['table']}, {len(found['failed'])} failed"
+    )
     return 1 if found["failed"] else 0
 
 

@@ -1,12 +1,13 @@
 """Train policies: `python -m experiments.train CONFIG [--out FOLDER] [--resume]`. A Ray job.
 
 It joins the cluster that RAY_ADDRESS names, as a job does, else starts one on this machine. Every
-run is counted in the research ledger before it begins.
+run is counted in the research ledger before it begins; one that cannot begin is refused uncounted.
 """
 
 import json
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from experiments.program import asked, run_as_program
 from experiments.training_config import TrainConfig
 
 if TYPE_CHECKING:
-    from experiments.rllib.loop import Outcome
+    from experiments.rllib.loop import Outcome, Training
 
 Tell = Callable[[str], None]
 CONFIG = "config.json"
@@ -57,26 +58,36 @@ def train(
         TrainingDiverged: if a loss is no number any more; the last good checkpoint is kept.
         Interrupted: if it was stopped; it can be resumed.
     """
-    if research is None:
-        home = home or home_dir()
-        with (
-            open_research(home, warn=tell) as opened,
-            announced(home, config.out, name=config.name, warn=tell),
-        ):
-            return train(config, tell, resume=resume, market=market, research=opened, home=home)
-    from experiments.rllib.market_file import open_data
+    with ExitStack() as until:
+        shown: AbstractContextManager[None] = nullcontext()
+        if research is None:
+            home = home or home_dir()
+            research = until.enter_context(open_research(home, warn=tell))
+            shown = announced(home, config.out, name=config.name, warn=tell)
+        # what is refused here has looked at nothing: it is neither counted nor shown
+        from experiments.rllib.loop import Training
+        from experiments.rllib.market_file import open_data
 
-    found = open_data(config.data, home) if market is None else market
-    _remember(config, found, resume=resume)
+        found = open_data(config.data, home) if market is None else market
+        _same(config, found, resume=resume)
+        training = Training(config, found, tell, resume=resume)
+        _remember(config, found)
+        until.enter_context(shown)
+        names = (*found.symbols, *([config.data.source] if market is None else []))
+        return _counted(training, research, names, home or home_dir())
+
+
+def _counted(
+    training: "Training", research: Research, names: tuple[str, ...], home: Path
+) -> "Outcome":
+    """Run a training that fits, entered in the ledger before it begins."""
+    config, data = training.config, training.market.hash
     told = config.model_dump(mode="json")
-    names = (*found.symbols, *([config.data.source] if market is None else []))
-    run = research.begin(RunKind.TRAIN, told, found.hash, seed=config.seed, lineage=names)
+    run = research.begin(RunKind.TRAIN, told, data, seed=config.seed, lineage=names)
     try:
-        with local_cluster(home or home_dir(), cpus=max(1, config.workers.runners + 1)):
-            from experiments.rllib.loop import Training
-
-            stamp = research.stamp(run, found.hash, names)
-            outcome = Training(config, found, tell, resume=resume, notes=stamp).run()
+        training.notes = research.stamp(run, data, names)
+        with local_cluster(home, cpus=max(1, config.workers.runners + 1)):
+            outcome = training.run()
     except BaseException as error:
         stopped = isinstance(error, Interrupted | KeyboardInterrupt)
         status = RunStatus.STOPPED if stopped else RunStatus.FAILED
@@ -100,13 +111,17 @@ def summary(outcome: "Outcome") -> dict[str, Any]:
     }
 
 
-def _remember(config: TrainConfig, market: EnvMarket, *, resume: bool) -> None:
-    """Write the configuration into the folder; what goes on must be what began.
+def _told(config: TrainConfig, market: EnvMarket) -> dict[str, Any]:
+    return {"config": config.model_dump(mode="json"), "data_hash": market.hash}
+
+
+def _same(config: TrainConfig, market: EnvMarket, *, resume: bool) -> None:
+    """What goes on must be what began.
 
     Raises:
         UsageError: if the folder's training is another one.
     """
-    told = {"config": config.model_dump(mode="json"), "data_hash": market.hash}
+    told = _told(config, market)
     path, begun = config.out / CONFIG, (config.out / "progress.jsonl").exists()
     if begun and not resume:
         raise UsageError(f"{config.out} holds a training already: use --resume, or another --out")
@@ -121,9 +136,14 @@ def _remember(config: TrainConfig, market: EnvMarket, *, resume: bool) -> None:
                 f"{config.out} was begun with another {', '.join(other)}: resume with what it was "
                 "begun with, or use another --out"
             )
+
+
+def _remember(config: TrainConfig, market: EnvMarket) -> None:
+    """Write the configuration into the folder."""
     config.out.mkdir(parents=True, exist_ok=True)
+    path = config.out / CONFIG
     draft = path.with_suffix(".new")
-    draft.write_text(json.dumps(told, indent=1))
+    draft.write_text(json.dumps(_told(config, market), indent=1))
     draft.replace(path)
 
 

@@ -8,20 +8,25 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
+from don.envs import EnvMarket
+from don.envs.completeness import completeness
 from don.errors import DonError, Interrupted, UsageError
 from don.home import home_dir
 from don.learning.trainings import announced
 from don.storage.research import Research, open_research
 from don.storage.research_runs import RunKind, RunStatus, as_json
 from experiments.cluster import local_cluster
+from experiments.fitting import check_search
 from experiments.program import asked, run_as_program
-from experiments.tune_config import Range, Search, TuneConfig, training
+from experiments.tune_config import Range, Search, TuneConfig, corners, training
 
 Tell = Callable[[str], None]
 NAME, RESULTS, RUNS, CONFIG = "search", "results.json", "runs.json", "config.json"
+MARKET = "market.npz"
 FREE = ("at_once",)  # what may differ when a search goes on
 
 
@@ -44,30 +49,39 @@ def tune(
     Raises:
         UsageError: if the folder holds another search.
     """
-    if research is None:
-        home = home or home_dir()
-        with (
-            open_research(home, warn=tell) as opened,
-            announced(home, config.out, kind="tune", name=config.out.name, warn=tell),
-        ):
-            return tune(config, tell, resume=resume, research=opened, home=home)
-    from don.envs.completeness import completeness
-    from experiments.rllib.market_file import open_data, write_market
+    with ExitStack() as until:
+        shown: AbstractContextManager[None] = nullcontext()
+        if research is None:
+            home = home or home_dir()
+            research = until.enter_context(open_research(home, warn=tell))
+            shown = announced(home, config.out, kind="tune", name=config.out.name, warn=tell)
+        # what is refused here has looked at nothing: it is neither counted nor shown
+        from experiments.rllib.market_file import open_data, write_market
 
-    base = training(config, {n: given.draw(0.0) for n, given in config.space.items()})
-    market = open_data(base.data, home)
-    path = config.out.absolute() / "market.npz"
-    going = _remember(config, market.hash, resume=resume)
-    write_market(market, path)
+        base = training(config, corners(config)[0])
+        market = open_data(base.data, home)
+        going = _same(config, market.hash, resume=resume)
+        check_search(config, market)
+        _remember(config, market.hash)
+        until.enter_context(shown)
+        write_market(market, config.out.absolute() / MARKET)
+        names = (*market.symbols, base.data.source)
+        return _counted(config, market, names, tell, research, home or home_dir(), going=going)
+
+
+def _counted(
+    config: TuneConfig, market: EnvMarket, names: tuple[str, ...], tell: Tell, research: Research,
+    home: Path, *, going: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Search what fits, entered in the ledger before it begins."""
     told = config.model_dump(mode="json")
-    names = (*market.symbols, base.data.source)
     run = research.begin(RunKind.TUNE, told, market.hash, seed=config.seed, lineage=names)
     counted = Counted(research, run, config, market.hash, names, tell)
     left = max(config.trials - counted.begun, 0)
     stamp = research.stamp(run, market.hash, names, planned=left)
     try:
-        with local_cluster(home or home_dir(), cpus=config.at_once):
-            rows = _search(config, path, counted, stamp, going=going)
+        with local_cluster(home, cpus=config.at_once):
+            rows = _search(config, config.out.absolute() / MARKET, counted, stamp, going=going)
     except BaseException as error:
         stopped = isinstance(error, Interrupted | KeyboardInterrupt)
         status = RunStatus.STOPPED if stopped else RunStatus.FAILED
@@ -242,26 +256,33 @@ def _domain(given: Range, library: Any) -> Any:
     return draw(given.low, given.high)
 
 
-def _remember(config: TuneConfig, data_hash: str, *, resume: bool) -> bool:
-    """Write the configuration into the folder; whether a search goes on there.
+def _told(config: TuneConfig, data_hash: str) -> dict[str, Any]:
+    return {"config": config.model_dump(mode="json"), "data_hash": data_hash}
+
+
+def _same(config: TuneConfig, data_hash: str, *, resume: bool) -> bool:
+    """Whether a search goes on in the folder.
 
     Raises:
         UsageError: if the folder's search is another one.
     """
-    told = {"config": config.model_dump(mode="json"), "data_hash": data_hash}
     path, begun = config.out / CONFIG, (config.out / "ray" / NAME).exists()
     if begun and not resume:
         raise UsageError(f"{config.out} holds a search already: use --resume, or another --out")
     if begun:
         before = json.loads(path.read_text())
-        now = told["config"]
+        now = _told(config, data_hash)["config"]
         other = [k for k in now if k not in FREE and before["config"].get(k) != now[k]]
         other += ["the data"] if before["data_hash"] != data_hash else []
         if other:
             raise UsageError(f"{config.out} was begun with another {', '.join(other)}")
-    config.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(told, indent=1))
     return begun
+
+
+def _remember(config: TuneConfig, data_hash: str) -> None:
+    """Write the configuration into the folder."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / CONFIG).write_text(json.dumps(_told(config, data_hash), indent=1))
 
 
 def _short(point: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from don.model.section import Section, parsed
 from experiments.training_config import TrainConfig
 
+ALMOST = 1.0 - 1e-9  # an end of a range that itself is not drawn
+
 
 class Search(StrEnum):
     """How trials are steered."""
@@ -66,14 +68,32 @@ class TuneConfig(Section):
         for name in ("out", "stop", "keep"):
             if name in self.train:
                 raise ValueError(f"train.{name} is the search's own: leave it out")
+        for name in self.space:
+            head = name.split(".")[0]
+            if head in ("data", "out", "stop", "keep"):
+                raise ValueError(f"space.{name}: {head} is the same in all trials")
         if self.search is Search.PBT:
             odd = [n for n in self.space if not n.startswith("algorithm.")]
             if odd:
                 raise ValueError(
                     f"pbt changes settings while they train: algorithm.*, not {odd[0]}"
                 )
-        training(self, {name: given.draw(0.0) for name, given in self.space.items()})
+        for point in corners(self):
+            training(self, point)
         return self
+
+
+def corners(config: TuneConfig) -> list[dict[str, Any]]:
+    """Points with each value, and each end of a range, of each setting; the others at their first.
+
+    What is drawn lies between them, so that a value which is none is found before the search.
+    """
+    first = {name: given.draw(0.0) for name, given in config.space.items()}
+    found = [first]
+    for name, given in config.space.items():
+        further = given.values[1:] or (() if given.values else (given.draw(ALMOST),))
+        found += [{**first, name: value} for value in further]
+    return found
 
 
 def training(config: TuneConfig, point: dict[str, Any]) -> TrainConfig:

@@ -9,7 +9,8 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,124 +20,30 @@ from don import __version__
 from don.clock import iso
 from don.envs import EnvMarket
 from don.envs.completeness import completeness
-from don.envs.market import Segment
-from don.errors import DataError, DonError, Interrupted, UsageError
+from don.errors import DonError, Interrupted, UsageError
 from don.evaluation.agent import run_agent, window
 from don.evaluation.assess import assess
 from don.evaluation.baselines import run_baselines
 from don.evaluation.course import SUMS, Course, idle, joined
 from don.evaluation.page import document
-from don.evaluation.splits import combinatorial, group_edges, paths, walk_forward
 from don.home import home_dir
 from don.learning.model import Model
 from don.learning.trainings import announced
 from don.storage.research import Research, counted_by, open_research
 from don.storage.research_runs import RunKind, RunStatus
+from don.words import amount
 from experiments.choosing import LAST, OUT, Choice, candidates, choose
 from experiments.cluster import local_cluster
 from experiments.evaluate import Result, caution, counted, lineage, metrics, write
 from experiments.evaluation_config import Scheme, WalkForwardConfig, WindowConfig
+from experiments.fitting import fitting
 from experiments.program import asked, run_as_program
 from experiments.rllib.market_file import open_data
+from experiments.study_parts import Part, parts
 
 Tell = Callable[[str], None]
-DAY_NS = 86_400 * 10**9
 PLAN = "plan.json"
 LOOK = 8  # bars that baselines look at before they may trade
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One training and what it is tested on."""
-
-    key: str  # names its folder
-    seed: int
-    market: EnvMarket  # to train on
-    trained: str  # in words
-    tests: tuple[tuple[int, int], ...]  # bars [start, stop) of the whole market
-    places: tuple[tuple[int, int], ...]  # (path, stretch) that each test is of, beside the seed
-    validated: tuple[int, int] | None = None  # bars [start, stop) that the choice is made on
-
-
-def parts(config: WalkForwardConfig, market: EnvMarket) -> list[Part]:
-    """Every part, windows innermost.
-
-    Raises:
-        DataError: if there is too little history for a window.
-        UsageError: if the windows do not fit.
-    """
-    found: list[Part] = []
-    for seed in config.seeds:
-        found += _seed_parts(config.windows, market, seed)
-    return found
-
-
-def _seed_parts(windows: WindowConfig, market: EnvMarket, seed: int) -> list[Part]:
-    bars, closes = len(market.close_ns), market.close_ns
-    if windows.scheme is Scheme.COMBINATORIAL:
-        splits = combinatorial(
-            bars, windows.groups, windows.tests, purge=windows.purge_bars,
-            embargo=windows.embargo_bars,
-        )  # fmt: skip
-        edges, of_path = group_edges(bars, windows.groups), paths(windows.groups, windows.tests)
-        found = []
-        for n, split in enumerate(splits):
-            runs = np.split(split.train, np.flatnonzero(np.diff(split.train) > 1) + 1)
-            stretches = tuple(Segment(start=int(r[0]), stop=int(r[-1]) + 1) for r in runs)
-            found.append(
-                Part(
-                    key=f"s{seed}-c{n:03d}",
-                    seed=seed,
-                    market=replace(market, segments=_within(market.segments, stretches)),
-                    trained=f"without stretches {', '.join(str(g + 1) for g in split.groups)}",
-                    tests=tuple((int(edges[g]), int(edges[g + 1])) for g in split.groups),
-                    places=tuple(
-                        (int(np.flatnonzero(of_path[:, g] == n)[0]), g) for g in split.groups
-                    ),
-                )
-            )
-        return found
-    step = market.interval_ns
-    cut = walk_forward(
-        bars,
-        train=max(round(windows.train_days * DAY_NS / step), 1),
-        test=max(round(windows.test_days * DAY_NS / step), 1),
-        anchored=windows.scheme is Scheme.ANCHORED,
-        purge=windows.purge_bars,
-        embargo=windows.embargo_bars,
-    )
-    own = round(windows.validate_days * DAY_NS / step)
-    gap = windows.purge_bars + windows.embargo_bars if own else 0
-    found = []
-    for n, w in enumerate(cut):
-        stop = w.train_stop - own - gap
-        if stop <= w.train_start:
-            raise DataError(
-                f"too little history: of {w.train_stop - w.train_start} bars to train on {own} are "
-                f"for validation and {gap} lie between: nothing is left to train on"
-            )
-        ends = int(closes[w.train_start]), int(closes[stop - 1])
-        found.append(
-            Part(
-                key=f"s{seed}-w{n:03d}",
-                seed=seed,
-                market=market.part(ends[0] - 1, ends[1]),
-                trained=f"{iso(ends[0])[:10]} to {iso(ends[1])[:10]}",
-                tests=((w.test_start, w.test_stop),),
-                places=((0, n),),
-                validated=(w.train_stop - own, w.train_stop) if own else None,
-            )
-        )
-    return found
-
-
-def _within(whole: Sequence[Segment], chosen: Sequence[Segment]) -> tuple[Segment, ...]:
-    """The chosen stretches, cut where the market's own segments end."""
-    cut = [
-        (max(a.start, b.start), min(a.stop, b.stop)) for a in whole for b in chosen
-        if max(a.start, b.start) < min(a.stop, b.stop)
-    ]  # fmt: skip
-    return tuple(Segment(start=a, stop=b) for a, b in sorted(cut))
 
 
 def run(
@@ -156,22 +63,39 @@ def run(
         UsageError: if the folder holds another study, or data and windows do not fit.
         Interrupted: if it was stopped: the same command goes on.
     """
-    if research is None:
-        home = home or home_dir()
-        with (
-            open_research(home, warn=tell) as opened,
-            announced(home, config.out, kind="study", name=config.name, warn=tell),
-        ):
-            return run(config, tell, research=opened, market=market, home=home)
-    whole = open_data(config.train.data, home) if market is None else market
-    todo = parts(config, whole)
-    names = lineage(whole, config.train.data)
-    number = _begun(config, whole, research, names)
+    with ExitStack() as until:
+        shown: AbstractContextManager[None] = nullcontext()
+        if research is None:
+            home = home or home_dir()
+            research = until.enter_context(open_research(home, warn=tell))
+            shown = announced(home, config.out, kind="study", name=config.name, warn=tell)
+        # what is refused here has looked at nothing: it is neither counted nor shown
+        whole = open_data(config.train.data, home) if market is None else market
+        todo = parts(config, whole)
+        plan, before = _plan(config, whole), _before(config)
+        if before is None:
+            for part in todo:
+                if part.seed == config.seeds[0]:  # windows of all seeds are the same
+                    fitting(config.train, part.market)
+        elif {k: before[k] for k in plan} != plan:
+            raise UsageError(f"{config.out} holds another study: use another --out")
+        until.enter_context(shown)
+        return _counted(config, tell, research, whole, todo, home or home_dir())
+
+
+def _counted(
+    config: WalkForwardConfig, tell: Tell, research: Research, whole: EnvMarket,
+    todo: Sequence[Part], home: Path,
+) -> Result:  # fmt: skip
+    """Run a study that fits, entered in the ledger before it begins."""
+    number = _begun(config, whole, research)
     left = [part for part in todo if not _done(config, part)]
-    tell(f"{len(todo)} trainings, {len(todo) - len(left)} done already, {len(left)} to run")
+    tell(
+        f"{amount(len(todo), 'training')}, {len(todo) - len(left)} done already, {len(left)} to run"
+    )
     try:
         if left:
-            with local_cluster(home or home_dir(), cpus=max(1, config.train.workers.runners + 1)):
+            with local_cluster(home, cpus=max(1, config.train.workers.runners + 1)):
                 _train(config, whole, left, number, research, tell)
         found = _judge(config, whole, todo, number, research, tell)
     except KeyboardInterrupt:
@@ -310,35 +234,39 @@ def _said(config: WalkForwardConfig) -> list[str]:
 # ---- what is kept --------------------------------------------------------------------------------
 
 
-def _begun(
-    config: WalkForwardConfig, market: EnvMarket, research: Research, names: Sequence[str]
-) -> int:
-    """The study's number in the ledger; a folder that was begun keeps its own.
-
-    Raises:
-        UsageError: if the folder's study is another one.
-    """
-    path = config.out / PLAN
+def _plan(config: WalkForwardConfig, market: EnvMarket) -> dict[str, Any]:
+    """What makes a study the same one."""
     told = config.model_dump(mode="json", exclude={"out", "draws", "baselines"})
     # checkpoints that are kept are what a validation chooses from
     free = ("out", "workers") if config.windows.validate_days else ("out", "workers", "keep")
     for name in free:
         told["train"].pop(name)
-    plan = {"config": told, "data_hash": market.hash}
-    if path.exists():
-        before = json.loads(path.read_text())
-        ledger = research.reference()["ledger"]
-        if {k: before[k] for k in plan} != plan:
-            raise UsageError(f"{config.out} holds another study: use another --out")
-        if before["ledger"] == ledger:
-            return int(before["run"])
+    return {"config": told, "data_hash": market.hash}
+
+
+def _before(config: WalkForwardConfig) -> dict[str, Any] | None:
+    """The plan that the folder was begun with, with `run` and `ledger`."""
+    path = config.out / PLAN
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def _begun(config: WalkForwardConfig, market: EnvMarket, research: Research) -> int:
+    """The study's number in the ledger; a folder that was begun keeps its own."""
+    before = _before(config)
+    if before is not None and before["ledger"] == research.reference()["ledger"]:
+        return int(before["run"])
     number = research.begin(
-        RunKind.WALK_FORWARD, config.model_dump(mode="json"), market.hash, lineage=names,
-        trials=len(config.seeds),
+        RunKind.WALK_FORWARD, config.model_dump(mode="json"), market.hash,
+        lineage=lineage(market, config.train.data), trials=len(config.seeds),
     )  # fmt: skip
     config.out.mkdir(parents=True, exist_ok=True)
+    path = config.out / PLAN
     draft = path.with_suffix(".new")
-    kept = {**plan, "run": number, "ledger": research.reference()["ledger"]}
+    ledger = research.reference()["ledger"]
+    kept = {**_plan(config, market), "run": number, "ledger": ledger}
     draft.write_text(json.dumps(kept, indent=1))
     draft.replace(path)
     return number

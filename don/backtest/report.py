@@ -16,6 +16,7 @@ from don.backtest.result import BacktestResult
 from don.backtest.summary import FIGURES
 from don.backtest.trips import RoundTrip
 from don.clock import NS_PER_S, iso
+from don.words import amount
 
 TRIPS = 15  # best and worst told
 TITLES = {
@@ -170,7 +171,7 @@ def _under(result: BacktestResult) -> list[str]:
         f"{iso(result.start_ns)} to {iso(result.end_ns)}, {result.bars:,} bars of {bar:,} s",
         f"{count} symbol{'s' if count > 1 else ''}: {shown}{' …' if count > 8 else ''}",
         f"replayed in detail: {result.detail}; {len(result.decisions):,} decisions, "
-        f"{len(result.orders):,} orders, {len(result.fills):,} fills",
+        f"{amount(len(result.orders), 'order')}, {amount(len(result.fills), 'fill')}",
     ]
 
 

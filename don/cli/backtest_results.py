@@ -8,6 +8,7 @@ from actors import environment
 from don.cli.output import err, out, print_json, table
 from don.errors import UsageError
 from don.home import home_dir
+from don.words import amount
 
 SHOWN = ("sharpe", "annual_return", "max_drawdown", "turnover", "fees", "funding", "fills")
 
@@ -96,7 +97,7 @@ def sweep(
         names = [*settings.grid, "start", *SHOWN]
         cells = [[_short(row[name]) for name in names] for row in rows]
         out.print(table([n if n in settings.grid else f"{n}#" for n in names], cells))
-        out.print(f"{len(found['rows'])} results in {found['table']}", soft_wrap=True)
+        out.print(f"{amount(len(found['rows']), 'result')} in {found['table']}", soft_wrap=True)
     if found["failed"]:
         raise typer.Exit(1)
 

@@ -16,6 +16,7 @@ from don.cli import client
 from don.cli.output import out, print_json, table
 from don.errors import ConfigError, DependencyError, DonError
 from don.home import home_dir
+from don.words import amount
 
 MODULES = ("ray", "cryptofeed", "ccxt", "talib", "numba", "cvxpy", "psycopg", "gradio", "fastapi")
 MIN_DISK = 1 << 30
@@ -104,7 +105,7 @@ def _configuration(home: Path) -> str:
     from don.config import load_config
 
     config = load_config(home)
-    return f"{len(config.symbols)} symbols, policy {config.policy}"
+    return f"{amount(len(config.symbols), 'symbol')}, policy {config.policy}"
 
 
 def _port(home: Path) -> str:

@@ -1,7 +1,9 @@
 """`don evaluate`, `don walk-forward`: what agents are worth on bars they have not seen."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,9 @@ from don.model.section import parsed
 
 if TYPE_CHECKING:
     from don.learning.registry import Registry
+
+PLAIN = ("model", "best")  # what a training calls its models' folders
+NAME_LENGTH = 100
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +41,9 @@ def evaluate(
     end: str = typer.Option(None, help="ISO-8601; default: the end of the data."),
     seeds: int = typer.Option(0, min=0, help="Further courses with actions drawn, a seed each."),
     draws: int = typer.Option(1_000, min=10, help="Of each bootstrap."),
-    folder: Path = typer.Option(None, "--out", help="Folder for the result."),
+    folder: Path = typer.Option(
+        None, "--out", help="Folder for the result; default: a new one of the state folder."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Say what models are worth out of sample, beside baselines, and how sure that is."""
@@ -59,8 +66,7 @@ def evaluate(
 
     with ExitStack() as until:
         chosen = _chosen(models, until)
-        names = [each.name for each in chosen]
-        place = folder or home_dir() / "evaluations" / "-".join(names)
+        place = folder or until.enter_context(_fresh([each.name for each in chosen]))
         research = until.enter_context(open_research(warn=tell))
         found = run(
             [each.folder for each in chosen], settings, place, research=research, tell=tell,
@@ -69,11 +75,37 @@ def evaluate(
         noted = _note(chosen, measures(found))
     if as_json:
         print_json(found.document)
+        tell(f"page: {found.folder / 'result.html'}")
         return
     print((found.folder / "result.txt").read_text())
     out.print(f"run {found.run} of the research ledger; page: {found.folder / 'result.html'}")
     for label in noted:
         out.print(f"noted with {label}: see `don models show {label}`")
+
+
+@contextmanager
+def _fresh(models: list[str]) -> Iterator[Path]:
+    """A folder of the state folder that no other evaluation has; gone again if none came of it."""
+    above, name = home_dir() / "evaluations", "-".join(models)[:NAME_LENGTH]
+    above.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for n in count(1):
+        place = above / (name if n == 1 else f"{name}-{n}")
+        try:
+            place.mkdir()
+            break
+        except FileExistsError:
+            continue
+    try:
+        yield place
+    finally:
+        if not any(place.iterdir()):
+            place.rmdir()
+
+
+def _name(folder: Path) -> str:
+    """What a model's folder is known by: `ppo-model`, `ppo-best` of a training in `ppo`."""
+    whole = folder.resolve()
+    return f"{whole.parent.name}-{whole.name}" if whole.name in PLAIN else whole.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +132,7 @@ def _chosen(models: list[str], until: ExitStack) -> list[_Chosen]:
     for text in models:
         path = Path(text)
         if path.is_dir():
-            found.append(_Chosen(name=path.resolve().parent.name, folder=path, trained=path))
+            found.append(_Chosen(name=_name(path), folder=path, trained=path))
             continue
         if "/" in text.removeprefix("model:"):
             raise UsageError(

@@ -12,6 +12,7 @@ from don.cli.output import err, out, print_json, print_pairs, table
 from don.clock import NS_PER_S, iso
 from don.errors import UsageError
 from don.home import home_dir
+from don.words import amount
 
 if TYPE_CHECKING:
     from don.storage.research import Research
@@ -75,7 +76,7 @@ def runs(
     columns = ("run#", "kind", "status", "trials#", "part of#", "seed#", "config", "data",
                "begin", "s#", "result")  # fmt: skip
     out.print(table(columns, rows))
-    out.print(f"\n{len(found)} runs, {sum(run.trials for run in found)} trials")
+    out.print(f"\n{amount(len(found), 'run')}, {amount(sum(run.trials for run in found), 'trial')}")
     for one in outside:
         out.print(_lost(one.runs, one.ledger, one.why))
 
@@ -144,5 +145,5 @@ def _brief(metrics: Any) -> str:
 
 
 def _lost(count: int, ledger: str, why: str) -> str:
-    how = "were removed from this ledger" if why == "cut" else f"are in ledger {ledger}"
-    return f"{count} further runs {how}: they count as trials of everything"
+    how = "removed from this ledger" if why == "cut" else f"in ledger {ledger}"
+    return f"{amount(count, 'further run')} {how}: counted as trials of everything"

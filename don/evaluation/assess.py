@@ -28,6 +28,7 @@ from don.evaluation.sharpe import (
     trial_variance,
 )
 from don.performance import YEAR_NS
+from don.words import amount
 
 Floats = NDArray[np.float64]
 BLOCKS = 10  # of the test for overfitting
@@ -213,17 +214,19 @@ def _choice(seeds: Sequence[Course]) -> Choice | None:
 def _cautions(course: Course, counted: Counted) -> list[str]:
     said = []
     if course.liquidations:
-        said.append(f"The account was liquidated {course.liquidations} times.")
+        said.append(f"The account was liquidated {amount(course.liquidations, 'time')}.")
     if course.breaks:
-        said.append(f"{course.breaks} gaps in the data: positions were let go there without cost.")
+        said.append(
+            f"{amount(course.breaks, 'gap')} in the data: positions were let go there without cost."
+        )
     if counted.outside:
         said.append(
-            f"The research ledger misses {counted.outside} runs that were counted before; they are "
-            "taken as trials of these data."
+            f"The research ledger misses {amount(counted.outside, 'run')} of before, counted as "
+            "trials of these data."
         )
     if counted.looks:
         said.append(
-            f"These data were looked at {counted.looks} times before: what was decided after a "
-            "look is no longer out of sample."
+            f"These data were looked at {amount(counted.looks, 'time')} before: what was decided "
+            "after a look is no longer out of sample."
         )
     return said

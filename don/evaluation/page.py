@@ -16,6 +16,7 @@ from don.clock import NS_PER_MS, NS_PER_S, iso
 from don.evaluation.assess import Assessment
 from don.evaluation.course import Course
 from don.evaluation.verdict import Grade, grade, words
+from don.words import amount
 
 RATES = ("total_return", "annual_return", "annual_volatility", "max_drawdown", "fees", "slippage",
          "funding", "gross")  # fmt: skip
@@ -81,7 +82,7 @@ def page(
         [
             ("total return", _cell("total_return", own["total_return"]), "after all costs"),
             ("Sharpe", f"{own['sharpe']:.2f}", _span(a, "sharpe")),
-            ("deflated", _share(c.deflated), f"{c.trials} trials; best of luck "
+            ("deflated", _share(c.deflated), f"{amount(c.trials, 'trial')}; best of luck "
              f"{c.best_of_luck:.2f}"),
             ("probabilistic", _share(c.probabilistic), "one trial only"),
             ("above holding's ratio", _share(c.above_hold), "probability"),

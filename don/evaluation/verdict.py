@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from don.evaluation.assess import Assessment
 from don.evaluation.baselines import HOLD
+from don.words import amount
 
 CONFIDENCE = 0.95
 
@@ -59,7 +60,7 @@ def words(a: Assessment) -> tuple[str, ...]:
     if math.isfinite(c.sharpe):
         said.append(
             f"Sharpe ratio {c.sharpe:.2f} a year, of returns by {_step(c.step_days)}. The best of "
-            f"{c.trials} lucky trial{'s' if c.trials > 1 else ''} would be expected at "
+            f"{amount(c.trials, 'lucky trial')} would be expected at "
             f"{c.best_of_luck:.2f}; probability that the true ratio is above zero, knowing of the "
             f"trials: {_rate(c.deflated)} (deflated), {_rate(c.probabilistic)} if this had been "
             "the only one."

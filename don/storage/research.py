@@ -37,6 +37,7 @@ from don.storage.research_runs import (
     outside_of,
     runs_of,
 )
+from don.words import amount
 
 ANCHOR = "research.json"
 _LOCK = 0x646F6E72  # "donr"
@@ -222,7 +223,7 @@ class Research:
                 continue
             cut = count if one.why == "cut" else cut
             self._warn(
-                f"the research ledger misses {count} runs "
+                f"the research ledger misses {amount(count, 'run')} "
                 + ("that it had" if one.why == "cut" else f"that ledger {one.ledger} has")
                 + ": they go on counting as trials"
             )

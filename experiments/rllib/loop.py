@@ -15,16 +15,17 @@ import torch
 from ray.rllib.algorithms.algorithm import Algorithm
 
 from don.clock import iso
-from don.envs import BatchEnv, EnvMarket
+from don.envs import EnvMarket
 from don.envs.completeness import completeness, weak
 from don.errors import Interrupted
 from don.learning.card import Trained
 from don.learning.model import Model, card_of, plain
+from experiments.fitting import fitting, network
 from experiments.rllib import checkpoints, progress
 from experiments.rllib.checkpoints import Counters
 from experiments.rllib.errors import TrainingDiverged
 from experiments.rllib.market_file import write_market
-from experiments.rllib.setup import build_config, network, policy_map
+from experiments.rllib.setup import build_config
 from experiments.training_config import TrainConfig
 
 Tell = Callable[[str], None]
@@ -57,16 +58,18 @@ class Training:
         resume: go on from the folder's last checkpoint.
         every_s: seconds between lines about progress.
         notes: for the model's card: `Research.stamp`, where it was counted.
+
+    Raises:
+        DataError, ConfigError: if data and configuration do not fit: nothing has begun then.
     """
 
     def __init__(
         self, config: TrainConfig, market: EnvMarket, tell: Tell = print, *, resume: bool = False,
         every_s: float = 2.0, notes: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        self._notes = dict(notes or {})
+        self.notes = dict(notes or {})
         self.config, self.market, self._tell, self._every_s = config, market, tell, every_s
-        self.env = BatchEnv(market, config.env, 1)  # refuses data that cannot be trained on
-        self.mapping = policy_map(config, self.env)
+        self.env, self.mapping = fitting(config, market)  # refuses what cannot be trained
         self.data = completeness(market)
         self.out = config.out
         last = checkpoints.last_of(self.out) if resume else None
@@ -297,7 +300,7 @@ class Training:
                 "notes": {  # an evaluation begins behind what was trained on
                     "data_start": iso(int(self.market.close_ns[0])),
                     "data_end": iso(int(self.market.close_ns[-1])),
-                    **self._notes,
+                    **self.notes,
                 },
             }
         )  # fmt: skip

@@ -18,9 +18,8 @@ from ray.tune.registry import register_env
 
 from don.envs import BatchEnv
 from don.envs.config import ActionKind
-from don.errors import ConfigError
-from don.learning.config import NetConfig
 from don.learning.model import card_of
+from experiments.fitting import network, policy_map
 from experiments.rllib.appo import TraceModule, appo
 from experiments.rllib.connectors import Advantages
 from experiments.rllib.memory import FromMemory
@@ -45,46 +44,6 @@ from experiments.training_config import (
 )
 
 ENV = "don-trading"
-
-
-def policy_map(config: TrainConfig, env: BatchEnv) -> dict[str, str]:
-    """Agent -> policy.
-
-    Raises:
-        ConfigError: if the mapping leaves an agent out, names one that is not there, or gives one
-            policy to agents with different spaces.
-    """
-    groups = env.groups.values()
-    agents = [agent for group in groups for agent in group.agents]
-    if config.policies == "separate":
-        return {agent: policy_name(agent) for agent in agents}
-    if config.policies == "shared":
-        return {agent: group.name for group in groups for agent in group.agents}
-    given = dict(config.policies)
-    missing, unknown = [a for a in agents if a not in given], sorted(set(given) - set(agents))
-    if missing or unknown:
-        raise ConfigError(
-            f"policies must map each of {', '.join(agents)} to a policy; missing: "
-            f"{', '.join(missing) or 'none'}; not there: {', '.join(unknown) or 'none'}"
-        )
-    for policy in set(given.values()):
-        of = sorted({group.name for group in groups for a in group.agents if given[a] == policy})
-        if len(of) > 1:
-            raise ConfigError(f"policies: {policy!r} cannot act for {' and '.join(of)}: their "
-                              "observations and actions differ")  # fmt: skip
-    return given
-
-
-def policy_name(agent: str) -> str:
-    """A policy's name for one agent: it names folders."""
-    return "".join(c if c.isalnum() or c in "_-." else "_" for c in agent)
-
-
-def network(config: TrainConfig) -> NetConfig:
-    """The network's shape, with what the algorithm asks of it."""
-    if config.algorithm.name == "sac":
-        return config.net.model_copy(update={"squash": True, "free_log_std": False})
-    return config.net
 
 
 def _of(mapping: Mapping[str, str], agent: str, *_: Any, **__: Any) -> str:

@@ -23,6 +23,7 @@ from don.storage.market.imports import Imported, Importer, Overlap, try_out
 from don.storage.market.mapping import ImportMapping, mapping_of
 from don.storage.market.presets import own_export, preset_for
 from don.storage.market.readers import columns_of
+from don.words import amount
 
 
 def run_import(
@@ -76,7 +77,7 @@ def run_import(
                 except KeyboardInterrupt as error:
                     raise Interrupted(
                         f"stopped: nothing of {path.name} is kept; {len(done)} of "
-                        f"{len(chosen)} files are imported"
+                        f"{amount(len(chosen), 'file')} to import"
                     ) from error
                 _claim(db, done[-1])
     if as_json:
@@ -88,7 +89,7 @@ def run_import(
             continue
         what = "would be imported (dry run)" if told.dry_run else f"{told.inserted} of them new"
         out.print(
-            f"{Path(told.file).name}: {told.rows} rows of {told.channel}, {what}, "
+            f"{Path(told.file).name}: {amount(told.rows, 'row')} of {told.channel}, {what}, "
             f"{len(told.series)} series, {iso(told.first_ns)} to {iso(told.last_ns)}",
             soft_wrap=True,
         )
@@ -170,4 +171,4 @@ def run_export(
     if as_json:
         print_json({"file": str(path), "rows": rows, "bytes": path.stat().st_size})
     else:
-        out.print(f"{rows} rows of {channel} written to {path}")
+        out.print(f"{amount(rows, 'row')} of {channel} written to {path}")

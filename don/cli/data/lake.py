@@ -10,6 +10,7 @@ from don.cli.data.opened import lake_of, market_database, open_store, time_ns
 from don.cli.output import err, out, print_json, table
 from don.clock import SystemClock, interval_ns, iso
 from don.errors import UsageError
+from don.words import amount
 
 if TYPE_CHECKING:
     from don.storage.database import Database
@@ -136,7 +137,9 @@ def unarchive(
     with _archiver(lake) as (_, archiver):
         files, rows = archiver.restore(channel, low, high, symbols or None)
     told = {"files": files, "rows": rows}
-    print_json(told) if as_json else out.print(f"brought back {rows} rows of {files} files")
+    print_json(told) if as_json else out.print(
+        f"brought back {amount(rows, 'row')} of {amount(files, 'file')}"
+    )
 
 
 def compact(
@@ -179,7 +182,7 @@ def verify(
     else:
         for fault in faults:
             out.print(f"{fault.path} {fault.what}", soft_wrap=True)
-        out.print(f"{files} files, {len(faults)} wrong")
+        out.print(f"{amount(files, 'file')}, {len(faults)} wrong")
     if faults:
         raise typer.Exit(BROKEN)
 

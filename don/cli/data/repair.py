@@ -13,6 +13,7 @@ from don.cli.data.opened import market_database, open_store
 from don.cli.output import err, out, print_json, table
 from don.clock import SystemClock, iso
 from don.errors import Interrupted, UsageError
+from don.words import amount
 
 if TYPE_CHECKING:
     from don.market.coverage import Range
@@ -92,7 +93,7 @@ async def _run(
         if not quiet:
             err.print(
                 f"{_name(outcome.gap)} {iso(outcome.gap.start)[:16]}: {outcome.state} "
-                f"({outcome.inserted} rows)"
+                f"({amount(outcome.inserted, 'row')})"
             )
 
     outcomes: list[Outcome] = []

@@ -10,6 +10,7 @@ from don.cli.data.opened import lake_of, market_database
 from don.cli.output import err, out, print_json, print_pairs, table
 from don.clock import SystemClock, iso
 from don.home import home_dir
+from don.words import amount
 
 if TYPE_CHECKING:
     from don.storage.market.stats import StorageStats
@@ -75,7 +76,7 @@ def maintain(
         if names:
             out.print(f"{what}: {', '.join(names)}", soft_wrap=True)
     for moved in done.archived:
-        out.print(f"archived: {moved.channel} from {iso(moved.start)}, {moved.rows:,} rows")
+        out.print(f"archived: {moved.channel} from {iso(moved.start)}, {amount(moved.rows, 'row')}")
     out.print(f"freed by new indexes: {_mb(done.freed_bytes)}")
     out.print(f"copies for fast reads: {made} made, {gone} deleted")
 
@@ -92,7 +93,10 @@ def backup(
     if as_json:
         print_json(asdict(made))
     else:
-        out.print(f"{folder}: {made.rows:,} rows of {len(made.tables)} tables, {_mb(made.bytes)}")
+        out.print(
+            f"{folder}: {amount(made.rows, 'row')} of {amount(len(made.tables), 'table')}, "
+            f"{_mb(made.bytes)}"
+        )
 
 
 def restore(
@@ -108,7 +112,10 @@ def restore(
     if as_json:
         print_json(asdict(made))
     else:
-        out.print(f"restored {made.rows:,} rows of {len(made.tables)} tables, as backed up")
+        out.print(
+            f"restored {amount(made.rows, 'row')} of {amount(len(made.tables), 'table')}, "
+            "as backed up"
+        )
 
 
 def _progress(step: str) -> None:

@@ -219,6 +219,16 @@ def test_a_registered_model_is_evaluated_on_stored_bars(
     noted = json.loads(don("models", "show", "stored", "--json"))["out_of_sample"]
     assert noted["total_return"] == told["figures"]["stored"]["total_return"]
     assert noted["run"] == told["about"]["run"]
+    # a second one leaves the first as it is, one that is refused leaves no folder
+    first = (don_home / "evaluations" / "stored@1" / "result.json").read_text()
+    don("evaluate", str(tmp_path / "model"), *words)
+    again = json.loads(don("evaluate", "stored", *words))
+    assert any("looked at 2 times before" in each for each in again["cautions"])
+    late = CliRunner().invoke(app, ["evaluate", "stored", *words, "--start", "2030-01-01"])
+    assert late.exit_code != 0
+    made = {each.name for each in (don_home / "evaluations").iterdir()}
+    assert made == {"stored@1", "stored@1-2", f"{tmp_path.name}-model"}
+    assert (don_home / "evaluations" / "stored@1" / "result.json").read_text() == first
     don("models", "delete", "stored", "--reason", "of no use")
     assert "of no use" in don("models", "history")
     (entry,) = json.loads(don("models", "history", "--json"))

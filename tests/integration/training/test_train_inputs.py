@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from support import planted
 from don.config import read_section
 from don.errors import ConfigError, DataError, Interrupted, UsageError
 from don.learning.model import Model
+from don.learning.trainings import TrainingState, entries
 from don.model.section import parsed
 from don.storage.database import Database
 from don.storage.research import Research
@@ -110,9 +112,10 @@ def test_training_that_diverges_stops_and_keeps_the_last_good_checkpoint(train: 
 
 
 def test_every_run_is_counted_and_a_folder_holds_one_training(
-    cluster: None, tmp_path: Path, database: Database
+    cluster: None, tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    research = Research(database)
+    research, home = Research(database), tmp_path / "home"
+    monkeypatch.setattr("experiments.train.open_research", lambda *_, **__: nullcontext(research))
     market, out = planted.market(300), tmp_path / "run"
     values = {
         "out": str(out), "env": planted.config().model_dump(mode="json"),
@@ -120,20 +123,32 @@ def test_every_run_is_counted_and_a_folder_holds_one_training(
     }  # fmt: skip
 
     def run(**changes: Any) -> Any:
-        config = parsed(TrainConfig, {**values, **changes}, "test")
         resume = changes.pop("resume", False)
-        return counted_train(
-            config, lambda line: None, resume=resume, market=market, research=research
-        )
+        config = parsed(TrainConfig, {**values, **changes}, "test")
+        return counted_train(config, lambda line: None, resume=resume, market=market, home=home)
 
+    # what is refused is neither counted nor shown, and changes nothing of what is there
+    env = values["env"]
+    with pytest.raises(ConfigError, match="no_feature"):
+        run(env={**env, "observation": {"features": ["no_feature"]}})
+    with pytest.raises(DataError, match=r"episode\.length is 1000"):
+        run(env={**env, "episode": {"length": 1_000}})
+    with pytest.raises(DataError, match="no bar closes"):
+        run_ = parsed(TrainConfig, {**values, "data": {"start": "2100-01-01"}}, "test")
+        counted_train(run_, print, home=home)
+    assert not research.runs() and not entries(home) and not out.exists()
     run()
+    (kept,) = entries(home)
+    assert kept.state is TrainingState.DONE
+    config_file = (out / "config.json").read_bytes()
     with pytest.raises(UsageError, match="holds a training already"):
         run()
-    config = parsed(TrainConfig, {**values, "seed": 3}, "test")
     with pytest.raises(UsageError, match="begun with another seed"):
-        counted_train(config, print, resume=True, market=market, research=research)
+        run(seed=3, resume=True)
+    assert entries(home) == [kept] and (out / "config.json").read_bytes() == config_file
     longer = parsed(TrainConfig, {**values, "stop": {"iterations": 4, "steps": None}}, "test")
     outcome = counted_train(longer, lambda s: None, resume=True, market=market, research=research)
+    assert entries(home) == [kept]  # a part of something shows as that
     assert outcome.iterations == 4
     rows = [json.loads(line) for line in (out / "progress.jsonl").open()]
     assert [row["iteration"] for row in rows] == [1, 2, 3, 4]

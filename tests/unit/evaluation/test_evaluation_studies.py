@@ -14,7 +14,7 @@ from support.envs import market
 from don.clock import iso
 from don.envs import BatchEnv, EnvConfig, EnvMarket
 from don.envs.layout import CLOSE, HIGH, LOW, OPEN
-from don.errors import ConfigError, DataError, UsageError
+from don.errors import ConfigError, DataError, DonError, UsageError
 from don.evaluation.agent import run_agent, window
 from don.evaluation.course import idle, out_of_sample
 from don.learning.config import NetConfig
@@ -159,6 +159,17 @@ def test_a_study_goes_on_and_is_counted_once(tmp_path: Path, database: Database)
         (tmp_path / "study" / part.key).mkdir(parents=True)
         done = run_agent(acting, own, begin, name="x")
         walk_forward._store(tmp_path / "study" / part.key / "courses.npz", done)
+    for change, told_ in (
+        ({"observation": {"features": ["no_feature"]}}, "no_feature"),
+        ({"episode": {"length": 1_000}}, r"episode\.length is 1000"),
+    ):
+        wrong = study.train.model_copy(
+            update={"env": EnvConfig.model_validate({**ENV, **change})}
+        )  # fmt: skip
+        other = study.model_copy(update={"train": wrong, "out": tmp_path / "other"})
+        with pytest.raises(DonError, match=told_):
+            walk_forward.run(other, print, research=research, market=made)
+    assert not research.runs()
     said: list[str] = []
     found = walk_forward.run(study, said.append, research=research, market=made)
     assert said[0] == "6 trainings, 6 done already, 0 to run"
@@ -244,4 +255,6 @@ def test_an_evaluation_knows_what_was_trained_on(tmp_path: Path, database: Datab
         settings = EvaluateConfig.model_validate({"data": {"start": iso(cut)}})
         other = replace(made, symbols=("X-USDT", "Y-USDT", "Z-USDT"))
         evaluate([two], settings, tmp_path / "out", research=research, market=other)
-    assert research.runs()[-1].status == "failed"
+    with pytest.raises(DataError, match="closes between"):
+        run([two], data={"start": "2100-01-01"})
+    assert len(research.runs()) == 8  # none of these looked at anything

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import planted
 
 from don.config import read_section
-from don.errors import ConfigError
+from don.errors import ConfigError, DataError
 from don.storage.database import Database
 from don.storage.research import Research
 from don.storage.research_runs import RunStatus
+from experiments.fitting import check_search
 from experiments.tune import RUNS, Counted
 from experiments.tune_config import Range, TuneConfig, training
 
@@ -40,6 +42,9 @@ def test_a_point_is_a_training() -> None:
         ('[space]\n"algorithm.lr" = { low = 0.0, high = 1.0, log = true }', "low must be above 0"),
         ('[space]\n"algorithm.rate" = { values = [1.0] }', "rate"),
         ('search = "pbt"\n[space]\n"net.hidden" = { values = [[8]] }', "algorithm.*, not net"),
+        ('[space]\n"algorithm.clip" = { low = 0.1, high = 1.5 }', "algorithm.clip"),
+        ('[space]\n"net.hidden" = { values = [[8], [0]] }', "hidden and channels"),
+        ('[space]\n"data.end" = { values = ["2018-12-01"] }', "data is the same in all trials"),
         ('[train]\nout = "x"\n[space]\n"algorithm.lr" = { values = [1e-3] }', "train.out"),
     ],
 )
@@ -49,6 +54,15 @@ def test_bad_searches_are_named(tmp_path: Path, values: str, told: Any) -> None:
     with pytest.raises(ConfigError) as error:
         read_section(TuneConfig, path)
     assert told in str(error.value)
+
+
+def test_each_value_of_a_space_must_fit_the_data() -> None:
+    made = {"space": {"env.episode.length": {"values": [16, 5_000]}},
+            "train": {"env": planted.config().model_dump(mode="json")}}  # fmt: skip
+    with pytest.raises(DataError, match=r"episode\.length is 5000"):
+        check_search(TuneConfig.model_validate(made), planted.market(300))
+    made["space"] = {"env.episode.length": {"values": [16, 32]}, **SPACE}
+    check_search(TuneConfig.model_validate(made), planted.market(300))
 
 
 @pytest.mark.postgres

@@ -1,0 +1,76 @@
+"""Whether a training fits its data: all that can be refused before it is counted. Needs no Ray."""
+
+from don.envs import BatchEnv, EnvMarket
+from don.errors import ConfigError
+from don.learning.config import NetConfig
+from don.learning.model import Model
+from experiments.training_config import TrainConfig
+from experiments.tune_config import TuneConfig, corners, training
+
+
+def fitting(config: TrainConfig, market: EnvMarket) -> tuple[BatchEnv, dict[str, str]]:
+    """An environment of a training, and agent -> policy.
+
+    Raises:
+        DataError: if the bars cannot be observed, or are too few.
+        ConfigError: if features, policies or network do not fit.
+    """
+    env = BatchEnv(market, config.env, 1)
+    mapping = policy_map(config, env)
+    Model.untrained(env, network(config), mapping)
+    return env, mapping
+
+
+def check_search(config: TuneConfig, market: EnvMarket) -> None:
+    """Make sure that every value of a search's space fits the data.
+
+    Raises:
+        DataError, ConfigError: as `fitting`.
+    """
+    seen = set()
+    for point in corners(config):
+        made = training(config, point)
+        told = made.model_dump_json(include={"env", "net", "policies"}) + made.algorithm.name
+        if told not in seen:
+            seen.add(told)
+            fitting(made, market)
+
+
+def policy_map(config: TrainConfig, env: BatchEnv) -> dict[str, str]:
+    """Agent -> policy.
+
+    Raises:
+        ConfigError: if the mapping leaves an agent out, names one that is not there, or gives one
+            policy to agents with different spaces.
+    """
+    groups = env.groups.values()
+    agents = [agent for group in groups for agent in group.agents]
+    if config.policies == "separate":
+        return {agent: policy_name(agent) for agent in agents}
+    if config.policies == "shared":
+        return {agent: group.name for group in groups for agent in group.agents}
+    given = dict(config.policies)
+    missing, unknown = [a for a in agents if a not in given], sorted(set(given) - set(agents))
+    if missing or unknown:
+        raise ConfigError(
+            f"policies must map each of {', '.join(agents)} to a policy; missing: "
+            f"{', '.join(missing) or 'none'}; not there: {', '.join(unknown) or 'none'}"
+        )
+    for policy in set(given.values()):
+        of = sorted({group.name for group in groups for a in group.agents if given[a] == policy})
+        if len(of) > 1:
+            raise ConfigError(f"policies: {policy!r} cannot act for {' and '.join(of)}: their "
+                              "observations and actions differ")  # fmt: skip
+    return given
+
+
+def policy_name(agent: str) -> str:
+    """A policy's name for one agent: it names folders."""
+    return "".join(c if c.isalnum() or c in "_-." else "_" for c in agent)
+
+
+def network(config: TrainConfig) -> NetConfig:
+    """The network's shape, with what the algorithm asks of it."""
+    if config.algorithm.name == "sac":
+        return config.net.model_copy(update={"squash": True, "free_log_std": False})
+    return config.net
