@@ -48,7 +48,7 @@ class ModelCard(Section):
     data_shares: dict[str, float] = Field(default_factory=dict)
     seed: int = 0
     algorithm: str = ""
-    code_version: str = ""
+    code_version: str = ""  # `don.sources.code_version`; of older cards the version alone
     trained: Trained = Trained()
     in_sample: dict[str, float] = Field(default_factory=dict)
     out_of_sample: dict[str, float] = Field(default_factory=dict)

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from don import __version__
 from don.envs.core import AGENTS, BatchEnv
 from don.envs.layout import LEVERAGE, Floats
 from don.envs.normalize import NormalizerState
@@ -32,6 +31,7 @@ from don.learning.card import FORMAT, ModelCard, PolicySpec
 from don.learning.config import NetConfig, NetKind
 from don.learning.forward import Forward, Weights
 from don.learning.shapes import ActionShape, observation_shapes
+from don.sources import code_version
 
 if TYPE_CHECKING:
     from don.learning.nets import PolicyNet
@@ -374,7 +374,7 @@ def card_of(
         interval_ns=env.market.interval_ns,
         data_hash=env.market.hash,
         seed=seed,
-        code_version=__version__,
+        code_version=code_version(),
     )
 
 
