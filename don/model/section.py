@@ -1,12 +1,12 @@
 """Base of every configuration section: frozen, typed, unknown keys refused. Pure."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from don.errors import ConfigError
+from don.model.complaint import complaint
 
 
 class Section(BaseModel):
@@ -32,19 +32,4 @@ def parsed(kind: type[S], values: Mapping[str, Any], origin: str) -> S:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explained(error, kind, origin)) from None
-
-
-def _explained(error: ValidationError, root: type[Section], origin: str) -> str:
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        section: Any = root
-        for part in first["loc"][:-1]:
-            field = getattr(section, "model_fields", {}).get(part)
-            section = field.annotation if field is not None else section
-        known = list(getattr(section, "model_fields", {}))
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-        return f"{origin}: unknown key {path!r}; {hint}"
-    return f"{origin}: {path} was {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
+        raise ConfigError(f"{origin}: {complaint(error, kind)}") from None

@@ -27,6 +27,7 @@ from don import heap
 from don.clock import NS_PER_S, Clock, SystemClock, parse_iso
 from don.errors import DonError, UsageError
 from don.log import configure_actor
+from don.model.complaint import complaint
 from don.paper.sample.make_sample import SAMPLE
 from don.paper.server import identity
 from don.paper.server.assembly import Assembly, assemble
@@ -267,9 +268,7 @@ def main(arguments: list[str]) -> int:
         print(f"error: config {text}: {error.strerror}", file=sys.stderr)
         return UsageError.exit_code
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        print(f"error: config {where}: {first['msg']}", file=sys.stderr)
+        print(f"error: config: {complaint(error, PaperServerConfig)}", file=sys.stderr)
         return UsageError.exit_code
     return run(config)
 

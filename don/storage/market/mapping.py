@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from don.clock import interval_ns
 from don.errors import DataError
 from don.model.channels import CHANNELS, channel
+from don.model.complaint import complaint
 from don.model.section import Section
 
 UNITS = ("s", "ms", "us", "ns")
@@ -137,10 +138,4 @@ def mapping_of(values: Mapping[str, Any], *, where: str) -> ImportMapping:
     try:
         return ImportMapping.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        said = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            said = f"is no key of a mapping; keys are {', '.join(ImportMapping.model_fields)}"
-        was = "" if said.endswith(f"was {first['input']!r}") else f", was {first['input']!r}"
-        raise DataError(f"{where}: {key}: {said}{was}") from None
+        raise DataError(f"{where}: {complaint(error, ImportMapping)}") from None

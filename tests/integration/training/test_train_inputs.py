@@ -30,7 +30,10 @@ SHORT = {"stop": {"iterations": 2, "steps": None}, "workers": {"copies": 4}}
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"algorithm": {"name": "ppo", "clip": 2.0}}, "algorithm.ppo.clip was 2.0"),
+        (
+            {"algorithm": {"name": "ppo", "clip": 2.0}},
+            "algorithm.clip was 2.0: must be less than 1",
+        ),
         ({"algorithm": {"name": "a2c"}}, "'ppo', 'appo', 'sac', 'dqn'"),
         ({"algorithm": {"name": "appo"}}, "appo needs discrete actions, was 'continuous': use ppo"),
         (
