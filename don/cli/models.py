@@ -3,12 +3,12 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from don.cli import models_shown as shown
 from don.cli import running_models as running
 from don.cli.output import err, out, print_json, print_pairs, table
 from don.clock import NS_PER_S, iso
@@ -69,14 +69,14 @@ def show_all(
 ) -> None:
     """List versions and how they stand."""
     with opened() as registry:
-        found = registry.versions(name, deleted=deleted)
+        found = shown.versions(registry, name, deleted=deleted)
     if as_json:
-        print_json([_told(one) for one in found])
+        print_json([shown.told(one) for one in found])
         return
     rows = [
         [one.label, "deleted" if one.deleted else one.stage, iso(one.since), one.id,
-         one.card.algorithm, one.card.trained.steps, one.card.seed, _brief(one.card.in_sample),
-         _brief(_outside(one))]
+         one.card.algorithm, one.card.trained.steps, one.card.seed, shown.brief(one.card.in_sample),
+         shown.brief(shown.outside(one))]
         for one in found
     ]  # fmt: skip
     columns = ("model", "stage", "since", "id", "algorithm", "steps#", "seed#", "in sample",
@@ -91,7 +91,7 @@ def show(model: str = Model, as_json: bool = Json) -> None:
     with opened() as registry:
         one = registry.find(model)
         folder = registry.folder(one)
-    told = _told(one) | {"folder": str(folder)}
+    told = shown.told(one) | {"folder": str(folder)}
     if as_json:
         print_json(told)
         return
@@ -100,21 +100,22 @@ def show(model: str = Model, as_json: bool = Json) -> None:
         {
             "model": one.label, "stage": one.stage, "since": iso(one.since), "id": one.id,
             "folder": folder, "imported": f"{iso(one.ts)} by {one.who}: {one.why}",
-            "from": one.source, "algorithm": card.algorithm, "seed": card.seed,
+            "from": one.source, "algorithm": card.algorithm,
             "trained": f"{card.trained.steps} agent-steps, {card.trained.seconds:.0f} s",
             "policies": ", ".join(f"{p} ({s.net.kind})" for p, s in card.policies.items()),
             "form": card.env.form, "actions": card.env.action.kind,
             "symbols": ", ".join(card.symbols), "interval_s": card.interval_ns / NS_PER_S,
             "features": ", ".join(card.features), "feature_hash": card.feature_hash,
             "data": told_in_words(card.data_source, card.data_shares),
-            "data_hash": card.data_hash, "code": card.code_version, "parent": card.parent or "none",
+            "config_hash": card.config_hash, "data_hash": card.data_hash, "code": card.code_version,
+            "seed": card.seed, "parent": card.parent or "none",
         }
     )  # fmt: skip
-    for title, figures in (("in sample", card.in_sample), ("out of sample", _outside(one))):
+    for title, figures in (("in sample", card.in_sample), ("out of sample", shown.outside(one))):
         out.print(f"\n{title}")
         print_pairs({name: f"{value:.6g}" for name, value in figures.items()})
     out.print()
-    _print_moves([one])
+    shown.print_moves([one])
 
 
 def compare(
@@ -125,11 +126,11 @@ def compare(
         raise UsageError(f"compare needs two or more models, was {len(models)}")
     with opened() as registry:
         found = [registry.find(text) for text in models]
-    told = {one.label: _flat(_told(one)["card"]) for one in found}
+    told = {one.label: shown.flat(shown.told(one)["card"]) for one in found}
     names = dict.fromkeys(name for own in told.values() for name in own)
     differ = [n for n in names if len({repr(own.get(n)) for own in told.values()}) > 1]
-    figures = dict.fromkeys(name for one in found for name in _outside(one))
-    worth = {one.label: _outside(one) for one in found}
+    figures = dict.fromkeys(name for one in found for name in shown.outside(one))
+    worth = {one.label: shown.outside(one) for one in found}
     if as_json:
         print_json(
             {
@@ -141,7 +142,7 @@ def compare(
         return
     out.print(table(("", *told), [[n, *(own.get(n, "") for own in told.values())] for n in differ]))
     out.print()
-    rows = [[n, *(_figure(worth[label].get(n)) for label in told)] for n in figures]
+    rows = [[n, *(shown.figure(worth[label].get(n)) for label in told)] for n in figures]
     out.print(table(("out of sample", *(f"{label}#" for label in told)), rows))
 
 
@@ -228,7 +229,7 @@ def delete(model: str = Model, why: str = Why, who: str = Who, as_json: bool = J
         one = registry.find(model)
         gone = registry.delete(one.label, why=why, who=who, used=bool(registry.sessions(one)))
     if as_json:
-        print_json(_told(gone) | {"deleted": True})
+        print_json(shown.told(gone) | {"deleted": True})
     else:
         out.print(f"{gone.label} is deleted")
 
@@ -238,11 +239,11 @@ def history(
 ) -> None:
     """Say who moved what, when and why."""
     with opened() as registry:
-        found = registry.versions(name, deleted=True)
+        found = shown.versions(registry, name, deleted=True)
     if as_json:
-        print_json([_told(one) for one in found])
+        print_json([shown.told(one) for one in found])
         return
-    _print_moves(found)
+    shown.print_moves(found)
 
 
 def verify(as_json: bool = Json) -> None:
@@ -339,62 +340,9 @@ def _stage(text: str) -> Any:
     return Stage(text)
 
 
-def _outside(one: "Version") -> dict[str, float]:
-    return {**one.card.out_of_sample, **one.measures}
-
-
-def _told(one: "Version") -> dict[str, Any]:
-    return {
-        "model": one.label, "name": one.name, "version": one.version, "id": one.id,
-        "stage": str(one.stage), "since": one.since, "deleted": one.deleted,
-        "imported": {"ts": one.ts, "who": one.who, "why": one.why, "from": one.source},
-        "moves": [
-            {"ts": m.ts, "from": str(m.before), "to": str(m.after), "who": m.who, "why": m.why,
-             "rule": m.rule}
-            for m in one.moves
-        ],
-        "deletion": None if one.deletion is None else asdict(one.deletion),
-        "out_of_sample": _outside(one),
-        "card": one.card.model_dump(mode="json"),
-    }  # fmt: skip
-
-
-def _flat(value: Any, begin: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        return {
-            k: v for name, own in value.items() for k, v in _flat(own, f"{begin}{name}.").items()
-        }
-    return {begin.rstrip("."): value}
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
-
-
-def _brief(figures: Any) -> str:
-    return ", ".join(f"{name} {value:.3g}" for name, value in list(figures.items())[:3])
-
-
 def _say(moved: "list[Version]", as_json: bool) -> None:
     if as_json:
-        print_json([_told(one) for one in moved])
+        print_json([shown.told(one) for one in moved])
         return
     for one in moved:
         out.print(f"{one.label} is {one.stage}")
-
-
-def _print_moves(found: "list[Version]") -> None:
-    rows = [[iso(one.ts), one.label, "", "candidate", one.who, one.why] for one in found]
-    rows += [
-        [iso(m.ts), one.label, str(m.before), str(m.after), m.who,
-         f"{m.why} (rule: {m.rule})" if m.rule else m.why]
-        for one in found
-        for m in one.moves
-    ]  # fmt: skip
-    rows += [
-        [iso(gone.ts), one.label, str(one.stage), "deleted", gone.who, gone.why]
-        for one in found
-        if (gone := one.deletion) is not None
-    ]
-    rows.sort(key=lambda row: row[0])
-    out.print(table(("when", "model", "from", "to", "who", "why"), rows))

@@ -1,5 +1,8 @@
 """What a model says of itself: stored beside its weights, shown by the registry. Pure."""
 
+import hashlib
+import json
+
 from pydantic import Field
 
 from don.envs.config import EnvConfig
@@ -54,3 +57,11 @@ class ModelCard(Section):
     out_of_sample: dict[str, float] = Field(default_factory=dict)
     parent: str = ""  # what it was trained on from: a model's id, or name@version
     notes: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def config_hash(self) -> str:
+        """Of environment, networks, who acts with which, and algorithm: how it was set up. That of
+        the whole training is in the research ledger, under the run that `notes` name.
+        """
+        told = self.model_dump(mode="json", include={"env", "policies", "agents", "algorithm"})
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,85 @@
+"""How `don models` shows versions: as JSON, side by side, and who moved them."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from don.cli.output import out, table
+from don.clock import iso
+from don.errors import UsageError
+
+if TYPE_CHECKING:
+    from don.learning.registry import Registry
+    from don.learning.stages import Version
+
+
+def versions(registry: "Registry", name: str, *, deleted: bool) -> "list[Version]":
+    """Those of a name; of all if it is empty.
+
+    Raises:
+        UsageError: if the registry never had one of that name.
+    """
+    found = registry.versions(deleted=True)
+    if name and all(one.name != name for one in found):
+        known = ", ".join(sorted({one.name for one in found})) or "none"
+        raise UsageError(f"model {name!r} is not in the registry, which has {known}")
+    return [one for one in found if name in ("", one.name) and (deleted or not one.deleted)]
+
+
+def outside(one: "Version") -> dict[str, float]:
+    """Figures out of sample: of the card, and those told later."""
+    return {**one.card.out_of_sample, **one.measures}
+
+
+def told(one: "Version") -> dict[str, Any]:
+    """A version as JSON has it."""
+    return {
+        "model": one.label, "name": one.name, "version": one.version, "id": one.id,
+        "config_hash": one.card.config_hash, "stage": str(one.stage), "since": one.since,
+        "deleted": one.deleted,
+        "imported": {"ts": one.ts, "who": one.who, "why": one.why, "from": one.source},
+        "moves": [
+            {"ts": m.ts, "from": str(m.before), "to": str(m.after), "who": m.who, "why": m.why,
+             "rule": m.rule}
+            for m in one.moves
+        ],
+        "deletion": None if one.deletion is None else asdict(one.deletion),
+        "out_of_sample": outside(one),
+        "card": one.card.model_dump(mode="json"),
+    }  # fmt: skip
+
+
+def flat(value: Any, begin: str = "") -> dict[str, Any]:
+    """Nested values under names with dots."""
+    if isinstance(value, dict):
+        return {
+            k: v for name, own in value.items() for k, v in flat(own, f"{begin}{name}.").items()
+        }
+    return {begin.rstrip("."): value}
+
+
+def figure(value: float | None) -> str:
+    """A figure, or nothing."""
+    return "" if value is None else f"{value:.4g}"
+
+
+def brief(figures: Any) -> str:
+    """The first figures."""
+    return ", ".join(f"{name} {value:.3g}" for name, value in list(figures.items())[:3])
+
+
+def print_moves(found: "list[Version]") -> None:
+    """Print who moved versions, when and why."""
+    rows = [[iso(one.ts), one.label, "", "candidate", one.who, one.why] for one in found]
+    rows += [
+        [iso(m.ts), one.label, str(m.before), str(m.after), m.who,
+         f"{m.why} (rule: {m.rule})" if m.rule else m.why]
+        for one in found
+        for m in one.moves
+    ]  # fmt: skip
+    rows += [
+        [iso(gone.ts), one.label, str(one.stage), "deleted", gone.who, gone.why]
+        for one in found
+        if (gone := one.deletion) is not None
+    ]
+    rows.sort(key=lambda row: row[0])
+    out.print(table(("when", "model", "from", "to", "who", "why"), rows))
