@@ -63,17 +63,33 @@ def iso(ts_ns: int) -> str:
     return f"{text}.{frac // NS_PER_MS:03d}Z"
 
 
+def between(start_ns: int | None, end_ns: int | None) -> str:
+    """A window for people: `between 2025-05-04T15:33:00.000Z and the end`."""
+    start = "the beginning" if start_ns is None else iso(start_ns)
+    return f"between {start} and {'the end' if end_ns is None else iso(end_ns)}"
+
+
 def parse_iso(text: str) -> int:
     """Nanoseconds since the epoch of an ISO-8601 time; without an offset it is taken as UTC.
 
     Raises:
-        ValueError: if the text is not a time.
+        ValueError: if the text is not a time, or none that int64 holds.
     """
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"time must be an ISO-8601 time such as 2025-05-04T15:33, was {text!r}"
+        ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86_400 + delta.seconds) * NS_PER_S + delta.microseconds * 1_000
+    ts = (delta.days * 86_400 + delta.seconds) * NS_PER_S + delta.microseconds * 1_000
+    if not -(2**63) <= ts < 2**63:
+        raise ValueError(
+            f"time must be an ISO-8601 time from 1677-09-22 to 2262-04-11, was {text!r}"
+        )
+    return ts
 
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}

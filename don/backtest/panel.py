@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from don.backtest.config import BacktestConfig
 from don.backtest.result import Recorded
+from don.clock import between, iso
 from don.clock import interval_ns as parse_interval
-from don.clock import iso
 from don.errors import DataError
 from don.features.columns import COLUMNS, TIME, Floats
 from don.features.sets import FeatureSet
@@ -172,6 +172,6 @@ def span(
         low, high = iso(panel.open_ns(first + 1)), iso(panel.open_ns(S))
         raise DataError(
             f"start and end must leave bars between {low} and {high}, "
-            f"were {config.start!r} and {config.end!r}"
+            f"there was none {between(start, end)}"
         )
     return begin, stop

@@ -155,7 +155,7 @@ def moment(text: str | None, name: str) -> int | None:
     try:
         return parse_iso(text)
     except ValueError as error:
-        raise UsageError(f"{name} must be an ISO-8601 time, was {text!r}") from error
+        raise UsageError(f"{name} {str(error).removeprefix('time ')}") from error
 
 
 def end_of(config: BacktestConfig, tape_end: int, start_ns: int) -> int:

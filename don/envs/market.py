@@ -14,6 +14,7 @@ import numpy as np
 
 from don.backtest.config import BacktestConfig, Detail
 from don.backtest.panel import Market, open_market
+from don.clock import between, iso
 from don.envs.layout import (
     ABSENT,
     BAR,
@@ -132,7 +133,10 @@ class EnvMarket:
             if max(s.start, first) < min(s.stop, last)
         )
         if not segments:
-            raise DataError(f"no bar closes between {start_ns} and {end_ns}")
+            raise DataError(
+                f"no bar closes {between(start_ns, end_ns)}: they close from "
+                f"{iso(int(self.close_ns[0]))} to {iso(int(self.close_ns[-1]))}"
+            )
         own = slice(first, last)
         return replace(self, close_ns=self.close_ns[own], bars=self.bars[own], segments=segments)
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from don.clock import NS_PER_S
+from don.clock import NS_PER_S, between, iso
 from don.envs.core import BatchEnv
 from don.envs.market import EnvMarket
 from don.envs.normalize import NormalizerState
@@ -81,7 +81,10 @@ def window(
     last = len(closes) if end_ns is None else int(np.searchsorted(closes, end_ns, "right"))
     first = max(first, 0)
     if last - first < 2:
-        raise DataError(f"no bar closes between {start_ns} and {end_ns}")
+        raise DataError(
+            f"no bar closes {between(start_ns, end_ns)}: they close from "
+            f"{iso(int(closes[0]))} to {iso(int(closes[-1]))}"
+        )
     low = max(first - history_needed(card), 0)
     part = market.part(int(closes[low]) - 1, int(closes[last - 1]))
     return part, int(np.searchsorted(part.close_ns, closes[first]))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from don.clock import NS_PER_S
+from don.clock import NS_PER_S, iso
 
 MINUTE_NS = 60 * NS_PER_S
 REASON_CHARS = 300  # longer reasons are cut: they come from exchanges
@@ -71,7 +71,7 @@ class Range:
         if self.start % MINUTE_NS or self.end % MINUTE_NS or self.start >= self.end:
             raise ValueError(
                 "a coverage range needs whole minutes and start < end, "
-                f"were {self.start} and {self.end}"
+                f"were {iso(self.start)} and {iso(self.end)}"
             )
         if len(self.reason) > REASON_CHARS:
             object.__setattr__(self, "reason", self.reason[: REASON_CHARS - 1] + "…")

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from don.clock import iso
 from don.market.coverage import (
     MINUTE_NS,
     WORST,
@@ -85,7 +86,8 @@ def grid(
     """
     if start >= end or not 2 <= columns <= MAX_COLUMNS:
         raise ValueError(
-            f"need start < end and 2 <= columns <= {MAX_COLUMNS}, were {start}, {end}, {columns}"
+            f"need start < end and 2 <= columns <= {MAX_COLUMNS}, were {iso(start)}, {iso(end)}, "
+            f"{columns}"
         )
     step = step_of(start, end, columns)
     start = floor_minute(start) // step * step

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import assert_never
 
+from don.clock import iso
 from don.errors import DataError
 from don.model.instrument import Instrument
 from don.model.portfolio import ZERO
@@ -133,8 +134,8 @@ class PaperExchange(Views):
             raise DataError(f"tape symbol must be a listed one, was {event.symbol!r}")
         if event.ts < clearing.now:
             raise DataError(
-                f"tape must not go back: {type(event).__name__} of {event.symbol} at {event.ts}, "
-                f"tape time was {clearing.now}"
+                f"tape must not go back: {type(event).__name__} of {event.symbol} at "
+                f"{iso(event.ts)}, tape time was {iso(clearing.now)}"
             )
         if isinstance(event, TradePrint):
             _check_print(event)

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from don.clock import iso
 from don.errors import DataError
 from don.model.instrument import Instrument
 from don.model.order import Side
@@ -249,8 +250,8 @@ def rows_of(update: BookUpdate) -> list[tuple[int, int, int]]:
     for _, price, size in (*bids, *asks):
         if price <= 0 or size < 0:
             raise DataError(
-                f"book update of {update.symbol} at {update.ts}: price must be positive and size "
-                f"not negative, in ticks and lots, were {price} and {size}"
+                f"book update of {update.symbol} at {iso(update.ts)}: price must be positive and "
+                f"size not negative, in ticks and lots, were {price} and {size}"
             )
     return [*bids, *asks]
 

@@ -22,6 +22,7 @@ from don.model.instrument import Instrument, perpetual_symbol, split_symbol
 EXCHANGE = "BINANCE_FUTURES"
 QUOTE = "USDT"
 NS_PER_MS = 1_000_000
+NS_PER_S = 1_000 * NS_PER_MS
 MIN_NOTIONAL = Decimal(5)
 MAX_LEVERAGE = 20
 MAKER_FEE = Decimal("0.0002")
@@ -254,7 +255,7 @@ def _interval(path: Path, times: Sequence[Ints], stated: int | None) -> int:
     if found % NS_PER_MS or found != int(steps.min()):
         raise DataError(
             f"tape {path}, column 'timestamp': steps are no multiples of one interval "
-            f"(smallest {int(steps.min())} ns, common divisor {found} ns)"
+            f"(smallest {steps.min() / NS_PER_S:g} s, common divisor {found / NS_PER_S:g} s)"
         )
     return found
 
@@ -287,7 +288,8 @@ def load_bars(path: Path, symbols: Sequence[str] | None, interval_ns: int | None
     origin = min(int(each.min()) for each in stamps)
     if origin % interval or any(np.any((each - origin) % interval) for each in stamps):
         raise DataError(
-            f"tape {path}, column 'timestamp': open times are not on the grid of {interval} ns"
+            f"tape {path}, column 'timestamp': open times are not on the grid of "
+            f"{interval / NS_PER_S:g} s"
         )
     shape = (1 + (max(int(each.max()) for each in stamps) - origin) // interval, len(names))
     grid = {name: np.zeros(shape, np.int64) for name in (*PRICES, "volume")}
@@ -346,9 +348,9 @@ def _panel(
 
 def interval_name(interval_ns: int) -> str:
     """`30m` of 30 minutes in ns: in the largest unit that divides it."""
-    seconds, rest = divmod(interval_ns, 1_000 * NS_PER_MS)
+    seconds, rest = divmod(interval_ns, NS_PER_S)
     if rest or seconds <= 0:
-        raise DataError(f"bar interval must be whole seconds, was {interval_ns} ns")
+        raise DataError(f"bar interval must be whole seconds, was {interval_ns / NS_PER_S:g} s")
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds % size == 0:
             return f"{seconds // size}{unit}"

@@ -16,9 +16,8 @@ def _moment(value: Any) -> Any:
     try:
         return parse_iso(value)
     except ValueError as error:
-        raise ValueError(
-            f"was {value[:80]!r}, must be an ISO-8601 time such as 2025-05-04T15:33:00Z"
-        ) from error
+        allowed = str(error).removeprefix("time ").partition(", was ")[0]
+        raise ValueError(f"was {value[:80]!r}, {allowed}") from error
 
 
 # In a URL a plus sign means a space, so offsets are best written as Z.

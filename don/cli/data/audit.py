@@ -107,9 +107,7 @@ def moment(name: str, text: str | None) -> int | None:
     try:
         return None if text is None else parse_iso(text)
     except ValueError as error:
-        raise UsageError(
-            f"--{name} must be an ISO-8601 time such as 2025-05-04T15:33, was {text!r}"
-        ) from error
+        raise UsageError(f"--{name} {str(error).removeprefix('time ')}") from error
 
 
 def _rebuild(

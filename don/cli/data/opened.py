@@ -60,6 +60,4 @@ def time_ns(text: str, what: str) -> int:
     try:
         return parse_iso(text)
     except ValueError as error:
-        raise UsageError(
-            f"{what} must be a time such as 2025-05-04 or 2025-05-04T15:30, was {text!r}"
-        ) from error
+        raise UsageError(f"{what} {str(error).removeprefix('time ')}") from error

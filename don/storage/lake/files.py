@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from don.clock import NS_PER_S
+from don.clock import NS_PER_S, iso
 from don.errors import DataError
 from don.market.rows import content_hash
 from don.model.channels import CHANNELS
@@ -116,7 +116,7 @@ def describe(channel: str, table: pa.Table, start: int, end: int, size: int = 0)
         row = int(np.flatnonzero((times < start) | (times >= end))[0])
         raise DataError(
             f"{channel} of {exchange} {symbol}: row {row}, column ts_event: must be in "
-            f"[{start}, {end}), was {times[row]}"
+            f"[{iso(start)}, {iso(end)}), was {iso(int(times[row]))}"
         )
     digest = content_hash(table)
     intervals: tuple[int, ...] = ()

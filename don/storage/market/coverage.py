@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg import Connection
 
+from don.clock import iso
 from don.errors import UsageError
 from don.market.coverage import (
     Range,
@@ -193,7 +194,8 @@ class CoverageLedger:
         """
         if not symbols or start >= end:
             raise UsageError(
-                f"shares need symbols and start < end, were {len(symbols)} symbols, {start}, {end}"
+                f"shares need symbols and start < end, were {len(symbols)} symbols, "
+                f"{iso(start)} and {iso(end)}"
             )
         if channel == "bars":
             raise UsageError("shares of bars need their interval, such as bars:1m, was 'bars'")

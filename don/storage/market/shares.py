@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from don.clock import interval_ns
+from don.clock import interval_ns, iso
 from don.errors import UsageError
 from don.market.coverage import (
     MINUTE_NS,
@@ -59,7 +59,8 @@ def shares(
     distinct = sorted(set(symbols))
     if not distinct or start >= end:
         raise UsageError(
-            f"shares need symbols and start < end, were {len(distinct)} symbols, {start}, {end}"
+            f"shares need symbols and start < end, were {len(distinct)} symbols, "
+            f"{iso(start)} and {iso(end)}"
         )
     found = known(store, exchange, channel, distinct, start, end)
     return shares_of(found, start, end, len(distinct)).fractions()

@@ -89,7 +89,7 @@ def test_questions_and_answers(data) -> None:
         (("query", "trade"), "channel must be one of"),
         (("query", "trades", "--format", "xls"), "--format must be one of"),
         (("query", "trades", "--format", "parquet"), "needs --output"),
-        (("query", "trades", "--start", "noon"), "--start must be a time"),
+        (("query", "trades", "--start", "noon"), "--start must be an ISO-8601 time"),
         (("query", "bars", "--interval", "1x"), "interval must be like 1m"),
         (("query", "--sql", "DROP TABLE series"), "--sql must be one SELECT"),
         (("query", "--sql", "SELECT 1; DELETE FROM series"), "--sql must be one"),

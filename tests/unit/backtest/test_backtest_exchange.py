@@ -122,7 +122,8 @@ def test_rebates_and_fee_tiers_reach_the_books() -> None:
         ({"start": "soon"}, "start must be an ISO-8601 time"),
         ({"tape": "nowhere.parquet"}, "does not exist"),
         ({"symbols": ["DOGE-USDT-PERP"]}, "has no symbol"),
-        ({"detail": "bars", "start": "2030-01-01"}, "start and end must leave bars"),
+        ({"detail": "bars", "start": "2030-01-01"}, "there was none between 2030-01-01T00"),
+        ({"start": "3000-01-01"}, "start must be an ISO-8601 time from 1677-09-22 to 2262-04-11"),
     ],
 )
 def test_bad_input_is_named(changes: dict, says: str) -> None:

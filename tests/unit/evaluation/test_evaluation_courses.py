@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from support.envs import HOUR, SYMBOLS, columns, market
 
+from don.clock import iso
 from don.envs import BatchEnv, EnvConfig, EnvMarket, from_arrays
 from don.envs.layout import CLOSE, TAKER
 from don.envs.market import Segment
@@ -134,8 +136,12 @@ def test_another_market_is_refused() -> None:
         run_agent(model, other, 40, name="a")
     with pytest.raises(ConfigError, match=r"bars of 3600 s; the data have 60 s"):
         run_agent(model, replace(made, interval_ns=60 * 10**9), 40, name="a")
-    with pytest.raises(DataError, match="no bar closes between"):
+    first, last = iso(int(made.close_ns[0])), iso(int(made.close_ns[-1]))
+    said = f"no bar closes between {last} and the end: they close from {first} to {last}"
+    with pytest.raises(DataError, match=f"^{re.escape(said)}$"):
         window(made, model.card, int(made.close_ns[-1]), None)
+    with pytest.raises(DataError, match=r"no bar closes between the beginning and 1970-01-01T"):
+        made.part(None, 0)
 
 
 def test_a_gap_is_crossed_with_the_money_that_was_there() -> None:
@@ -293,8 +299,24 @@ def test_seeds_are_told_and_results_are_whole() -> None:
     html = page(found, [*seeds, *base.values()], {"run": 3}, [{"part": "w0"}])
     assert words(found)[0] in html and "<script>" in html and "mind the gap" in html
     assert "src=" not in html.split("<script>")[0]  # it loads nothing
+    assert "CAGR" in plain and "turnover a year" in plain and "! The run lasts" not in plain
     with pytest.raises(ValueError, match="of others"):
         assess("x", seeds, {HOLD: course(HOLD, hold[:-1])}, counted)
+
+
+def test_a_short_test_is_not_told_as_a_year() -> None:
+    rng = np.random.default_rng(3)
+    hold = rng.normal(0.001, 0.02, 20)
+    own = course("mine", hold + 0.01)
+    found = assess("mine", [own], {HOLD: course(HOLD, hold)}, Counted(trials=1), draws=30)
+    plain = text(found)
+    assert "! The run lasts 20 days" in plain and "turnover in the run" in plain
+    row = next(line for line in plain.splitlines() if line.startswith("CAGR"))
+    assert row.split() == ["CAGR", "–", "–"]
+    grown = found.against[HOLD].growth * 20 / 365
+    assert f"beyond holding {grown * 100:,.1f} % in the run" in words(found)[1]
+    html = page(found, [own], {})
+    assert "The run lasts 20 days" in html and "growth in the run, Sharpe a year" in html
 
 
 def test_play_takes_as_many_courses_as_slots() -> None:
