@@ -77,7 +77,7 @@ def run_import(
                 except KeyboardInterrupt as error:
                     raise Interrupted(
                         f"stopped: nothing of {path.name} is kept; {len(done)} of "
-                        f"{amount(len(chosen), 'file')} to import"
+                        f"{amount(len(chosen), 'file')} imported"
                     ) from error
                 _claim(db, done[-1])
     if as_json:
