@@ -15,6 +15,7 @@ from don.backtest.page import Page, preformatted, table
 from don.backtest.result import BacktestResult
 from don.backtest.summary import FIGURES
 from don.backtest.trips import RoundTrip
+from don.backtest.yearly import Told, as_told
 from don.clock import NS_PER_S, iso
 from don.words import amount
 
@@ -39,11 +40,12 @@ def report(result: BacktestResult, *, draws: int = 1_000, seed: int = 0) -> str:
         draws: of the bootstrap behind the confidence intervals.
         seed: of the bootstrap.
     """
-    found = metrics(result, draws=draws, seed=seed)
+    told = as_told([result], [metrics(result, draws=draws, seed=seed)])
+    found = told.found[0]
     page = Page(f"Backtest {result.policy} {_day(result.start_ns)} to {_day(result.end_ns)}")
     page.title(f"Backtest: {result.policy}", _under(result))
-    page.warnings(cautions(result, found))
-    page.tiles(_tiles(result, found))
+    page.warnings([*cautions(result, found), *told.notes])
+    page.tiles(_tiles(result, found, told))
     page.heading("Equity and drawdown", _DRAWN)
     page.figure("equity", charts.equity([(result.policy, result)], columns=True))
     page.heading("Figures")
@@ -90,11 +92,13 @@ def compare(first: BacktestResult, second: BacktestResult, *, draws: int = 1_000
     """Two runs side by side, as HTML."""
     names = [f"A: {first.policy}", f"B: {second.policy}"]
     results = [first, second]
-    both = [metrics(one, draws=draws) for one in results]
+    told = as_told(results, [metrics(one, draws=draws) for one in results])
+    both = told.found
     page = Page(f"Backtests {names[0]} and {names[1]}")
     page.title(f"{names[0]} beside {names[1]}", [])
     for name, one, found in zip(names, results, both, strict=True):
         page.warnings([f"{name}: {text}" for text in cautions(one, found)])
+    page.warnings(told.notes)
     if first.data_hash != second.data_hash or (first.start_ns, first.end_ns) != (
         second.start_ns, second.end_ns,
     ):  # fmt: skip
@@ -109,7 +113,7 @@ def compare(first: BacktestResult, second: BacktestResult, *, draws: int = 1_000
         values = [f.columns[r.policy][name] for f, r in zip(both, results, strict=True)]
         cells = [_figure(name, v) + _bounds(f, name) for v, f in zip(values, both, strict=True)]
         rows.append([TITLES[name], *cells, _difference(name, values)])
-    for title, values, form in _more(results, both):
+    for title, values, form in _more(results, told):
         rows.append([title, *(form.format(v) for v in values), form.format(values[1] - values[0])])
     page.table(["", *names, "B less A"], rows)
     page.heading("By symbol", "profit after fees and funding, quote")
@@ -175,24 +179,25 @@ def _under(result: BacktestResult) -> list[str]:
     ]
 
 
-def _tiles(result: BacktestResult, found: Metrics) -> list[tuple[str, str, str]]:
+def _tiles(result: BacktestResult, found: Metrics, told: Told) -> list[tuple[str, str, str]]:
     own = found.columns[result.policy]
     deep = found.drawdowns[0] if found.drawdowns else None
     when = ""
     if deep is not None:
         end = _day(deep.recovered_ns) if deep.recovered_ns else "not recovered"
         when = f"{_day(deep.peak_ns)} → {_day(deep.trough_ns)} → {end}"
+    yearly = told.instead or "95 %" + _bounds(found, "annual_return")
     cost, trips, held, room = found.costs, found.trips, found.exposure, found.capacity
     return [
         ("total return", _rate(own["total_return"]), f"profit {_money(cost.pnl)}"),
-        ("CAGR", _rate(own["annual_return"]), "95 %" + _bounds(found, "annual_return")),
+        ("CAGR", _rate(own["annual_return"]), yearly),
         ("Sharpe", f"{own['sharpe']:.2f}", "95 %" + _bounds(found, "sharpe")),
         ("max drawdown", _rate(own["max_drawdown"]), when),
         ("volatility", _rate(own["annual_volatility"]), "a year"),
-        ("Sortino / Calmar", f"{own['sortino']:.2f} / {own['calmar']:.2f}", ""),
-        ("turnover", f"{found.turnover:,.1f}×", "traded notional over mean equity, a year"),
-        ("fees", f"{cost.fees:,.2f}", f"{_rate(cost.fee_drag)} of mean equity a year"),
-        ("funding", _money(cost.funding), f"{_rate(cost.funding_drag)} a year; − is paid"),
+        ("Sortino / Calmar", " / ".join(_figure(n, own[n]) for n in ("sortino", "calmar")), ""),
+        ("turnover", f"{found.turnover:,.1f}×", f"traded notional over mean equity, {told.per}"),
+        ("fees", f"{cost.fees:,.2f}", f"{_rate(cost.fee_drag)} of mean equity {told.per}"),
+        ("funding", _money(cost.funding), f"{_rate(cost.funding_drag)} {told.per}; − is paid"),
         ("hit rate", _rate(trips.hit_rate), f"{trips.count:,} trips, profit factor "
          f"{trips.profit_factor:.2f}"),
         ("exposure", _rate(held.mean_gross), f"gross, mean; max {_rate(held.max_gross)}, net "
@@ -279,14 +284,13 @@ def _trip_table(trips: Sequence[RoundTrip]) -> str:
     return table(columns, rows, kind="signed")
 
 
-def _more(
-    results: Sequence[BacktestResult], both: Sequence[Metrics]
-) -> list[tuple[str, list[float], str]]:
+def _more(results: Sequence[BacktestResult], told: Told) -> list[tuple[str, list[float], str]]:
+    both = told.found
     return [
         ("profit", [float(one.books.pnl) for one in results], "{:,.2f}"),
         ("fees", [float(f.costs.fees) for f in both], "{:,.2f}"),
         ("funding", [float(f.costs.funding) for f in both], "{:,.2f}"),
-        ("turnover a year", [f.turnover for f in both], "{:,.2f}"),
+        (f"turnover {told.per}", [f.turnover for f in both], "{:,.2f}"),
         ("gross exposure", [f.exposure.mean_gross for f in both], "{:.2%}"),
         ("hit rate", [f.trips.hit_rate for f in both], "{:.2%}"),
         ("round trips", [float(f.trips.count) for f in both], "{:,.0f}"),

@@ -12,7 +12,7 @@ from don.clock import iso
 from don.execution.forced import forced_by
 from don.market.coverage import KEPT
 from don.model.messages import PaymentKind
-from don.performance import Performance, measure, resample
+from don.performance import DAY_NS, Performance, measure, resample
 
 VOLATILITY_BARS = 96  # returns that the inverse-volatility column looks back on
 REBALANCE_COST = 0.0006  # of what is traded, for the columns that trade: taker fee, half spread
@@ -160,6 +160,7 @@ def summary(result: BacktestResult) -> dict[str, Any]:
         "symbols": list(result.symbols),
         "start": iso(result.start_ns),
         "end": iso(result.end_ns),
+        "days": (result.end_ns - result.start_ns) / DAY_NS,
         "bars": result.bars,
         "decisions": len(result.decisions),
         "orders": len(result.orders),

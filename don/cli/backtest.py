@@ -8,7 +8,7 @@ import typer
 
 from don.cli import backtest_results
 from don.cli.backtest_store import from_store
-from don.cli.output import err, out, print_json, print_pairs, table
+from don.cli.output import err, money, out, print_json, print_pairs, table
 from don.errors import UsageError
 from don.home import home_dir
 
@@ -140,6 +140,21 @@ class _Progress:
         err.print(f"  {done:6.1%}  {left:5.0f} s left")
 
 
+def _number(value: float) -> str:
+    return f"{value:.4f}" if value == value else "–"
+
+
+def _books(policies: list[dict[str, Any]]) -> None:
+    """What each of several policies brought; all but shadows sum to the account."""
+    amounts = ("pnl", "fees", "funding", "traded", "equity")
+    rows = [
+        [one["book"], one["mode"], one["policy"], *(money(one[name]) for name in amounts)]
+        for one in policies
+    ]
+    out.print()
+    out.print(table(("book", "mode", "policy", *(f"{name}#" for name in amounts)), rows, "books"))
+
+
 def _data(told: dict[str, Any]) -> str:
     """Share of each state among the minutes used, in words."""
     if "unknown" not in told:
@@ -152,12 +167,26 @@ def _data(told: dict[str, Any]) -> str:
 
 
 def _print(told: dict[str, Any]) -> None:
-    print_pairs({**{name: told[name] for name in SHOWN}, "data": _data(told["data"])})
+    from don.performance import COMPOUNDED, DAY_NS, too_short
+
+    shown = {name: told[name] for name in SHOWN}
+    shown |= {name: money(told[name]) for name in ("equity", "pnl", "fees", "funding")}
+    shown |= {name: _number(told[name]) for name in ("turnover", "hit_rate")}
+    print_pairs({**shown, "data": _data(told["data"])})
     out.print()
     columns = told["performance"]
     names = list(next(iter(columns.values())))
-    lines = [[name, *(f"{columns[c][name]:.4f}" for c in columns)] for name in names]
+    brief = too_short(round(told["days"] * DAY_NS))
+    left_out = COMPOUNDED if brief else ()
+    lines = [
+        [name, *("–" if name in left_out else _number(columns[c][name]) for c in columns)]
+        for name in names
+    ]
     out.print(table(["", *(f"{column}#" for column in columns)], lines))
+    if brief:
+        out.print(f"– {brief}")
+    if told["policies"]:
+        _books(told["policies"])
     out.print()
     for topic, text in told["assumptions"].items():
         out.print(f"[dim]{topic:<11}[/dim] {text}")

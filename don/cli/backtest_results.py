@@ -1,6 +1,7 @@
 """`don backtest report`, `compare` and `sweep`: what came of backtests, and many at once."""
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -86,6 +87,8 @@ def sweep(
     from don.config import read_section
 
     settings = read_section(SweepConfig, config)
+    from don.performance import COMPOUNDED
+
     environment.prepare(home_dir())
     from experiments.sweep import run
 
@@ -95,11 +98,28 @@ def sweep(
     else:
         rows = sorted(found["rows"], key=lambda row: -_known(row["sharpe"]))[:top]
         names = [*settings.grid, "start", *SHOWN]
-        cells = [[_short(row[name]) for name in names] for row in rows]
+        brief = {row["key"]: _brief(row) for row in rows}
+        cells = [
+            [
+                "–" if brief[row["key"]] and name in COMPOUNDED else _short(row[name])
+                for name in names
+            ]
+            for row in rows
+        ]
         out.print(table([n if n in settings.grid else f"{n}#" for n in names], cells))
+        if said := next(filter(None, brief.values()), ""):
+            out.print(f"– {said}")
         out.print(f"{amount(len(found['rows']), 'result')} in {found['table']}", soft_wrap=True)
     if found["failed"]:
         raise typer.Exit(1)
+
+
+def _brief(row: dict[str, Any]) -> str:
+    """Why a row's return is not told as a year's; "" if it may be."""
+    from don.clock import parse_iso
+    from don.performance import too_short
+
+    return too_short(parse_iso(row["end"]) - parse_iso(row["start"]))
 
 
 def _known(value: float) -> float:

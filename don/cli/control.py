@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from don.cli import client
-from don.cli.output import out, print_json, print_pairs, table
+from don.cli.output import money, out, plain, price, print_json, print_pairs, table
 from don.errors import DependencyError
 from don.home import home_dir
 from don.model.messages import CommandKind
@@ -95,16 +95,28 @@ def _command(kind: str, reason: str, as_json: bool) -> None:
 def _print_status(view: dict[str, Any]) -> None:
     desk = view.get("desk") or {}
     print_pairs({key: view[key] for key in ("session", "policy", "state") if key in view})
-    shown = ("equity", "balance", "unrealized", "pnl", "fees", "funding", "halted", "reconciled")
-    print_pairs({key: desk[key] for key in shown if key in desk})
+    amounts = ("equity", "balance", "unrealized", "pnl", "fees", "funding")
+    print_pairs({key: money(desk[key]) for key in amounts if key in desk})
+    print_pairs({key: desk[key] for key in ("halted", "reconciled") if key in desk})
     if books := desk.get("slots"):
         named = ("book", "mode", "policy", "state", "share#", "equity#", "pnl#", "crossed#")
-        told = [one | {"share": f"{one['share'] or 0.0:.1%}"} for one in books]
+        told = [
+            one
+            | {"share": f"{one['share'] or 0.0:.1%}"}
+            | {name: money(one.get(name)) for name in ("equity", "pnl", "crossed")}
+            for one in books
+        ]
         rows = [[one.get(column.rstrip("#")) for column in named] for one in told]
         out.print(table(named, rows, "books"))
     positions = desk.get("positions") or []
     columns = ("symbol", "size#", "entry_price#", "mark#", "unrealized#", "weight#")
-    rows = [[row.get(column.rstrip("#")) for column in columns] for row in positions]
+    forms = {"size": plain, "entry_price": price, "mark": price, "unrealized": money}
+    rows = []
+    for row in positions:
+        cells = {name: form(row.get(name)) for name, form in forms.items()}
+        weight = row.get("weight")
+        cells["weight"] = "" if weight is None else f"{weight:.1%}"
+        rows.append([(row | cells).get(column.rstrip("#")) for column in columns])
     out.print(table(columns, rows, "positions"))
     parts = view.get("health") or {}
     rows = [[name, part.get("state"), part.get("detail", "")] for name, part in parts.items()]

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from rich.console import Console
@@ -33,6 +33,40 @@ def print_json(document: Any) -> None:
     """Exactly one JSON document and nothing else on stdout."""
     sys.stdout.write(json.dumps(document, default=_plain, indent=2) + "\n")
     sys.stdout.flush()
+
+
+def money(value: Any) -> str:
+    """An amount for people: to the cent, below one to four digits. JSON keeps all of them."""
+    amount = _amount(value)
+    if amount is None:
+        return "" if value is None else str(value)
+    return _digits(amount, 4) if 0 < abs(amount) < 1 else f"{amount:,.2f}"
+
+
+def price(value: Any) -> str:
+    """A price for people: eight digits, without zeros at the end."""
+    return plain(value, 8)
+
+
+def plain(value: Any, digits: int = 28) -> str:
+    """A number without zeros at the end; sizes with all of their digits."""
+    amount = _amount(value)
+    if amount is None:
+        return "" if value is None else str(value)
+    return _digits(amount, digits)
+
+
+def _amount(value: Any) -> Decimal | None:
+    try:
+        found = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return found + 0 if found.is_finite() else None  # a zero has no sign
+
+
+def _digits(amount: Decimal, count: int) -> str:
+    text = format(Decimal(f"{amount:.{count}g}"), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from don.cli.output import out, print_json, print_pairs, table
+from don.cli.output import money, out, print_json, print_pairs, table
 from don.clock import iso
 from don.errors import UsageError
 from don.home import home_dir
@@ -68,7 +68,7 @@ def sessions(
     lines = []
     for row in rows:
         told = row.summary or {}
-        figures = [told.get(name) for name in ("decisions", "fills", "pnl")]
+        figures = [told.get("decisions"), told.get("fills"), money(told.get("pnl"))]
         lines.append(
             [row.session, row.account, row.policy, iso(row.ts_start), row.status, *figures]
         )

@@ -14,7 +14,7 @@ import typer
 
 from don.cli.client import run_file
 from don.cli.driver import stop_on_signals, tell_parts
-from don.cli.output import err, out, print_json, print_pairs
+from don.cli.output import err, money, out, print_json, print_pairs
 from don.errors import UsageError
 from don.home import TRADE_LOCK, hold, home_dir
 from don.log import configure_actor, get_logger
@@ -200,6 +200,8 @@ def _print_summary(summary: dict[str, Any]) -> None:
             "fills", "denials", "gaps", "restarts", "ledger_equal",
         )
     }  # fmt: skip
+    for name in ("equity", "pnl", "fees", "funding"):
+        shown[name] = money(shown[name])
     for name in ("decision_ms", "tick_to_order_ms"):
         shown[name] = f"p50 {summary[name]['p50']}  p99 {summary[name]['p99']}"
     if bare := summary.get("unprotected"):

@@ -15,7 +15,8 @@ from don.backtest.page import Page, preformatted
 from don.clock import NS_PER_MS, NS_PER_S, iso
 from don.evaluation.assess import Assessment
 from don.evaluation.course import Course
-from don.evaluation.verdict import Grade, grade, words
+from don.evaluation.verdict import Grade, grade, words, years_told
+from don.performance import COMPOUNDED, too_short
 from don.words import amount
 
 RATES = ("total_return", "annual_return", "annual_volatility", "max_drawdown", "fees", "slippage",
@@ -23,10 +24,10 @@ RATES = ("total_return", "annual_return", "annual_volatility", "max_drawdown", "
 TITLES = {
     "total_return": "total return", "annual_return": "CAGR", "annual_volatility": "volatility",
     "sharpe": "Sharpe", "sortino": "Sortino", "max_drawdown": "max drawdown", "calmar": "Calmar",
-    "turnover": "turnover a year", "fees": "fees a year", "slippage": "slippage a year",
-    "funding": "funding paid a year", "gross": "gross exposure", "fills": "fills",
-    "liquidations": "liquidations",
+    "turnover": "turnover", "fees": "fees", "slippage": "slippage", "funding": "funding paid",
+    "gross": "gross exposure", "fills": "fills", "liquidations": "liquidations",
 }  # fmt: skip
+_YEARLY = ("turnover", "fees", "slippage", "funding")
 _POINTS = 2_000
 
 
@@ -48,12 +49,13 @@ def text(a: Assessment) -> str:
     """For a terminal."""
     lines = [f"{a.strategy}, {iso(a.start_ns)[:16]} to {iso(a.end_ns)[:16]}", ""]
     lines += [("» " if n == 0 else "  ") + line for n, line in enumerate(words(a))]
-    lines += ["", *(f"! {line}" for line in a.cautions)] if a.cautions else []
+    said = [*a.cautions, *_brief(a)]
+    lines += ["", *(f"! {line}" for line in said)] if said else []
     names = list(a.figures)
     wide = [max(len(name), 10) for name in names]
     lines += ["", " " * 20 + "  ".join(n.rjust(w) for n, w in zip(names, wide, strict=True))]
-    for figure, title in TITLES.items():
-        cells = [_cell(figure, a.figures[name][figure]) for name in names]
+    for figure, title in _titles(a).items():
+        cells = [_cell(figure, _told(a, figure, a.figures[name][figure])) for name in names]
         row = "  ".join(c.rjust(w) for c, w in zip(cells, wide, strict=True))
         lines.append(f"{title:<20}{row}")
     return "\n".join(lines) + "\n"
@@ -76,7 +78,7 @@ def page(
     else:
         made.warnings([answer])
     made.table(["", ""], [[str(n), line] for n, line in enumerate(more, 1)], kind="text")
-    made.warnings(a.cautions)
+    made.warnings([*a.cautions, *_brief(a)])
     c, own = a.certainty, a.figures[a.strategy]
     made.tiles(
         [
@@ -93,19 +95,24 @@ def page(
     made.figure("growth", _growth(courses, a))
     made.heading("Figures", "95 % intervals by stationary block bootstrap in brackets")
     rows = []
-    for figure, title in TITLES.items():
+    for figure, title in _titles(a).items():
         cells = []
         for name, values in a.figures.items():
-            bounds = a.intervals.get(name, {}).get(figure)
-            cells.append(_cell(figure, values[figure]) + _bounds(figure, bounds))
+            told = _told(a, figure, values[figure])
+            bounds = a.intervals.get(name, {}).get(figure) if math.isfinite(told) else None
+            cells.append(_cell(figure, told) + _bounds(figure, bounds))
         rows.append([title, *cells])
     made.table(["", *a.figures], rows)
-    made.heading(f"{a.strategy} beside each baseline", "annual; paired block bootstrap")
+    grown, per = years_told(a)
+    made.heading(
+        f"{a.strategy} beside each baseline", f"growth {per}, Sharpe a year; paired block bootstrap"
+    )
     made.table(
         ["", "growth beyond it", "95 % interval", "Sharpe beyond it", "95 % interval",
          "draws ahead"],
         [
-            [name, _cell("total_return", b.growth), _bounds("total_return", b.growth_interval),
+            [name, _cell("total_return", b.growth * grown),
+             _bounds("total_return", (b.growth_interval[0] * grown, b.growth_interval[1] * grown)),
              f"{b.sharpe:+.2f}", _bounds("sharpe", b.sharpe_interval), _share(b.better)]
             for name, b in a.against.items()
         ],
@@ -142,6 +149,23 @@ def _growth(courses: Sequence[Course], a: Assessment) -> dict[str, Any]:
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"}, "hovermode": "x unified",
     }  # fmt: skip
     return {"data": data, "layout": layout}
+
+
+def _brief(a: Assessment) -> list[str]:
+    note = too_short(a.end_ns - a.start_ns)
+    return [note] if note else []
+
+
+def _titles(a: Assessment) -> dict[str, str]:
+    per = " in the run" if _brief(a) else " a year"
+    return {n: title + (per if n in _YEARLY else "") for n, title in TITLES.items()}
+
+
+def _told(a: Assessment, figure: str, value: float) -> float:
+    """A figure of a run as it is told: too short a run has no year."""
+    if figure in COMPOUNDED and _brief(a):
+        return math.nan
+    return value * (years_told(a)[0] if figure in _YEARLY else 1.0)
 
 
 def _cell(figure: str, value: float) -> str:

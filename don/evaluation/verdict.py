@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from don.evaluation.assess import Assessment
 from don.evaluation.baselines import HOLD
+from don.performance import YEAR_NS, too_short
 from don.words import amount
 
 CONFIDENCE = 0.95
@@ -47,11 +48,12 @@ def words(a: Assessment) -> tuple[str, ...]:
     """The verdict in plain sentences, the answer first."""
     beside, own = a.against[HOLD], a.figures[a.strategy]
     hold = a.figures[HOLD]
-    low, high = beside.growth_interval
+    years, per = years_told(a)
+    low, high = (bound * years for bound in beside.growth_interval)
     said = [_answer(a)]
     said.append(
         f"It returned {_rate(own['total_return'])}, holding {_rate(hold['total_return'])}; growth "
-        f"beyond holding {_rate(beside.growth)} a year, 95 % interval {_rate(low)} to "
+        f"beyond holding {_rate(beside.growth * years)} {per}, 95 % interval {_rate(low)} to "
         f"{_rate(high)}."
     )
     if own["total_return"] < 0:
@@ -87,6 +89,12 @@ def words(a: Assessment) -> tuple[str, ...]:
             f"afterwards with probability {_rate(a.choice.probability)}."
         )
     return tuple(said)
+
+
+def years_told(a: Assessment) -> tuple[float, str]:
+    """What rates a year are told times, and of what they are then: of a short run, the run."""
+    span = a.end_ns - a.start_ns
+    return (span / YEAR_NS, "in the run") if too_short(span) else (1.0, "a year")
 
 
 def _answer(a: Assessment) -> str:

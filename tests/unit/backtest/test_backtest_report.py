@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from don.backtest import BacktestConfig, BacktestResult, run
 from don.backtest.files import save
 from don.backtest.page import Page
 from don.backtest.report import compare, report
+from don.backtest.summary import summary
 from don.cli.main import app
 from don.errors import DataError
+from don.performance import DAY_NS
 from don.storage.research_notes import Notes
 
 
@@ -53,10 +56,35 @@ def test_a_halt_is_said_before_any_figure(results: list[BacktestResult]) -> None
     assert "DAILY_LOSS" in html
 
 
+def test_a_policy_named_as_a_benchmark_keeps_its_own_figures(results: list[BacktestResult]) -> None:
+    for result in results:
+        told = summary(result)
+        columns = told["performance"]
+        own = float(result.books.equity / result.books.deposits) - 1
+        assert columns[result.policy]["total_return"] == pytest.approx(own, rel=1e-9)
+        assert f"{result.policy} (benchmark)" in columns and len(columns) == 4
+        assert f"{result.policy} (benchmark)" in report(result, draws=20)
+    assert summary(results[0])["halted"] == ""
+    assert "DAILY_LOSS" in summary(results[1])["halted"]
+
+
 def test_two_runs_stand_side_by_side(results: list[BacktestResult]) -> None:
     html = compare(*results, draws=20)
     assert "A: hold" in html and "B: inverse_volatility" in html
     assert "engine.risk.max_daily_loss" in html and "different data" not in html
+
+
+def test_a_run_of_days_is_not_told_as_a_year(results: list[BacktestResult]) -> None:
+    html = report(results[0], draws=20)
+    tiles = html[html.index('class="tiles"') : html.index('id="equity"')]
+    assert "The run lasts 6 days" in html and "not told of 6 days" in tiles
+    assert "mean equity, in 6 days" in tiles and "mean equity, a year" not in tiles
+    row = re.search(r"<td[^>]*>CAGR</td>(.*?)</tr>", html, re.S)
+    assert row and not re.search(r"\d", re.sub(r"<[^>]*>", "", row[1]))
+    assert "turnover in the run" in compare(*results, draws=20)
+    month = replace(results[0], end_ns=results[0].start_ns + 30 * DAY_NS)
+    html = report(month, draws=20)
+    assert "too short to be raised" not in html and "mean equity, a year" in html
 
 
 def test_names_are_escaped() -> None:
@@ -89,8 +117,14 @@ def test_commands_write_reports(
     )  # fmt: skip
     assert done.exit_code == 0 and json.loads(done.stdout)["report"] == str(at_once)
     assert "Backtest: momentum" in at_once.read_text()
+    plain = CliRunner().invoke(
+        app, ["backtest", "--detail", "bars", "--start", "2019-05-10", "--end", "2019-05-11"]
+    )
+    assert plain.exit_code == 0 and "The run lasts 1 day," in plain.output
+    assert re.search(r"^annual_return +–", plain.output, re.M)
+    assert re.search(r"^equity +[\d,]+\.\d\d$", plain.output, re.M)
     with Notes(tmp_path / "home").taken() as noted:
-        begin, end = noted
+        begin, end = list(noted)[:2]
     assert begin.payload["kind"] == "backtest" and begin.payload["trials"] == 1
     assert end.payload["status"] == "done" and "BTC-USDT-PERP" in end.payload["lineage"]
     assert not Notes(tmp_path / "home").waiting()
