@@ -1,6 +1,7 @@
 """What a search over trainings can be told. Pure."""
 
 import math
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
@@ -93,6 +94,15 @@ def corners(config: TuneConfig) -> list[dict[str, Any]]:
     for name, given in config.space.items():
         further = given.values[1:] or (() if given.values else (given.draw(ALMOST),))
         found += [{**first, name: value} for value in further]
+    return found
+
+
+def within(space: Mapping[str, Range], point: dict[str, Any]) -> dict[str, Any]:
+    """The point with what was multiplied out of its range put back to the range's end."""
+    found = dict(point)
+    for name, given in space.items():
+        if not given.values:
+            found[name] = min(max(point[name], given.draw(0.0)), given.draw(ALMOST))
     return found
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from don.storage.research_runs import RunStatus
 from experiments.rllib.checkpoints import OWN, Counters
 from experiments.rllib.loop import Training
 from experiments.rllib.market_file import read_market
-from experiments.tune_config import Search, TuneConfig, training
+from experiments.tune_config import Search, TuneConfig, training, within
 
 _NOTHING = -1e9  # score before the first episode ended
 
@@ -116,6 +117,10 @@ def scheduler(config: TuneConfig, space: dict[str, Any]) -> Any:
     return PopulationBasedTraining(
         time_attr="training_iteration",  # its own is seconds
         perturbation_interval=config.grace,
-        hyperparam_mutations=space,
+        hyperparam_mutations={  # of a list a neighbour is taken, of a range a multiple
+            name: list(given.values) if given.values else space[name]
+            for name, given in config.space.items()
+        },
+        custom_explore_fn=partial(within, config.space),
         quantile_fraction=min(1.0 - config.keep_part, 0.5),
     )

@@ -16,7 +16,7 @@ from don.storage.research import Research
 from don.storage.research_runs import RunStatus
 from experiments.fitting import check_search
 from experiments.tune import RUNS, Counted
-from experiments.tune_config import Range, TuneConfig, training
+from experiments.tune_config import Range, TuneConfig, training, within
 
 SPACE = {"algorithm.lr": {"low": 1e-4, "high": 1e-2, "log": True}, "net.hidden": {"values": [[8]]}}
 
@@ -25,6 +25,13 @@ SPACE = {"algorithm.lr": {"low": 1e-4, "high": 1e-2, "log": True}, "net.hidden":
 def test_draws_lie_in_their_range(u: float, log: bool) -> None:
     assert 0.1 <= Range(low=0.1, high=10.0, log=log).draw(u) <= 10.0 * (1 + 1e-12)
     assert Range(values=(1, 2, 3)).draw(u) in (1, 2, 3)
+
+
+def test_what_pbt_multiplies_stays_in_its_range() -> None:
+    space = {"a": Range(low=0.9, high=1.0), "b": Range(values=("x", "y"))}
+    for given, kept in ((1.14, 1.0), (0.5, 0.9), (0.95, 0.95)):
+        found = within(space, {"a": given, "b": "y"})
+        assert found["a"] == pytest.approx(kept) and found["a"] < 1.0 and found["b"] == "y"
 
 
 def test_a_point_is_a_training() -> None:
