@@ -39,13 +39,14 @@ class Actions:
     """
 
     def __init__(self, config: ActionConfig, symbols: int, unit: float, *, spot: bool) -> None:
-        self._config, self._n, self._unit, self._spot = config, symbols, unit, spot
+        self._config, self._n, self._spot = config, symbols, spot
+        self.unit = unit
         if config.kind is ActionKind.DISCRETE and symbols != 1:
             raise UsageError(
                 f"action.kind 'discrete' needs agents with one symbol, was {symbols}: "
                 "use 'multi_discrete'"
             )
-        self._levels = np.array(config.levels)
+        self.levels = np.array(config.levels)
         self._offsets, self._sizes = np.array(config.offsets), np.array(config.sizes)
         self.space = self._space()
 
@@ -77,7 +78,7 @@ class Actions:
             raise UsageError(f"actions must be {shape}, were {actions.shape}")
         if config.kind in (ActionKind.DISCRETE, ActionKind.MULTI_DISCRETE):
             index = whole(actions, len(config.levels), "action")
-            out = self._levels[index].reshape(*actions.shape[:2], self._n) * self._unit
+            out = self.levels[index].reshape(*actions.shape[:2], self._n) * self.unit
         elif config.kind is ActionKind.SIMPLEX:
             out = softmax(actions)[..., :-1] * config.gross
         else:
@@ -86,7 +87,7 @@ class Actions:
                 total = np.abs(box).sum(axis=-1, keepdims=True)
                 out = config.gross * box / np.maximum(total, 1.0)
             else:
-                out = self._unit * box
+                out = self.unit * box
         return np.maximum(out, 0.0) if self._spot else out
 
     def tickets(
@@ -119,8 +120,8 @@ class Actions:
         equity = np.maximum(dynamics.money[rows, EQUITY], 0.0)[..., None]
         held = dynamics.book[rows[..., None], places[None], LOTS]
         sign = np.where(side == 1, 1.0, np.where(side == 2, -1.0, 0.0))
-        most = np.floor(self._unit * equity / np.maximum(value, 1e-12))
-        lots = np.floor(size * self._unit * equity / np.maximum(value, 1e-12))
+        most = np.floor(self.unit * equity / np.maximum(value, 1e-12))
+        lots = np.floor(size * self.unit * equity / np.maximum(value, 1e-12))
         room = np.maximum(most - held * sign, 0.0)
         lots = np.minimum(lots, room)
         price = close * (1.0 - sign * offset)

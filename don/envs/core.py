@@ -15,7 +15,6 @@ from don.envs.actions import Actions
 from don.envs.allocate import Allocator
 from don.envs.config import EnvConfig
 from don.envs.draws import uniforms
-from don.envs.dynamics import step_accounts
 from don.envs.forms import ALLOCATOR, roles
 from don.envs.layout import (
     AFTER_EQUITY,
@@ -23,27 +22,26 @@ from don.envs.layout import (
     BOOK,
     EQUITY,
     FLOW,
-    KIND,
-    LIQUIDATED,
     MONEY,
-    ORDER,
     PEAK,
     SHARE,
     START,
-    TARGET,
     WALLET,
     Bools,
     Dynamics,
     Floats,
     Ints,
+    aligned,
 )  # fmt: skip
 from don.envs.market import EnvMarket
 from don.envs.normalize import NormalizerState
 from don.envs.observe import Floats32, Observation, Observer
 from don.envs.rewards import Rewards, StepView
 from don.envs.rules import DRAWN, draw_rules
+from don.envs.starts import possible_starts
 from don.envs.views import agents_view, total_view
-from don.errors import DataError, UsageError
+from don.envs.whole import GIVEN, Whole
+from don.errors import UsageError
 
 AGENTS = "agents"
 ActionArray = NDArray[np.generic]
@@ -104,10 +102,10 @@ class BatchEnv:
             spec=market.spec,
             columns=own.columns,
             rules=draw_rules(config, np.full((batch, DRAWN), 0.5)),
-            money=np.zeros((self._M, MONEY)),
-            book=np.zeros((self._M, n, BOOK)),
-            flow=np.zeros((self._M, FLOW)),
-            share=np.zeros((self._M, n, SHARE)),
+            money=aligned((self._M, MONEY)),
+            book=aligned((self._M, n, BOOK)),
+            flow=aligned((self._M, FLOW)),
+            share=aligned((self._M, n, SHARE)),
         )
         each = own.seen.shape[1]
         unit = config.action.gross / n
@@ -132,42 +130,18 @@ class BatchEnv:
             self._upper = Rewards(config.reward, batch, ())
         self._each = not config.reward.shared and A > K  # each agent gets its own symbol's reward
         self._rewards = Rewards(config.reward, batch * A if self._each else self._M, rewards)
-        self._orders = np.zeros((self._M, n, ORDER))
-        self._deposits = np.zeros(self._M)
-        self._scratch = np.zeros((6, n))
+        self._plain = None if self._each else self._rewards.plain
+        self._whole = Whole(config, self.dynamics, self.observer, own, self._actions)
         self.bar_of = np.zeros(batch, np.int64)
-        self._end = np.zeros(batch, np.int64)
-        self._begin = np.zeros(batch, np.int64)
-        self._dead = np.zeros(self._M, np.bool_)
-        self.done = np.ones(batch, np.bool_)
-        self._active = np.zeros(batch, np.bool_)  # what took the last step
+        self._begin, self._end = self._whole.begin, self._whole.end
+        self._dead, self.done = self._whole.dead, self._whole.done
         self._seeds = config.seed + np.arange(batch, dtype=np.int64)
         self.episode = np.zeros(batch, np.int64)
-        self._starts, self._stops = self._possible_starts()
+        self._starts, self._stops = possible_starts(
+            market.segments, self.observer.ready, config.episode.length
+        )
 
     # ---- beginnings ------------------------------------------------------------------------------
-
-    def _possible_starts(self) -> tuple[Ints, Ints]:
-        """Bars at which an episode may begin, and the last bar that each may come to."""
-        ready, length = self.observer.ready, self.config.episode.length
-        starts, stops = [], []
-        for segment in self.market.segments:
-            own = np.flatnonzero(ready[segment.start : segment.stop]) + segment.start
-            if not len(own):
-                continue
-            # a hole in what can be observed (a symbol delisted, a gap) ends an episode
-            run_end = own[np.append(np.flatnonzero(np.diff(own) > 1), len(own) - 1)]
-            stop = run_end[np.searchsorted(run_end, own)] + 1  # the bar that is traded last
-            good = stop - own >= (length or 1)
-            starts.append(own[good])
-            stops.append(stop[good])
-        if not starts or not sum(len(s) for s in starts):
-            longest = int(self.observer.ready.sum())
-            raise DataError(
-                f"too little history: episode.length is {length}, but at most {longest} bars can "
-                "be observed in a row: give more bars or shorter episodes"
-            )
-        return np.concatenate(starts), np.concatenate(stops)
 
     def reset(
         self, seed: int | None = None, which: Bools | None = None, starts: Ints | None = None
@@ -244,34 +218,29 @@ class BatchEnv:
             UsageError: if an action is not in its space, or every episode is done.
         """
         given = actions if isinstance(actions, Mapping) else {AGENTS: actions}
-        if set(given) != set(self.groups):
+        if len(given) != len(self.groups) or any(name not in given for name in self.groups):
             raise UsageError(f"actions must be of {sorted(self.groups)}, were of {sorted(given)}")
-        active = ~self.done
-        if not active.any():
+        if self.done.all():
             raise UsageError("every episode is done: reset before stepping on")
-        own, dynamics = self.roles, self.dynamics
-        self._actions.fill(
-            np.asarray(given[AGENTS]), dynamics, self.bar_of, own.owner, own.places, self._orders
-        )
+        kind = self._ask(np.asarray(given[AGENTS]))
         if self._allocator is not None:
-            self._deposits[:] = self._allocator.deposits(
-                np.asarray(given[ALLOCATOR]), dynamics, self.bar_of - self._begin, active,
+            self._whole.deposits[:] = self._allocator.deposits(
+                np.asarray(given[ALLOCATOR]), self.dynamics, self.bar_of - self._begin, ~self.done,
                 self._dead, self.bar_of,
             )  # fmt: skip
         every = self.config.action.every
-        self._bar(active)
-        told = self._told(active, observe and every == 1)
+        told = self._told(kind, observe and every == 1)
         return told if every == 1 else self._went_on(told, every - 1, observe)
 
-    def _bar(self, active: Bools) -> None:
-        """Carry out what is asked for over the next bar."""
-        if self._dead.any():  # an account that is out only closes what it holds
-            self._orders[self._dead] = 0.0
-            self._orders[self._dead, :, KIND] = TARGET
-        step_accounts(
-            self.dynamics, self.bar_of, active, self._orders, self._deposits, self._scratch
-        )
-        self.bar_of = self.bar_of + active
+    def _ask(self, actions: ActionArray) -> int:
+        """Hand actions to the compiled step, as they are or as orders."""
+        kind = GIVEN if self._allocator is not None else self._whole.ask(actions)
+        if kind == GIVEN:
+            self._actions.fill(
+                actions, self.dynamics, self.bar_of, self.roles.owner, self.roles.places,
+                self._whole.orders,
+            )  # fmt: skip
+        return kind
 
     def _went_on(self, told: Step, bars: int, observe: bool) -> Step:
         """Further bars of the same step: what they give is added to what the first one gave.
@@ -282,12 +251,10 @@ class BatchEnv:
         rewards, flow = dict(told.rewards), dynamics.flow.copy()
         share, truncated = dynamics.share.copy(), told.truncated.copy()
         for _ in range(bars):
-            active = ~self.done
-            if not active.any():
+            if self.done.all():
                 break
-            self._bar(active)
-            told = self._told(active, False)
-            rows = np.repeat(active, K)
+            told = self._told(GIVEN, False)
+            rows = np.repeat(self._whole.active, K)
             before = flow[rows, BEFORE]
             flow[rows] += dynamics.flow[rows]
             flow[rows, BEFORE] = before
@@ -303,41 +270,53 @@ class BatchEnv:
             truncated=truncated,
         )
 
-    def _told(self, active: Bools, observe: bool) -> Step:
-        config, K, A = self.config, len(self.roles.columns), len(self.roles.agents)
-        dynamics = self.dynamics
-        flow, money = dynamics.flow, dynamics.money
-        was_dead = self._dead.copy()
-        ruined = flow[:, AFTER_EQUITY] < config.episode.ruin * money[:, START]
-        if self._allocator is not None:  # capital comes and goes: only what cannot trade is ruined
-            ruined = flow[:, AFTER_EQUITY] <= 0.0
-        if config.episode.end_on_liquidation:
-            ruined |= flow[:, LIQUIDATED] > 0
-        rows = np.repeat(active, K)
-        self._dead |= ruined & rows
-        owner = self.roles.owner
-        terminated = self._dead.reshape(-1, K)[:, owner]
-        truncated = (self.bar_of >= self._end) & active
-        self.done = self.done | truncated | self._dead.reshape(-1, K).all(axis=1)
-        self._active = active
-        value = self._rewards(self.view())
-        value = value.reshape(self.batch, -1)
+    def bar(self, kind: int, observe: bool) -> tuple[Floats, Bools, Bools, Floats32 | None]:
+        """Carry out what is asked for over the next bar, without the allocator's part.
+
+        Args:
+            kind: what `Whole.ask` gave.
+            observe: whether to see.
+
+        Returns:
+            Rewards [B, A], who is out [B, A], whose time is over [B], what is seen [B, A, D], None
+            if nothing was asked to be, or must be by `observe`.
+
+        Raises:
+            UsageError: if an action is not possible; then nothing has changed.
+        """
+        whole = self._whole
+        # who kept where episodes stood keeps it
+        self.bar_of = self.bar_of.copy()
+        ends, truncated, seen = whole.carry(self.bar_of, kind, observe)
+        if self._plain is not None:
+            value = np.log(whole.growth)
+            value *= self._plain
+            value += 0.0  # no negative zeros
+            value = value.reshape(self.batch, -1)
+            return value if whole.alone else value[:, self.roles.owner], ends, truncated, seen
+        value = self._rewards(self.view()).reshape(self.batch, -1)
         if not self._each:
-            value = np.where(was_dead.reshape(-1, K), 0.0, value)[:, owner]
-        value = np.where(active[:, None], value, 0.0)
-        rewards = {AGENTS: np.asarray(value, np.float64)}
-        ends = {AGENTS: terminated}
+            value = np.where(whole.was_dead.reshape(self.batch, -1), 0.0, value)
+            value = value[:, self.roles.owner]
+        value = np.where(whole.active[:, None], value, 0.0)
+        return np.asarray(value, np.float64), ends, truncated, seen
+
+    def _told(self, kind: int, observe: bool) -> Step:
+        value, ends, truncated, seen = self.bar(kind, observe)
+        rewards, terminated = {AGENTS: value}, {AGENTS: ends}
         if self._allocator is not None:
+            active = self._whole.active
             upper = self._upper(total_view(self.dynamics, self.bar_of, active))
             rewards[ALLOCATOR] = np.where(active, upper, 0.0)[:, None]
-            ends[ALLOCATOR] = np.asarray(self._dead.reshape(-1, K).all(axis=1), np.bool_).reshape(
-                -1, 1
-            )
-        assert A == value.shape[1]
+            dead = self._dead.reshape(self.batch, -1).all(axis=1)
+            terminated[ALLOCATOR] = np.asarray(dead, np.bool_)[:, None]
+        observations: dict[str, Observation] = {}
+        if observe:
+            observations = self._shown(seen)
         return Step(
-            observations=self.observe() if observe else {},
+            observations=observations,
             rewards=rewards,
-            terminated=ends,
+            terminated=terminated,
             truncated=truncated,
             done=self.done.copy(),
         )
@@ -346,19 +325,24 @@ class BatchEnv:
 
     def observe(self) -> dict[str, Observation]:
         """Observations of where all episodes stand, by group; new arrays."""
-        out: Floats32 = np.empty(
-            (self.batch, len(self.roles.agents), self.observer.size), np.float32
-        )
-        left = (self._end - self.bar_of) / np.maximum(self._end - self._begin, 1)
-        self.observer.fill(self.dynamics, self.bar_of, left, out)
-        found: dict[str, Observation] = {AGENTS: self.observer.shaped(out)}
+        return self._shown(None)
+
+    def _shown(self, seen: Floats32 | None) -> dict[str, Observation]:
+        left = None
+        if seen is None:
+            left = (self._end - self.bar_of) / np.maximum(self._end - self._begin, 1)
+            seen = np.empty((self.batch, len(self.roles.agents), self.observer.size), np.float32)
+            self.observer.fill(self.dynamics, self.bar_of, left, seen)
+        found: dict[str, Observation] = {AGENTS: self.observer.shaped(seen)}
         if self._allocator is not None:
+            if left is None:
+                left = (self._end - self.bar_of) / np.maximum(self._end - self._begin, 1)
             found[ALLOCATOR] = self._allocator.observe(self.dynamics, left)
         return found
 
     def view(self) -> StepView:
         """What the last step did, as rewards see it; R = M, or B * A with rewards by symbol."""
-        return agents_view(self.dynamics, self.bar_of, self._each, self._active)
+        return agents_view(self.dynamics, self.bar_of, self._each, self._whole.active)
 
     @property
     def equity(self) -> Floats:

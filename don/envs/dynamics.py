@@ -77,26 +77,30 @@ def step_accounts(d, bar_of, active, orders, deposits, scratch, general=False): 
         scratch: [6, n], overwritten.
         general: whether to do without the short cut for accounts with one symbol.
     """
+    for b in range(len(bar_of)):
+        if active[b]:
+            step_episode(d, b, bar_of[b], orders, deposits, scratch, general)
+
+
+@njit(cache=True, _nrt=False, error_model="numpy", forceinline=True)
+def step_episode(d, b, t, orders, deposits, scratch, general):  # type: ignore[no-untyped-def]
+    """Step the accounts of episode b, which stands at bar t; see `step_accounts`."""
     K = len(d.columns)
     short = d.columns.shape[1] == 1 and not general
     price, low, high = scratch[0], scratch[1], scratch[2]
     marks, want, rest = scratch[3], scratch[4], scratch[5]
-    for b in range(len(bar_of)):
-        if not active[b]:
+    for k in range(K):
+        m = b * K + k
+        s = d.columns[k, 0]
+        if short and s >= 0 and step_single(
+            m, t, s, b, d.bars, d.spec, d.rules, d.money, d.book, d.flow, d.share, orders,
+            deposits[m],
+        ):  # fmt: skip
             continue
-        t = bar_of[b]
-        for k in range(K):
-            m = b * K + k
-            s = d.columns[k, 0]
-            if short and s >= 0 and step_single(
-                m, t, s, b, d.bars, d.spec, d.rules, d.money, d.book, d.flow, d.share, orders,
-                deposits[m],
-            ):  # fmt: skip
-                continue
-            _one(
-                d, m, t, d.columns[k], d.rules[b], orders[m], deposits[m], price, low, high,
-                marks, want, rest,
-            )  # fmt: skip
+        _one(
+            d, m, t, d.columns[k], d.rules[b], orders[m], deposits[m], price, low, high,
+            marks, want, rest,
+        )  # fmt: skip
 
 
 @njit(cache=True, _nrt=False, error_model="numpy")

@@ -8,6 +8,33 @@ from don.envs.layout import CLOSE, COST, EQUITY, LEVERAGE, LOT, LOTS, PEAK, STAR
 ACCOUNT = 5  # numbers of an account, besides two a symbol
 
 
+@njit(cache=True, _nrt=False, error_model="numpy", forceinline=True)
+def copy(values, stop, symbols, width, out, at):  # type: ignore[no-untyped-def]
+    """Copy the window that ends before number `stop` of each symbol into an agent's numbers.
+
+    Args:
+        values: [N, R * F].
+        stop: F times the row after the last one.
+        symbols: [n]; -1: none, zeros are written.
+        width: numbers of a window, rows times F.
+        out: [D], filled from place `at`, oldest row first.
+        at: place.
+    """
+    for j in range(len(symbols)):
+        s = symbols[j]
+        into = out[at + j * width : at + (j + 1) * width]
+        if s < 0:
+            for i in range(width):
+                into[i] = 0.0
+        elif stop >= width:
+            told = values[s, stop - width : stop]  # one stretch: copied as fast as memory goes
+            for i in range(width):
+                into[i] = told[i]
+        else:  # of a bar that nothing is decided on
+            for i in range(width):
+                into[i] = values[s, stop - width + i]
+
+
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def windows(values, row_of, bar_of, columns, width, out, at):  # type: ignore[no-untyped-def]
     """Copy the last `width` rows of each agent's symbols.
@@ -21,28 +48,59 @@ def windows(values, row_of, bar_of, columns, width, out, at):  # type: ignore[no
         out: [B, A, D]; filled from place `at` with n windows [width, F], oldest row first.
         at: place.
     """
-    A, n = columns.shape
-    F = values.shape[2]
+    N, R, F = values.shape
+    flat = values.reshape((N, R * F))
     for b in range(len(bar_of)):
-        last = row_of[bar_of[b]]
-        for a in range(A):
-            place = at
-            for j in range(n):
-                s = columns[a, j]
-                if s >= 0:
-                    for w in range(last - width + 1, last + 1):
-                        for f in range(F):
-                            out[b, a, place + f] = values[s, w, f]
-                        place += F
-                else:
-                    for w in range(width * F):
-                        out[b, a, place + w] = 0.0
-                    place += width * F
+        stop = (row_of[bar_of[b]] + 1) * F
+        for a in range(len(columns)):
+            copy(flat, stop, columns[a], width * F, out[b, a], at)
+
+
+@njit(cache=True, _nrt=False, error_model="numpy", forceinline=True)
+def account(bars, spec, money, book, m, symbols, mine, left, out, at):  # type: ignore[no-untyped-def]
+    """Write account m as an agent sees it: two numbers a symbol, then five of the account.
+
+    Args:
+        bars: [N, BAR] of the bar that it stands at.
+        spec: of the symbols.
+        money: [M, MONEY].
+        book: [M, n, BOOK].
+        m: the account.
+        symbols: [n] of the account.
+        mine: place of the agent's only symbol in its account, -1: all.
+        left: part of the episode that is left.
+        out: [D].
+        at: place.
+    """
+    equity = money[m, EQUITY]
+    # an account without equity has nothing to weigh positions with
+    over = 1.0 / equity if equity > 1e-9 else 0.0
+    gross = 0.0
+    used = 0.0
+    for j in range(len(symbols)):
+        s = symbols[j]
+        worth = 0.0
+        gain = 0.0
+        if s >= 0 and book[m, j, LOTS] != 0:
+            worth = book[m, j, LOTS] * bars[s, CLOSE] * (spec[s, TICK] * spec[s, LOT])
+            gain = worth - book[m, j, COST]
+            gross += abs(worth)
+            used += abs(worth) / spec[s, LEVERAGE]
+        if mine < 0 or mine == j:
+            out[at] = worth * over
+            out[at + 1] = gain * over
+            at += 2
+    out[at] = equity / money[m, START] - 1.0 if money[m, START] > 0 else 0.0
+    peak = money[m, PEAK]
+    out[at + 1] = 1.0 - equity / peak if peak > 0 else 0.0
+    out[at + 2] = gross * over
+    out[at + 3] = used * over
+    out[at + 4] = left
 
 
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
 def accounts(bars, spec, money, book, bar_of, left, columns, owner, mine, out, at):  # type: ignore[no-untyped-def]
-    """Write each agent's account: two numbers a symbol, then five of the account.
+    """Write each agent's account; see `account`.
 
     Args:
         bars: of the market.
@@ -57,37 +115,12 @@ def accounts(bars, spec, money, book, bar_of, left, columns, owner, mine, out, a
         out: [B, A, D].
         at: place.
     """
-    K, n = columns.shape
+    K = len(columns)
     for b in range(len(bar_of)):
-        t = bar_of[b]
         for a in range(len(owner)):
             k = owner[a]
-            m = b * K + k
-            equity = money[m, EQUITY]
-            # an account without equity has nothing to weigh positions with
-            over = 1.0 / equity if equity > 1e-9 else 0.0
-            place = at
-            gross = 0.0
-            used = 0.0
-            for j in range(n):
-                s = columns[k, j]
-                worth = 0.0
-                gain = 0.0
-                if s >= 0 and book[m, j, LOTS] != 0:
-                    worth = book[m, j, LOTS] * bars[t, s, CLOSE] * (spec[s, TICK] * spec[s, LOT])
-                    gain = worth - book[m, j, COST]
-                    gross += abs(worth)
-                    used += abs(worth) / spec[s, LEVERAGE]
-                if mine[a] < 0 or mine[a] == j:
-                    out[b, a, place] = worth * over
-                    out[b, a, place + 1] = gain * over
-                    place += 2
-            out[b, a, place] = equity / money[m, START] - 1.0 if money[m, START] > 0 else 0.0
-            peak = money[m, PEAK]
-            out[b, a, place + 1] = 1.0 - equity / peak if peak > 0 else 0.0
-            out[b, a, place + 2] = gross * over
-            out[b, a, place + 3] = used * over
-            out[b, a, place + 4] = left[b]
+            account(bars[bar_of[b]], spec, money, book, b * K + k, columns[k], mine[a], left[b],
+                    out[b, a], at)  # fmt: skip
 
 
 def account_size(symbols: int) -> int:

@@ -39,6 +39,7 @@ from don.envs.layout import (
     Bools,
     Floats,
     Ints,
+    aligned,
 )  # fmt: skip
 from don.errors import DataError
 from don.model.instrument import Instrument
@@ -78,7 +79,9 @@ class EnvMarket:
         if not self.segments or self.segments[-1].stop > T:
             raise DataError(f"segments must lie inside the {T} bars, were {self.segments}")
         for name in ("close_ns", "bars", "spec"):
-            owned = np.array(getattr(self, name))
+            given = np.asarray(getattr(self, name))
+            owned = aligned(given.shape) if name == "bars" else np.empty_like(given, order="C")
+            owned[...] = given
             owned.flags.writeable = False
             object.__setattr__(self, name, owned)
         check_bars(self.bars, self.symbols)

@@ -281,6 +281,13 @@ class Rewards:
         self._terms += list(extra)
         self._rows = rows
 
+    @property
+    def plain(self) -> float | None:
+        """Weight of the log return, if there is nothing but that: it needs no state and no view."""
+        if len(self._terms) != 1 or type(self._terms[0][1]) is not LogReturn:
+            return None
+        return self._terms[0][0]
+
     def reset(self, which: Bools) -> None:
         """A new episode begins in these rows."""
         for _, each in self._terms:

@@ -17,12 +17,12 @@ from don.envs.layout import (
     CASH,
     CLOSE,
     COST,
+    DENIED,
     DEPOSIT,
     DOWN,
     EQUITY,
     FEES,
     FILLS,
-    FLOW,
     FUNDING,
     FUNDING_X,
     GAIN,
@@ -32,6 +32,8 @@ from don.envs.layout import (
     KIND,
     LEVELS,
     LEVERAGE,
+    LIQUIDATED,
+    LIQUIDATION,
     LOT,
     LOTS,
     LOW,
@@ -67,28 +69,32 @@ SLIPPED = 1.0005  # see `don.envs.dynamics`
 UNIT = 1e8
 
 
-@njit(cache=True, _nrt=False, error_model="numpy")
+@njit(cache=True, _nrt=False, error_model="numpy", forceinline=True)
 def step_single(m, t, s, b, bars, spec, rules, money, book, flow, share, orders, deposit):  # type: ignore[no-untyped-def]
-    """Step account m, whose only symbol is s, of episode b; false if it was left as it is."""
-    u = t + 1
-    if orders[m, 0, KIND] != TARGET or rules[b, CASH] > 0 or bars[u, s, STATE] != PRESENT:
+    """Step account m, whose only symbol is s, of episode b; false if it was left as it is.
+
+    What depends on the direction of a trade is chosen between two results, not branched on: a
+    processor guesses directions wrong half of the time, and waits for each wrong guess.
+    """
+    bar, was, one, rule = bars[t + 1, s], bars[t, s], spec[s], rules[b]
+    order, cash, place = orders[m, 0], money[m], book[m, 0]
+    if order[KIND] != TARGET or rule[CASH] > 0 or bar[STATE] != PRESENT or was[STATE] < 1.0:
         return False
-    if bars[t, s, STATE] < 1.0:
-        return False
-    value = spec[s, TICK] * spec[s, LOT]
-    held, cost = book[m, 0, LOTS], book[m, 0, COST]
-    wallet = money[m, WALLET] + deposit
-    before = money[m, EQUITY] + deposit
-    old = bars[t, s, CLOSE]
-    o, h, low_bar, c = bars[u, s, OPEN], bars[u, s, HIGH], bars[u, s, LOW], bars[u, s, CLOSE]
-    keep = rules[b, MAINTENANCE]
+    value = one[TICK] * one[LOT]
+    held, cost = place[LOTS], place[COST]
+    wallet = cash[WALLET] + deposit
+    before = cash[EQUITY] + deposit
+    old = was[CLOSE]
+    o, h, low_bar, c = bar[OPEN], bar[HIGH], bar[LOW], bar[CLOSE]
+    keep = rule[MAINTENANCE]
 
     # where orders arrive
-    if rules[b, PATH] == PATH_OPEN:
+    if rule[PATH] == PATH_OPEN:
         price = low = high = o
     else:
-        first, second = (low_bar, h) if c >= o else (h, low_bar)
-        at = rules[b, AFTER] * 3.0
+        rises = c >= o
+        first, second = low_bar if rises else h, h if rises else low_bar
+        at = rule[AFTER] * 3.0
         if at < 1.0:
             price = np.rint(o + (first - o) * at)
             low, high = min(o, price), max(o, price)
@@ -98,91 +104,76 @@ def step_single(m, t, s, b, bars, spec, rules, money, book, flow, share, orders,
         else:
             price = np.rint(second + (c - second) * (at - 2.0))
             low, high = min(o, first, second, price), max(o, first, second, price)
-        if rules[b, PATH] != PATH_PESSIMISTIC:
+        if rule[PATH] != PATH_PESSIMISTIC:
             low = high = price
-    pnl = 0.0
-    if held != 0:
-        worth = held * price * value
-        if wallet + (worth - cost) < abs(worth) * keep:
-            return False
-        pnl = held * (price - old) * value
+    notional = held * price * value
+    margin = abs(notional)
+    if (held != 0) & (wallet + (notional - cost) < margin * keep):
+        return False
+    pnl = held * (price - old) * value + 0.0  # no negative zero of an account without position
     gained, spent = pnl, 0.0
 
     # the order
-    weight = orders[m, 0, SIZE]
+    weight = order[SIZE]
     total = abs(weight)
-    weight *= rules[b, GROSS] / total if total > rules[b, GROSS] else 1.0
+    if total > rule[GROSS]:
+        weight *= rule[GROSS] / total
     unit = old * value
     lots = weight * before / unit
-    lots = np.floor(lots + 1e-9) if lots > 0 else np.ceil(lots - 1e-9)
-    delta = min(max(lots, -spec[s, MAX_LOTS]), spec[s, MAX_LOTS]) - held
-    if abs(delta) * unit < rules[b, BAND] * before and lots != 0:
+    lots = np.copysign(np.floor(abs(lots) + 1e-9), lots)
+    delta = min(max(lots, -one[MAX_LOTS]), one[MAX_LOTS]) - held
+    if (abs(delta) * unit < rule[BAND] * before) & (lots != 0):
         delta = 0.0
     fees, slippage, turnover, fills = 0.0, 0.0, 0.0, 0.0
     if delta != 0:
-        sign = 1.0 if delta > 0 else -1.0
+        sign = np.copysign(1.0, delta)
         size = abs(delta)
-        shown = np.floor(bars[u, s, VOLUME] * rules[b, PART])
-        depth = np.floor(shown / rules[b, LEVELS])
-        count = rules[b, LEVELS] if depth > 0 else min(shown, rules[b, LEVELS])
+        shown = np.floor(bar[VOLUME] * rule[PART])
+        depth = np.floor(shown / rule[LEVELS])
+        count = rule[LEVELS] if depth > 0 else min(shown, rule[LEVELS])
         depth = max(depth, 1.0)
-        half = max(1.0, np.rint(high * rules[b, HALF]))
-        step = max(1.0, np.rint(high * rules[b, STEP]))
-        best = high + half if sign > 0 else low - half
-        if count <= 0 or best <= 0 or size < spec[s, MIN_LOTS] or size > spec[s, MAX_LOTS]:
+        half = max(1.0, np.rint(high * rule[HALF]))
+        step = max(1.0, np.rint(high * rule[STEP]))
+        buys = delta > 0
+        best = (high if buys else low) + sign * half
+        edge = price * (rule[UP] if buys else rule[DOWN])
+        limit = sign * np.floor(sign * edge + 1e-9)
+        bad = (count <= 0) | (best <= 0) | (size < one[MIN_LOTS]) | (size > one[MAX_LOTS])
+        bad |= (best - edge) * sign > 0
+        against = delta * held < 0
+        paid = best * (SLIPPED if buys else 1.0)
+        most = max(margin, abs(notional + sign * size * paid * value))
+        used = margin / one[LEVERAGE]
+        added = most / one[LEVERAGE] - used
+        closable = abs(held) if against else 0.0
+        loss = max(0.0, (paid - price) * sign * max(0.0, size - closable) * value)
+        free = wallet + (notional - cost) - used
+        small = price * size * value < one[MIN_NOTIONAL] - 1e-9
+        short = (added > 0) & (added + loss > free)
+        opens = (not against) | (size > abs(held))
+        if bad | (opens & (small | short)):
             return False
-        if sign > 0:
-            limit = np.floor(price * rules[b, UP] + 1e-9)
-            if best > price * rules[b, UP]:
-                return False
-        else:
-            limit = np.ceil(price * rules[b, DOWN] - 1e-9)
-            if best < price * rules[b, DOWN]:
-                return False
-        if not (delta * held < 0 and size <= abs(held)):
-            if price * size * value < spec[s, MIN_NOTIONAL] - 1e-9:
-                return False
-            paid = best * SLIPPED if sign > 0 else best
-            notional = held * price * value
-            most = max(abs(notional), abs(notional + sign * size * paid * value))
-            added = most / spec[s, LEVERAGE] - abs(notional) / spec[s, LEVERAGE]
-            if added > 0:
-                closable = abs(held) if held * sign < 0 else 0.0
-                loss = max(0.0, (paid - price) * sign * max(0.0, size - closable) * value)
-                free = wallet
-                if held != 0:
-                    free += notional - cost
-                    free -= abs(notional) / spec[s, LEVERAGE]
-                if added + loss > free:
-                    return False
-        rate = spec[s, TAKER] * rules[b, TAKER_X]
+        rate = one[TAKER] * rule[TAKER_X]
         left, k = size, 0.0
         while left > 0 and k < count:
             at_price = best + sign * k * step
-            if at_price <= 0 or (at_price - limit) * sign > 0:
+            if (at_price <= 0) | ((at_price - limit) * sign > 0):
                 break
             amount = min(depth, left)
             signed = sign * amount
             quote = amount * at_price * value
             fee = money_up(quote * rate)
-            realized = 0.0
-            rest = signed
-            if held * rest < 0:
-                closing = min(amount, abs(held))
-                if closing == abs(held):
-                    removed = cost
-                else:
-                    removed = np.rint(cost * closing / abs(held) * UNIT) / UNIT
-                side = 1.0 if held > 0 else -1.0
-                realized = side * closing * at_price * value - removed
-                cost -= removed
-                held -= side * closing
-                rest += side * closing
-                if held == 0:
-                    cost = 0.0
-            held = held + rest
-            cost = cost + rest * at_price * value
-            wallet += realized - fee
+            # a position after a fill, as `don.envs.booking.book_fill` has it
+            closing = min(amount, abs(held)) if held * signed < 0 else 0.0
+            whole = closing == abs(held)
+            part = np.rint(cost * closing / abs(held) * UNIT) / UNIT
+            removed = cost if whole else part
+            realized = closing * at_price * value
+            realized = (-realized if sign > 0 else realized) - removed
+            opened = sign * (amount - closing)
+            held = opened if whole else held + sign * closing + opened
+            cost = (0.0 if whole else cost - removed) + opened * at_price * value
+            wallet += (realized if closing > 0 else 0.0) - fee
             slip = signed * (at_price - price) * value
             fees += fee
             slippage += slip
@@ -192,11 +183,8 @@ def step_single(m, t, s, b, bars, spec, rules, money, book, flow, share, orders,
             spent += fee + slip
             left -= amount
             k += 1.0
-        if held != 0:
-            worth = held * price * value
-            if wallet + (worth - cost) < abs(worth) * keep:
-                return False
-        elif wallet < 0:
+        notional = held * price * value
+        if (wallet + (notional - cost) < abs(notional) * keep) if held != 0 else wallet < 0:
             return False
 
     # extremes, close, funding
@@ -209,28 +197,27 @@ def step_single(m, t, s, b, bars, spec, rules, money, book, flow, share, orders,
         gain = held * (c - price) * value
         pnl += gain
         gained += gain
-        pays = bars[u, s, RATE] * rules[b, FUNDING_X]
+        pays = bar[RATE] * rule[FUNDING_X]
+        worth = held * c * value
         if pays != 0:
             amount = money_up(-held * c * value * pays)
             wallet += amount
             funding = 0.0 - amount
             gained += amount
-            worth = held * c * value
             if wallet + (worth - cost) < abs(worth) * keep:
                 return False
-        equity = wallet + held * c * value
+        equity = wallet + worth
         equity -= cost
 
-    money[m, WALLET] = wallet
-    money[m, EQUITY] = equity
-    money[m, PEAK] = max(money[m, PEAK] + deposit, equity)
-    book[m, 0, LOTS] = held
-    book[m, 0, COST] = cost
+    cash[WALLET] = wallet
+    cash[EQUITY] = equity
+    cash[PEAK] = max(cash[PEAK] + deposit, equity)
+    place[LOTS], place[COST] = held, cost
     share[m, 0, GAIN] = gained
     share[m, 0, SPENT] = spent
-    for i in range(FLOW):
-        flow[m, i] = 0.0
-    flow[m, BEFORE], flow[m, AFTER_EQUITY], flow[m, PNL] = before, equity, pnl
-    flow[m, FEES], flow[m, SLIPPAGE], flow[m, FUNDING] = fees, slippage, funding
-    flow[m, TURNOVER], flow[m, FILLS], flow[m, DEPOSIT] = turnover, fills, deposit
+    told = flow[m]
+    told[BEFORE], told[AFTER_EQUITY], told[PNL] = before, equity, pnl
+    told[FEES], told[SLIPPAGE], told[FUNDING] = fees, slippage, funding
+    told[LIQUIDATION], told[DENIED], told[LIQUIDATED] = 0.0, 0.0, 0.0
+    told[TURNOVER], told[FILLS], told[DEPOSIT] = turnover, fills, deposit
     return True
