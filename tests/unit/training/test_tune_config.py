@@ -29,8 +29,8 @@ def test_draws_lie_in_their_range(u: float, log: bool) -> None:
 
 def test_what_pbt_multiplies_stays_in_its_range() -> None:
     space = {"a": Range(low=0.9, high=1.0), "b": Range(values=("x", "y"))}
-    for given, kept in ((1.14, 1.0), (0.5, 0.9), (0.95, 0.95)):
-        found = within(space, {"a": given, "b": "y"})
+    for value, kept in ((1.14, 1.0), (0.5, 0.9), (0.95, 0.95)):
+        found = within(space, {"a": value, "b": "y"})
         assert found["a"] == pytest.approx(kept) and found["a"] < 1.0 and found["b"] == "y"
 
 
