@@ -142,6 +142,16 @@ class PortfolioConfig(Section):
         return self
 
     @property
+    def only_sizes(self) -> bool:
+        """Whether nothing but bounds, gross and turnover limits weights, which need no solver."""
+        sums = (self.budget, self.min_net, self.max_net, self.max_margin, self.max_positions)
+        return (
+            all(one is None for one in sums)
+            and not (self.groups or self.neutral_to or self.neutral_factors)
+            and self.rounding is Rounding.NONE
+        )
+
+    @property
     def budget(self) -> float | None:
         """Sum of the weights, where it is fixed.
 

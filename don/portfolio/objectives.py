@@ -11,7 +11,8 @@ import numpy as np
 from don.errors import SolverError
 from don.model.messages import PortfolioInputs
 from don.portfolio.config import Objective, PortfolioConfig
-from don.portfolio.limits import Limits, pull_inside
+from don.portfolio.following import cut
+from don.portfolio.limits import Limits
 from don.portfolio.linalg import one_thread
 from don.portfolio.parity import hrp, risk_parity
 from don.portfolio.problem import Problem
@@ -91,17 +92,15 @@ class Chooser:
         Raises:
             SolverError: if there are none; `Infeasible` if no weights keep the limits.
         """
-        if problem.excess(wanted) <= INSIDE:
-            return Optimum(w=wanted)
         limits = Limits(
             lower=problem.lower,
             upper=problem.upper,
             gross=problem.gross,
             turnover=problem.turnover,
         )
-        cut = pull_inside(wanted, problem.w_now, np.ones(problem.n, dtype=bool), limits)
-        if problem.excess(cut) <= INSIDE:
-            return Optimum(w=cut, note=f"weights wanted were cut: {_names(wanted, problem)}")
+        inside, note = cut(wanted, problem.w_now, np.ones(problem.n, dtype=bool), limits)
+        if problem.excess(inside) <= INSIDE:
+            return Optimum(w=inside, note=note)
         moved = self.project(problem, wanted)
         return replace(moved, note="weights wanted were moved inside the limits")
 
@@ -157,14 +156,3 @@ class Chooser:
             pull = still.Sigma @ wanted
         free = replace(problem, mu=pull, cost=np.zeros(problem.n), impact=None, risk=still)
         return mean_variance(free, self.patterns, horizon=1.0, aversion=1.0)
-
-
-def _names(wanted: np.ndarray, problem: Problem) -> str:
-    """The limits that weights break, of those that any portfolio has."""
-    size = np.abs(wanted)
-    over = {
-        "bounds": bool(((wanted < problem.lower) | (wanted > problem.upper)).any()),
-        "max_gross": float(size.sum()) > problem.gross,
-        "max_turnover": float(np.abs(wanted - problem.w_now).sum()) > problem.turnover,
-    }
-    return ", ".join(name for name, broken in over.items() if broken)

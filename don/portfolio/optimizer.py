@@ -13,6 +13,7 @@ from don.errors import SolverError
 from don.model.messages import OptimizeRequest, PortfolioInputs, Target, TargetStatus
 from don.portfolio.checks import check_symbols, checked, given
 from don.portfolio.config import Objective, PortfolioConfig, Rounding
+from don.portfolio.following import cut
 from don.portfolio.limits import TOLERANCE, Limits, limits_for, pull_inside, violation
 from don.portfolio.linalg import factorise
 from don.portfolio.objectives import Chooser
@@ -106,6 +107,9 @@ class PortfolioOptimizer:
         w_now, tradable = checked(request)
         check_symbols(self._config, request.symbols)
         limits = limits_for(self._config, w_now, tradable, request.symbols)
+        tilted = request.inputs is not None and request.inputs.exposures is not None
+        if self._follows(request) and self._config.only_sizes and not tilted:
+            return self._followed(request, limits, w_now, tradable)
         try:
             asked = self._asked(request, limits, tradable)
         except (SolverError, np.linalg.LinAlgError) as error:
@@ -116,6 +120,22 @@ class PortfolioOptimizer:
             return self._conflicting(asked, w_now)
         except (SolverError, np.linalg.LinAlgError) as error:
             return self._fallback(request, limits, f"last target kept: {error}")
+
+    def _follows(self, request: OptimizeRequest) -> bool:
+        return request.desired is not None and self._config.objective.has_views
+
+    def _followed(
+        self, request: OptimizeRequest, limits: Limits, w_now: np.ndarray, tradable: np.ndarray
+    ) -> Solution:
+        """The weights that the policy says: without a solver, whatever the covariance is like."""
+        desired = np.asarray(request.desired, dtype=float)
+        if not np.isfinite(desired[tradable]).all():
+            return self._fallback(request, limits, "last target kept: desired is not finite")
+        w, note = cut(desired, w_now, tradable, limits)
+        status = TargetStatus.OPTIMAL
+        return Solution(
+            weights=w, status=status, detail=f"{status}; {note}" if note else str(status)
+        )
 
     def _asked(self, request: OptimizeRequest, limits: Limits, tradable: np.ndarray) -> _Asked:
         config = self._config
@@ -184,10 +204,10 @@ class PortfolioOptimizer:
 
     def _chosen(self, asked: _Asked) -> Optimum:
         """What the policy says it wants, or else what is best by its views."""
-        desired, free = asked.request.desired, asked.free
-        if desired is None or not self._config.objective.has_views:
-            return self._chooser.choose(asked.problem, asked.inputs, free)
-        return self._chooser.follow(asked.problem, np.asarray(desired, dtype=float)[free])
+        if not self._follows(asked.request):
+            return self._chooser.choose(asked.problem, asked.inputs, asked.free)
+        desired = np.asarray(asked.request.desired, dtype=float)
+        return self._chooser.follow(asked.problem, desired[asked.free])
 
     def _fewer(self, asked: _Asked, w: np.ndarray, most: int) -> _Asked:
         """The problem in which only the positions that carry most risk on their own stay free."""

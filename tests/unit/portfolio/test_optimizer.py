@@ -133,6 +133,25 @@ LONG = PortfolioConfig(max_gross=1.0, max_weight=0.4, max_turnover=0.5, allow_sh
 SOLVERS = {config: PortfolioOptimizer(config) for config in (TIGHT, LONG)}
 
 
+ROWED = {
+    config: PortfolioOptimizer(config.model_copy(update={"max_net": 1e9}))
+    for config in (TIGHT, LONG)
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(vectors, vectors, masks, st.sampled_from([TIGHT, LONG]))
+def test_following_with_and_without_a_solver_agree(
+    desired: np.ndarray, w_now: np.ndarray, tradable: np.ndarray, config: PortfolioConfig
+) -> None:
+    """A limit that cannot bind takes the other way to the same weights, inside all limits."""
+    asked = request(4, desired=desired, w_now=w_now, tradable=tradable)
+    plain, rowed = SOLVERS[config].solve(asked), ROWED[config].solve(asked)
+    np.testing.assert_allclose(plain.weights, rowed.weights, atol=1e-6)
+    limits = limits_for(config, w_now, tradable, asked.symbols)
+    assert violation(plain.weights, w_now, limits) <= 1e-9
+
+
 @settings(max_examples=120, deadline=None)
 @given(vectors, vectors, masks, st.sampled_from([TIGHT, LONG]), st.integers(0, 5))
 def test_limits_hold_for_any_request(
