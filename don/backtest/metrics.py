@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from don.backtest import bootstrap
 from don.backtest.capacity import Capacity, capacity
 from don.backtest.result import BacktestResult
-from don.backtest.summary import benchmarks, equity_at_bars, figures
+from don.backtest.summary import columns, equity_at_bars
 from don.backtest.trips import Attribution, RoundTrip, attribution, round_trips
 from don.clock import NS_PER_S
 from don.performance import YEAR_NS
@@ -99,8 +99,6 @@ def metrics(result: BacktestResult, *, draws: int = 1_000, seed: int = 0) -> Met
     """
     curve = equity_at_bars(result)
     step = result.interval_ns
-    columns = {result.policy: figures(curve, step)}
-    columns |= {name: figures(one, step) for name, one in benchmarks(result).items()}
     sound = len(curve) > 1 and bool((curve > 0).all())
     r = curve[1:] / curve[:-1] - 1.0 if sound else np.empty(0)
     bounds, block = bootstrap.intervals(r, step, draws=draws, seed=seed)
@@ -111,7 +109,7 @@ def metrics(result: BacktestResult, *, draws: int = 1_000, seed: int = 0) -> Met
     traded = float(sum((part.traded for part in parts), Decimal(0)))
     books = result.books
     return Metrics(
-        columns=columns,
+        columns=columns(result),
         intervals=bounds,
         block=block,
         drawdowns=drawdowns(result.closes_ts, curve)[:DRAWDOWNS],

@@ -13,7 +13,7 @@ from don.backtest.data_section import data_cautions, data_section
 from don.backtest.metrics import Metrics, metrics
 from don.backtest.page import Page, preformatted, table
 from don.backtest.result import BacktestResult
-from don.backtest.summary import FIGURES
+from don.backtest.summary import FIGURES, halted
 from don.backtest.trips import RoundTrip
 from don.backtest.yearly import Told, as_told
 from don.clock import NS_PER_S, iso
@@ -141,12 +141,9 @@ def compare(first: BacktestResult, second: BacktestResult, *, draws: int = 1_000
 def cautions(result: BacktestResult, found: Metrics) -> list[str]:
     """What a reader must know before believing a figure."""
     said = []
-    halts = [d for d in result.decisions if d.status == "halt"]
-    if halts:
-        why = halts[0].reasons[0] if halts[0].reasons else "no reason on record"
+    if told := halted(result):
         said.append(
-            f"The desk halted at {iso(halts[0].ts_event)} and did not trade from then on ({why}). "
-            "Ratios over the whole run count the time after it as flat."
+            f"The desk halted at {told}. Ratios over the whole run count the time after it as flat."
         )
     forced = [f for f in result.fills if f.client_order_id.startswith("autoclose")]
     if forced:

@@ -47,7 +47,9 @@ def benchmarks(result: BacktestResult) -> dict[str, np.ndarray]:
     ratio = np.divide(closes[1:], closes[:-1], out=np.ones((T - 1, N)), where=paired)
     r[1:] = ratio - 1.0
     return {
-        name: _curve(np.ascontiguousarray(r), known, kind, VOLATILITY_BARS, REBALANCE_COST)
+        f"{name} (benchmark)" if name == result.policy else name: _curve(
+            np.ascontiguousarray(r), known, kind, VOLATILITY_BARS, REBALANCE_COST
+        )
         for kind, name in enumerate(("hold", "equal_weight", "inverse_volatility"))
     }
 
@@ -107,6 +109,26 @@ def figures(equity: np.ndarray, interval_ns: int) -> dict[str, float]:
     return {name: value for name, value in asdict(found).items() if name in FIGURES}
 
 
+def columns(result: BacktestResult) -> dict[str, dict[str, float]]:
+    """Figures of the run, then those of each benchmark."""
+    curves = {result.policy: equity_at_bars(result), **benchmarks(result)}
+    return {name: figures(curve, result.interval_ns) for name, curve in curves.items()}
+
+
+def halted(result: BacktestResult) -> str:
+    """When and why the desk halted first; "" if it did not.
+
+    A person ends a halt; in a backtest there is none, so it lasts to the end.
+    """
+    halts = [one for one in result.decisions if one.status == "halt"]
+    if not halts:
+        return ""
+    why = halts[0].reasons[0] if halts[0].reasons else "no reason on record"
+    span = max(result.end_ns - result.start_ns, 1)
+    rest = (result.end_ns - halts[0].ts_event) / span
+    return f"{iso(halts[0].ts_event)}, with {rest:.1%} of the time still to come: {why}"
+
+
 def data_shares(result: BacktestResult) -> dict[str, Any]:
     """Where the data came from and the share of its minutes in each state, all symbols together.
 
@@ -137,8 +159,6 @@ def summary(result: BacktestResult) -> dict[str, Any]:
     """Everything that `don backtest` prints; JSON-able."""
     books = result.books
     step = result.interval_ns
-    columns = {result.policy: figures(equity_at_bars(result), step)}
-    columns |= {name: figures(curve, step) for name, curve in benchmarks(result).items()}
     traded = sum((fill.price * fill.size for fill in result.fills), start=books.fees * 0)
     # the opening balance may be stamped with tape time 0, before anything was played: even steps
     # from there on would be half a century of them
@@ -167,6 +187,7 @@ def summary(result: BacktestResult) -> dict[str, Any]:
         "orders_by_status": ended,
         "fills": len(result.fills),
         "denials": denied,
+        "halted": halted(result),
         "funding_payments": sum(p.kind is PaymentKind.FUNDING for p in result.funding),
         "forced_fills": sum(bool(forced_by(f.client_order_id)) for f in result.fills),
         "equity": str(books.equity),
@@ -194,7 +215,7 @@ def summary(result: BacktestResult) -> dict[str, Any]:
             for one in result.virtual
         ],
         "data": data_shares(result),
-        "performance": columns,
+        "performance": columns(result),
         "assumptions": {one.topic: one.text for one in result.assumptions},
         "config_hash": result.config_hash,
         "data_hash": result.data_hash,

@@ -72,6 +72,11 @@ def backtest(
         settings = from_store(settings, exchange)
     elif exchange is not None:
         raise UsageError("--exchange is for --store")
+    elif settings.interval is not None and settings.tape is None:
+        raise UsageError(
+            "--interval is for --store (bars of the market database) or for a --tape of trades or "
+            "recordings: neither was given, and the sample's bars have their own"
+        )
     from don.backtest import run
     from don.backtest.counted import counted
     from don.backtest.files import save as write
@@ -173,6 +178,8 @@ def _print(told: dict[str, Any]) -> None:
     shown |= {name: money(told[name]) for name in ("equity", "pnl", "fees", "funding")}
     shown |= {name: _number(told[name]) for name in ("turnover", "hit_rate")}
     print_pairs({**shown, "data": _data(told["data"])})
+    if told["halted"]:
+        out.print(f"[yellow]halted[/yellow]       {told['halted']}")
     out.print()
     columns = told["performance"]
     names = list(next(iter(columns.values())))
