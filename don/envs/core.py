@@ -130,11 +130,12 @@ class BatchEnv:
             self._upper = Rewards(config.reward, batch, ())
         self._each = not config.reward.shared and A > K  # each agent gets its own symbol's reward
         self._rewards = Rewards(config.reward, batch * A if self._each else self._M, rewards)
-        self._plain = None if self._each else self._rewards.plain
-        self._whole = Whole(config, self.dynamics, self.observer, own, self._actions)
+        self.plain = None if self._each else self._rewards.plain
+        # public to the view of one episode, which steps without arrays around it
+        self.whole = Whole(config, self.dynamics, self.observer, own, self._actions)
         self.bar_of = np.zeros(batch, np.int64)
-        self._begin, self._end = self._whole.begin, self._whole.end
-        self._dead, self.done = self._whole.dead, self._whole.done
+        self._begin, self._end = self.whole.begin, self.whole.end
+        self._dead, self.done = self.whole.dead, self.whole.done
         self._seeds = config.seed + np.arange(batch, dtype=np.int64)
         self.episode = np.zeros(batch, np.int64)
         self._starts, self._stops = possible_starts(
@@ -224,7 +225,7 @@ class BatchEnv:
             raise UsageError("every episode is done: reset before stepping on")
         kind = self._ask(np.asarray(given[AGENTS]))
         if self._allocator is not None:
-            self._whole.deposits[:] = self._allocator.deposits(
+            self.whole.deposits[:] = self._allocator.deposits(
                 np.asarray(given[ALLOCATOR]), self.dynamics, self.bar_of - self._begin, ~self.done,
                 self._dead, self.bar_of,
             )  # fmt: skip
@@ -234,11 +235,11 @@ class BatchEnv:
 
     def _ask(self, actions: ActionArray) -> int:
         """Hand actions to the compiled step, as they are or as orders."""
-        kind = GIVEN if self._allocator is not None else self._whole.ask(actions)
+        kind = GIVEN if self._allocator is not None else self.whole.ask(actions)
         if kind == GIVEN:
             self._actions.fill(
                 actions, self.dynamics, self.bar_of, self.roles.owner, self.roles.places,
-                self._whole.orders,
+                self.whole.orders,
             )  # fmt: skip
         return kind
 
@@ -254,7 +255,7 @@ class BatchEnv:
             if self.done.all():
                 break
             told = self._told(GIVEN, False)
-            rows = np.repeat(self._whole.active, K)
+            rows = np.repeat(self.whole.active, K)
             before = flow[rows, BEFORE]
             flow[rows] += dynamics.flow[rows]
             flow[rows, BEFORE] = before
@@ -284,16 +285,16 @@ class BatchEnv:
         Raises:
             UsageError: if an action is not possible; then nothing has changed.
         """
-        whole = self._whole
+        whole = self.whole
         # who kept where episodes stood keeps it
         self.bar_of = self.bar_of.copy()
         ends, truncated, seen = whole.carry(self.bar_of, kind, observe)
-        if self._plain is not None:
+        if self.plain is not None:
             value = np.log(whole.growth)
-            value *= self._plain
+            value *= self.plain
             value += 0.0  # no negative zeros
             value = value.reshape(self.batch, -1)
-            return value if whole.alone else value[:, self.roles.owner], ends, truncated, seen
+            return value if whole.straight else value[:, self.roles.owner], ends, truncated, seen
         value = self._rewards(self.view()).reshape(self.batch, -1)
         if not self._each:
             value = np.where(whole.was_dead.reshape(self.batch, -1), 0.0, value)
@@ -305,7 +306,7 @@ class BatchEnv:
         value, ends, truncated, seen = self.bar(kind, observe)
         rewards, terminated = {AGENTS: value}, {AGENTS: ends}
         if self._allocator is not None:
-            active = self._whole.active
+            active = self.whole.active
             upper = self._upper(total_view(self.dynamics, self.bar_of, active))
             rewards[ALLOCATOR] = np.where(active, upper, 0.0)[:, None]
             dead = self._dead.reshape(self.batch, -1).all(axis=1)
@@ -342,7 +343,7 @@ class BatchEnv:
 
     def view(self) -> StepView:
         """What the last step did, as rewards see it; R = M, or B * A with rewards by symbol."""
-        return agents_view(self.dynamics, self.bar_of, self._each, self._whole.active)
+        return agents_view(self.dynamics, self.bar_of, self._each, self.whole.active)
 
     @property
     def equity(self) -> Floats:

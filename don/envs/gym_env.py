@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from don.envs.config import EnvConfig
+from don.envs.config import EnvConfig, Layout
 from don.envs.core import AGENTS, BatchEnv
 from don.envs.layout import (
     AFTER_EQUITY,
@@ -27,6 +27,7 @@ from don.envs.layout import (
 )  # fmt: skip
 from don.envs.market import EnvMarket
 from don.envs.observe import Observation, select
+from don.envs.whole import GIVEN
 from don.errors import UsageError
 
 FIGURES = {
@@ -69,7 +70,11 @@ class SingleEnv(gym.Env[Observation, Any]):
         group = self.batch.groups[AGENTS]
         self.observation_space: gym.Space[Any] = group.observation_space
         self.action_space: gym.Space[Any] = group.action_space
-        self._flow = self.batch.dynamics.flow
+        self._flow = self.batch.dynamics.flow[0]
+        batch, whole = self.batch, self.batch.whole
+        plain = batch.plain is not None and config.action.every == 1
+        self._direct = plain and whole.sees and whole.kind != GIVEN
+        self._flat = config.observation.layout is Layout.FLAT
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -83,17 +88,27 @@ class SingleEnv(gym.Env[Observation, Any]):
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One bar; `info` tells the figures of the step."""
-        step = self.batch.step(np.asarray(action)[None, None])
-        row = self._flow[0].tolist()
-        info = {name: row[place] for name, place in FIGURES.items()}
-        info["bar"] = int(self.batch.bar_of[0])
-        return (
-            select(step.observations[AGENTS], (0, 0)),
-            float(step.rewards[AGENTS][0, 0]),
-            bool(step.terminated[AGENTS][0, 0]),
-            bool(step.truncated[0]),
-            info,
-        )
+        batch = self.batch
+        seen: Any
+        if self._direct and not batch.done[0]:
+            growth, terminated, truncated, seen = batch.whole.alone(batch.bar_of, action)
+            # numpy's logarithm, as batches have it: another one can differ in the last bit
+            reward = float(np.log(growth)) * (batch.plain or 0.0) + 0.0
+            if not self._flat:
+                seen = batch.observer.shaped(seen)
+        else:
+            step = batch.step(np.asarray(action)[None, None])
+            seen = select(step.observations[AGENTS], (0, 0))
+            reward = float(step.rewards[AGENTS][0, 0])
+            terminated, truncated = bool(step.terminated[AGENTS][0, 0]), bool(step.truncated[0])
+        row = self._flow.tolist()
+        info = {  # `FIGURES`, written out: half the time
+            "equity": row[AFTER_EQUITY], "pnl": row[PNL], "fees": row[FEES],
+            "slippage": row[SLIPPAGE], "funding": row[FUNDING], "liquidation": row[LIQUIDATION],
+            "turnover": row[TURNOVER], "fills": row[FILLS], "denied": row[DENIED],
+            "liquidated": row[LIQUIDATED], "bar": batch.bar_of.item(),
+        }  # fmt: skip
+        return seen, reward, terminated, truncated, info
 
 
 class BatchVectorEnv(VectorEnv[Any, Any, Any]):

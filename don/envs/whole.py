@@ -180,19 +180,23 @@ class Whole:
         self.dead, self.was_dead = np.zeros(M, np.bool_), np.zeros(M, np.bool_)
         self.growth, self.deposits = np.ones(M), np.zeros(M)
         self.orders = aligned((M, n, ORDER))
-        self.alone = np.array_equal(roles.owner, np.arange(len(d.columns)))  # an agent an account
+        self.straight = np.array_equal(
+            roles.owner, np.arange(len(d.columns))
+        )  # an agent an account
         self._numbers, self._choices = np.zeros(B * A * each), np.zeros(B * A * each, np.int64)
         self._actions = actions
         self._shape = (B, A, *(actions.space.shape or ()))
-        self._kind = {
+        self.kind = {
             ActionKind.CONTINUOUS: NUMBERS,
             ActionKind.DISCRETE: CHOICES,
             ActionKind.MULTI_DISCRETE: CHOICES,
         }.get(config.action.kind, GIVEN)
         places = {slot.name: slot.start for slot in observer.slots}
         # what has other parts is filled by the observer
-        self._sees = set(places) <= {Part.WINDOW, Part.ACCOUNT}
+        self.sees = set(places) <= {Part.WINDOW, Part.ACCOUNT}
         self._size, self._nothing = (B, A, observer.size), np.zeros((0, 0, 0), np.float32)
+        self._out, self._over = np.empty((B, A), np.bool_), np.empty(B, np.bool_)
+        self._most = len(actions.levels) - 1 if actions.space.shape == () else -1
         window = observer.blocks[0]
         N, R, F = window.values.shape
         self._values = window.values.reshape(N, R * F)
@@ -215,17 +219,46 @@ class Whole:
         Raises:
             UsageError: if their shape is wrong or they are no choices.
         """
-        if self._kind == GIVEN:
+        if self.kind == GIVEN:
             return GIVEN
         if actions.shape != self._shape:
             raise UsageError(f"actions must be {self._shape}, were {actions.shape}")
-        if self._kind == NUMBERS:
+        if self.kind == NUMBERS:
             self._numbers[:] = actions.reshape(-1)
         elif actions.dtype.kind in "iu":
             self._choices[:] = actions.reshape(-1)
         else:
             self._choices[:] = whole(actions, len(self._actions.levels), "action").reshape(-1)
-        return self._kind
+        return self.kind
+
+    def alone(self, bar_of: Ints, action: object) -> tuple[float, bool, bool, Floats32]:
+        """A bar of a batch of one agent, with as little around the compiled step as can be.
+
+        Only if `sees` and `kind` is not `GIVEN`.
+
+        Args:
+            bar_of: [1] moves on.
+            action: of the agent.
+
+        Returns:
+            Growth of equity, whether the account is out, whether time is over, what is seen [D].
+
+        Raises:
+            UsageError: if the action is not possible; then nothing has changed.
+        """
+        kind = self.kind
+        if kind == CHOICES and type(action) is int and 0 <= action <= self._most:
+            self._choices[0] = action
+        else:
+            self.ask(np.asarray(action)[None, None])
+        out = np.empty(self._size, np.float32)
+        wrong = step_whole(
+            bar_of, self._values, self._out, self._over, out, kind, True, *self._settings,
+            *self._arrays,
+        )  # fmt: skip
+        if wrong >= 0:
+            self._refuse(kind)
+        return self.growth.item(), self._out.item(), self._over.item(), out[0, 0]
 
     def carry(self, bar_of: Ints, kind: int, observe: bool) -> tuple[Bools, Bools, Floats32 | None]:
         """Carry out a bar; see `step_whole`.
@@ -243,14 +276,17 @@ class Whole:
         """
         B, A, _ = self._size
         terminated, truncated = np.empty((B, A), np.bool_), np.empty(B, np.bool_)
-        sees = observe and self._sees
+        sees = observe and self.sees
         out = np.empty(self._size, np.float32) if sees else self._nothing
         wrong = step_whole(
             bar_of, self._values, terminated, truncated, out, kind, sees, *self._settings,
             *self._arrays,
         )  # fmt: skip
         if wrong >= 0:
-            asked = self._numbers if kind == NUMBERS else self._choices
-            self._actions.weights(asked.reshape(self._shape))
-            raise AssertionError("weights must refuse what the compiled step does")
+            self._refuse(kind)
         return terminated, truncated, out if sees else None
+
+    def _refuse(self, kind: int) -> None:
+        asked = self._numbers if kind == NUMBERS else self._choices
+        self._actions.weights(asked.reshape(self._shape))
+        raise AssertionError("weights must refuse what the compiled step does")

@@ -10,7 +10,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 from support.envs import market
 
 from don.envs import BatchEnv, EnvConfig
-from don.envs.gym_env import BatchVectorEnv, SingleEnv
+from don.envs.gym_env import FIGURES, BatchVectorEnv, SingleEnv
 from don.envs.parallel import ParallelTrading
 from don.envs.rewards import StepView
 from don.errors import UsageError
@@ -52,16 +52,18 @@ def test_pettingzoo_accepts_the_environment(form: str) -> None:
     parallel_seed_test(lambda: ParallelTrading(made, config(form)), num_cycles=40)
 
 
-@pytest.mark.parametrize("kind", ["continuous", "ticket"])
+ALL = {"parts": ["window", "frames", "book", "account"], "frames": [4]}
+COMMON = {"parts": ["account", "window"], "window": 3}  # one compiled call a step
+
+
+@pytest.mark.parametrize("kind", ["continuous", "multi_discrete", "ticket"])
 @pytest.mark.parametrize("layout", ["flat", "dict"])
-def test_scalar_is_vector_to_the_bit(kind: str, layout: str) -> None:
+@pytest.mark.parametrize("parts", [ALL, COMMON])
+def test_scalar_is_vector_to_the_bit(kind: str, layout: str, parts: dict) -> None:
     made = market()
     setting = config(
         kind=kind, random={"taker": [0.5, 2.0], "latency": [0.0, 0.5]},
-        observation={
-            "layout": layout, "parts": ["window", "frames", "book", "account"], "frames": [4],
-            "features": ["log_return_1", "rsi_14"],
-        },
+        observation={"layout": layout, "features": ["log_return_1", "rsi_14"], **parts},
     )  # fmt: skip
     vector = BatchVectorEnv(made, setting, 5)
     seen, _ = vector.reset(seed=7)
@@ -77,7 +79,8 @@ def test_scalar_is_vector_to_the_bit(kind: str, layout: str) -> None:
         actions = vector.action_space.sample()
         seen, rewards, _, ends, _ = vector.step(actions)
         for b, env in enumerate(singles):
-            one[b], reward, _, end, _ = env.step(actions[b])
+            one[b], reward, _, end, info = env.step(actions[b])
+            assert list(info) == [*FIGURES, "bar"]
             assert reward == rewards[b] and end == ends[b]
 
 
