@@ -49,12 +49,13 @@ class ModelActRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     feature_hash: str = Field(
-        description="of the features in the observations; another than the model's is a 409"
+        max_length=64,
+        description="of the features in the observations; another than the model's is a 409",
     )
     observations: list[list[list[float]]] = Field(
         min_length=1, max_length=4096, description="[row][agent][number]; one row or many"
     )
-    group: str = "agents"
+    group: str = Field(default="agents", max_length=64)
     state: list[list[list[float]]] | None = Field(
         default=None, description="of the answer before, for models that remember; null: begins"
     )

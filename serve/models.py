@@ -40,10 +40,12 @@ class LocalModels:
 
 def question(name: str, request: ModelActRequest) -> Asked:
     """A request as a question."""
+    with np.errstate(over="ignore"):  # too large becomes infinite, and is refused as such
+        observations = np.array(request.observations, np.float32)
     return Asked(
         name=name,
         feature_hash=request.feature_hash,
-        observations=np.array(request.observations, np.float32),
+        observations=observations,
         group=request.group,
         state=None if request.state is None else np.array(request.state, np.float64),
     )

@@ -122,10 +122,11 @@ def compare(
     models: list[str] = typer.Argument(..., help="Two or more versions."), as_json: bool = Json
 ) -> None:
     """Put versions side by side: what differs in how they were made, and what they were worth."""
-    if len(models) < 2:
-        raise UsageError(f"compare needs two or more models, was {len(models)}")
     with opened() as registry:
         found = [registry.find(text) for text in models]
+    if len({one.label for one in found}) < 2:
+        there = ", ".join(one.label for one in found)
+        raise UsageError(f"compare needs two or more different models, was {there}")
     told = {one.label: shown.flat(shown.told(one)["card"]) for one in found}
     names = dict.fromkeys(name for own in told.values() for name in own)
     differ = [n for n in names if len({repr(own.get(n)) for own in told.values()}) > 1]

@@ -32,6 +32,7 @@ from don.learning.stages import (
     promoted,
     rolled_back,
 )
+from don.policies import POLICIES, REGISTRY
 from don.storage.chain import Entry, Head, Record, Verification, chain, verify_chain
 from don.storage.database import Connection, Database, patient
 from don.storage.opened import open_database
@@ -152,6 +153,11 @@ class Registry:
                     f"name of a model must be a-z, 0-9, . _ -, was {name!r}"
                 ) from error
             model = Model(card=card, weights=model.weights, states=model.states)
+        if model.card.name in {*POLICIES, REGISTRY}:
+            raise UsageError(
+                f"name of a model must not be that of a policy that comes with Don, was "
+                f"{model.card.name!r}: give another with --name"
+            )
         self.keep(model)
         told = {
             "name": model.card.name, "id": model.id, "card": model.card.model_dump(mode="json"),

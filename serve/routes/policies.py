@@ -46,6 +46,15 @@ def build(asked: Policies, models: Models | None, gate: Gate) -> APIRouter:
             raise not_one_of("path.name", name, [*built_in(), *known])
         return models
 
+    async def at_once(models: Models, name: str, asked: ModelActRequest) -> ModelActResponse:
+        """Without asking first what there is: that would be a second call of the deployment."""
+        try:
+            return await models.act(name, asked)
+        except ApiError as error:
+            if error.status == 404:
+                await served(name)  # says what there is, policies too
+            raise
+
     @router.get("")
     async def policies() -> list[PolicyInfo]:
         """The policies that can be asked, and the features that they look at."""
@@ -61,7 +70,12 @@ def build(asked: Policies, models: Models | None, gate: Gate) -> APIRouter:
 
     @router.get("/{name}", responses={404: {"model": Problem}})
     async def describe(name: str) -> dict[str, Any]:
-        """What a trained model reads and says: shapes, features and their hash."""
+        """What a trained model reads and says: shapes, features and their hash; of a policy that
+        comes with Don, what it is and the features that it looks at.
+        """
+        own = [one for one in asked.list() if one.name == name]
+        if own:
+            return own[0].model_dump(mode="json")
         return dict(await (await served(name)).describe(name))
 
     @router.post("/{name}/act", responses={404: {"model": Problem}, 409: _CONFLICT})
@@ -72,6 +86,8 @@ def build(asked: Policies, models: Models | None, gate: Gate) -> APIRouter:
         `NAME@VERSION`) one or many observations as its environment makes them.
         """
         if name not in built_in():
+            if models is not None and "@" not in name and isinstance(observation, ModelActRequest):
+                return await at_once(models, name, observation)
             model = await served(name)
             if not isinstance(observation, ModelActRequest):
                 detail = f"{name} is a trained model: it needs observations and feature_hash"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 from support.envs import market
+from support.flow import Flow
 
 from don.envs import BatchEnv, EnvConfig
 from don.errors import DependencyError, UsageError
@@ -126,6 +127,13 @@ def test_what_does_not_fit_is_refused(
     status, detail = refused("trend", observations=[[[0.0] * (size - 1)]])
     assert status == 422 and f"must be [B, 1, {size}], were [1, 1, {size - 1}]" in detail
     assert refused("trend", group="others")[0] == 422
+    assert refused("trend", feature_hash="0" * 100_000)[0] == 422
+    assert refused("trend", observations=[[[1e300] * size]])[0] == 422  # more than it can be
+    assert refused("trend", observations=[[[0.0] * size]] * 4097)[0] == 422
+    for number in ("NaN", "-Infinity", "1e999", "9" * 400, "null"):
+        sent = f'{{"feature_hash": "x", "observations": [[[{number}]]]}}'
+        answer = client.post("/v1/policies/trend/act", content=sent)
+        assert answer.status_code == 422, answer.text
     assert refused("trend", observations=[[[0.0], [0.0, 1.0]]])[0] == 422
     status, detail = refused("nope")
     assert status == 404 and "momentum" in detail and "trend" in detail
@@ -136,6 +144,7 @@ def test_what_does_not_fit_is_refused(
     assert answer.status_code == 422 and "is a trained model" in answer.json()["detail"]
     told = client.get("/v1/policies/trend").json()
     assert told["groups"]["agents"]["size"] == size and told["model"] == "trend@1"
+    assert client.get("/v1/policies/momentum").json()["features"] == ["return_48", "return_192"]
     listed = {one["name"]: one for one in client.get("/v1/policies").json()}
     assert listed["trend"]["features"] == ["log_return_1", "zscore_8"] and "momentum" in listed
 
@@ -154,6 +163,22 @@ def test_a_name_means_another_version_when_it_is_loaded(client: httpx.Client) ->
     assert client.post("/v1/policies/trend/act", json=body).json()["model"] == "trend@2"
     assert client.post("/v1/policies/trend@1/act", json=body).json()["model"] == "trend@1"
     client.post("/v1/policies/trend/load", json={"version": 1}, headers=sign)
+
+
+def test_no_request_is_lost_while_versions_are_exchanged(
+    url: str, models: tuple[Path, list[Model]]
+) -> None:
+    """On Ray Serve itself: tests/slow/test_policy_update.py."""
+    card = models[1][0].card
+    size = card.policies["agents"].observation.size
+    body = {"observations": [[[0.1] * size]] * 2, "feature_hash": card.feature_hash}
+    with Flow(url, "trend", body) as flow, httpx.Client(base_url=url, timeout=120) as client:
+        flow.wait_for("trend@1")
+        for version in (2, 3, 1):
+            client.post("/v1/policies/trend/load", json={"version": version},
+                        headers={"Authorization": f"Bearer {TOKEN}"})  # fmt: skip
+            flow.wait_for(f"trend@{version}")
+    assert flow.turns == [["trend@1", "trend@2", "trend@3", "trend@1"]] * 3
 
 
 def test_questions_of_many_models_are_answered_together(
