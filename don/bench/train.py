@@ -54,7 +54,7 @@ def _measure(home: Path, copies: int) -> list[dict[str, Any]]:
 def _algorithm(home: Path, runner: str, copies: int) -> Any:
     setup = importlib.import_module("experiments.rllib.setup")
     data = importlib.import_module("experiments.rllib.market_file")
-    config = importlib.import_module("experiments.training_config").parse(
+    config = importlib.import_module("experiments.training_config").TrainConfig.model_validate(
         {
             "seed": 1,
             "runner": runner,
@@ -67,8 +67,7 @@ def _algorithm(home: Path, runner: str, copies: int) -> Any:
                 },
             },
             "workers": {"copies": copies},
-        },
-        "bench",
+        }
     )
     market = data.open_data(config.data)
     path = home / "market.npz"

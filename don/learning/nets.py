@@ -219,13 +219,14 @@ class PolicyNet(nn.Module):
         return torch.zeros(rows, self.state_size) if self.state_size else None
 
     def forward(
-        self, obs: Tensor, state: Tensor | None = None
+        self, obs: Tensor, state: Tensor | None = None, *, value: bool = True
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Of one step of B rows, or of T steps in order.
 
         Args:
             obs: [B, D] or [B, T, D].
             state: [B, S] before the first step; None: the beginning of an episode.
+            value: whether it is asked for; acting needs none.
 
         Returns:
             [B, (T,) P], [B, (T)], state [B, S] after the last step or None.
@@ -248,7 +249,8 @@ class PolicyNet(nn.Module):
         if not self.action.parts:
             mean, log_std = out.chunk(2, 1)
             out = torch.cat([mean, log_std.clamp(*LOG_STD)], 1)
-        return out.reshape(*lead, -1), self._value(rows, x, h).reshape(lead), after
+        worth = self._value(rows, x, h) if value else rows.new_zeros(len(rows))
+        return out.reshape(*lead, -1), worth.reshape(lead), after
 
     def _value(self, rows: Tensor, x: Tensor, h: Tensor) -> Tensor:
         if not self.has_value:

@@ -54,7 +54,7 @@ class PolicyModule(TorchRLModule, InferenceOnlyAPI):
 
     def decide(self, obs: Tensor, state: Tensor | None, *, explore: bool) -> Drawn:
         """Actions [R, ...], distribution inputs [R, P], log-probabilities [R], next state."""
-        inputs, _, after = self.net(obs, state)
+        inputs, _, after = self.net(obs, state, value=False)
         if not explore:
             return greedy(inputs, self.action), inputs, inputs.new_zeros(len(inputs)), after
         actions, logp = draw(inputs, self.action)
