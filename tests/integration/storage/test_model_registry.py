@@ -22,6 +22,7 @@ from don.books.config import Mode, SlotConfig
 from don.books.rules import DemotionConfig
 from don.cli import models as commands
 from don.cli.client import run_file
+from don.cli.models_shown import versions
 from don.clock import NS_PER_S, ReplayClock
 from don.config import DonConfig
 from don.engine import EngineConfig
@@ -38,6 +39,7 @@ from don.learning.resolve import pinned, slots_of, traded
 from don.learning.stages import Stage
 from don.model.messages import BookPoint, BookValue, Command, SessionStart
 from don.policies import make_policy
+from don.risk.states import Standing, TradingState
 from don.security.secrets import Secret
 from don.storage.database import Database
 from don.storage.journal import Journal, Record
@@ -116,6 +118,14 @@ def test_names_that_mean_nothing_are_refused(registry: Registry, tmp_path: Path)
         registry.find("carry@1")
     with pytest.raises(UsageError, match="must be a-z"):
         registry.add(exported(tmp_path, 1), name="Trend!")
+    with pytest.raises(UsageError, match=r"must not be that of a policy .* was 'momentum'"):
+        registry.add(exported(tmp_path, 1), name="momentum")
+    with pytest.raises(UsageError, match="'carry' is not in the registry, which has trend"):
+        versions(registry, "carry", deleted=False)
+    assert [one.label for one in versions(registry, "trend", deleted=False)] == [
+        "trend@1",
+        "trend@2",
+    ]
     assert registry.add(exported(tmp_path, 1), name="carry").label == "carry@1"
     torn = exported(tmp_path, 3)
     (torn / "weights.npz").write_bytes(b"")
@@ -277,6 +287,54 @@ def test_the_watch_goes_on_when_the_desk_is_away(
         clock.advance_to(clock.now_ns() + 60 * NS_PER_S)
     assert [one.key for one in sent] == [sent[0].key] * 2  # once more, then it was taken
     assert stages(registry) == {"trend@1": "candidate"}
+
+
+def test_a_canary_that_loses_too_much_is_demoted_once(
+    registry: Registry, database: Database, database_url: str, tmp_path: Path
+) -> None:
+    """Whoever dies in between: the driver before the desk has heard, and the session after it."""
+    for seed in (1, 2):
+        registry.add(exported(tmp_path, seed))
+    registry.promote("trend@1", to=Stage.LIVE, force=True, why="test")
+    registry.promote("trend@2", to=Stage.CANARY, force=True, why="test")
+    sent: list[Command] = []
+
+    def looked(session: str, engine: EngineConfig) -> int:
+        config, before = DonConfig(engine=engine), len(sent)
+        ModelWatch(
+            tmp_path, Secret(database_url), session, config, ReplayClock(9), sent.append
+        ).look()
+        return len(sent) - before
+
+    own = SlotConfig(name="mine", policy="model:trend@2", mode=Mode.CANARY)
+    engine = pinned_slots(registry, tmp_path, own, SlotConfig(name="l", policy="model:trend@1"))
+    first = Session(database, "s1", engine)
+    for equity in (1000.0, 1100.0, 936.0):  # 14.9 % from the peak
+        first.worth("mine", equity, "canary")
+        first.worth("l", 1000.0)
+    assert looked("s1", engine) == 0
+    first.worth("mine", 934.0, "canary")
+    first.worth("mine", 1100.0, "canary")  # that it came back does not help
+    assert looked("s1", engine) == 1
+    assert looked("s1", engine) == 1  # the driver died; the desk takes a key once
+    assert sent[0].key == sent[1].key and sent[0].actor == "don"
+    assert sent[0].reason == "trend@2 is demoted: drawdown 0.1509 is beyond 0.15"
+    first.put(sent[0])
+    assert looked("s1", engine) == 0
+    halted = Standing(state=TradingState.HALTED, reason=sent[0].reason, actor="don")
+    book = BookState(name="mine", capital=Decimal(1000), growth=0.934, peak=1.1)
+    carried = EngineState(states={"policy:mine": halted}, books=BooksState(books=(book,)))
+    first.journal.close()
+    second = Session(database, "s2", engine, carried)
+    second.worth("mine", 900.0, "canary")
+    assert looked("s2", engine) == 0
+    _, demoted = registry.find("trend@2").moves
+    assert (demoted.who, demoted.rule, demoted.why) == (
+        "don", "drawdown", "drawdown 0.1509 is beyond 0.15",
+    )  # fmt: skip
+    assert (demoted.before, demoted.after, demoted.ts) == (Stage.CANARY, Stage.CANDIDATE, 9)
+    assert stages(registry) == {"trend@1": "live", "trend@2": "candidate"}
+    assert registry.verify().ok
 
 
 def test_a_demotion_halts_the_running_slot(
