@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from don.errors import DependencyError, DonError, UsageError
+from don.model.hints import meant
 from serve.responses import Problem
 
 _SLUGS = {
@@ -49,7 +50,8 @@ class ApiError(DonError):
 def not_one_of(field: str, value: str, allowed: Sequence[str]) -> ApiError:
     """404 for a name that does not exist; says which do."""
     known = ", ".join(allowed) if allowed else "none yet"
-    return ApiError(404, "not_found", field, f"was {_shown(value)}, must be one of: {known}")
+    said = f"was {_shown(value)}, must be one of: {known}{meant(value, allowed)}"
+    return ApiError(404, "not_found", field, said)
 
 
 def problem(

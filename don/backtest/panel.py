@@ -52,7 +52,10 @@ def open_market(config: BacktestConfig) -> Market:
     files = config.tapes or (SAMPLE,)
     if len(files) != 1 or files[0].suffix == ".gz":
         raise DataError(f"detail bars needs one Parquet file of bars, was {list(map(str, files))}")
-    stated = parse_interval(config.interval) if config.interval is not None else None
+    try:
+        stated = parse_interval(config.interval) if config.interval is not None else None
+    except ValueError as error:
+        raise DataError(str(error)) from error
     panel = load_bars(files[0], config.symbols or None, stated)
     names = [i.exchange_symbol for i in panel.instruments]
     schedules = load_funding(config.funding or funding_beside(files[0]), names)

@@ -40,7 +40,9 @@ def backtest(
     store: bool = typer.Option(
         False, "--store", help="Bars of the market database and its lake instead of a tape."
     ),
-    exchange: str = typer.Option(None, help="With --store: whose bars; default: the only one."),
+    exchange: str | None = typer.Option(
+        None, help="With --store: whose bars; default: the only one."
+    ),
     interval: str = typer.Option(None, help="Of the bars, such as 1h; default: the tape's."),
     funding: Path = typer.Option(None, help="Parquet of funding payments."),
     policy: str = typer.Option(

@@ -8,6 +8,8 @@ import sys
 from typing import NoReturn
 
 import typer
+from typer._click.exceptions import ClickException, NoArgsIsHelpError
+from typer._click.exceptions import UsageError as Misuse
 
 from don import __version__
 from don.cli import (
@@ -83,16 +85,36 @@ def _root(
 def main() -> None:
     """Run the command line; never returns."""
     try:
-        app()
+        code = app(prog_name="don", standalone_mode=False)  # errors are ours to tell
+    except ClickException as error:
+        _misused(error)
+    except typer.Abort:  # a question was answered with no
+        typer.echo("don: aborted", err=True)
+        sys.exit(1)
     except DonError as error:
         typer.echo(f"don: {error}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _interrupted()
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # by Ctrl-C in a command that says nothing of its own
+        if end.code == INTERRUPTED:
             _interrupted()
         raise
+    if code == INTERRUPTED:  # by Ctrl-C in a command that says nothing of its own
+        _interrupted()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _misused(error: ClickException) -> NoReturn:
+    """An option or argument that is wrong, in one line; a group without a command: its help."""
+    if isinstance(error, NoArgsIsHelpError):
+        error.show()
+        sys.exit(error.exit_code)
+    command = error.ctx.command_path if isinstance(error, Misuse) and error.ctx else app.info.name
+    said = " ".join(error.format_message().split()).rstrip(".")
+    see = " See" if said.endswith("?") else "; see"
+    typer.echo(f"don: {said}{see} `{command} --help`", err=True)
+    sys.exit(error.exit_code)
 
 
 def _interrupted() -> NoReturn:

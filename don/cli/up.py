@@ -109,7 +109,7 @@ def _run(home: Path, config: "DonConfig", duration: float | None, *, quiet: bool
             url = _serve(launch)
             _write_run_file(home, launch.session, url)
             if not quiet:
-                out.print(f"console  {url}/console")
+                out.print(f"console  {url}/console/")
                 out.print(f"API      {url}/docs")
         if not quiet:
             out.print("trading; Ctrl-C stops")

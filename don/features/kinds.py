@@ -3,6 +3,8 @@
 `rsi_14` is kind `rsi` with parameter 14; `rsi_14@1h` is the same over bars of an hour.
 """
 
+import difflib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -131,8 +133,9 @@ def parse(name: str) -> tuple[Kind, tuple[int, ...]]:
         end -= 1
     kind, params = "_".join(parts[:end]), tuple(int(part[:_DIGITS]) for part in parts[end:])
     if kind not in _KINDS:
-        known = ", ".join(sorted(one.name for one in _KINDS.values()))
-        raise ConfigError(f"feature {name!r} is unknown; known: {known}")
+        raise ConfigError(
+            f"feature {name!r} is unknown{_meant(name)}; see `don features list`"
+        )
     entry = _KINDS[kind]
     params = params or entry.defaults
     if len(params) != len(entry.defaults) or any(
@@ -147,6 +150,19 @@ def parse(name: str) -> tuple[Kind, tuple[int, ...]]:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
+
+
+def _meant(name: str) -> str:
+    """A known name that is like an unknown one, with its parameters if it has as many."""
+    text = name.lower()
+    near = difflib.get_close_matches(text.rstrip("_-0123456789"), _KINDS, n=1, cutoff=0.5)
+    if not near:
+        return ""
+    entry, numbers = _KINDS[near[0]], re.findall(r"[0-9]+", text.removeprefix(near[0]))
+    fits = len(numbers) == len(entry.defaults) and all(
+        len(n) <= _DIGITS and entry.smallest <= int(n) <= MAX_PARAM for n in numbers
+    )
+    return f"; did you mean {'_'.join([entry.kind, *numbers]) if fits else entry.name}?"
 
 
 def build(name: str, entry: Kind, params: tuple[int, ...]) -> Feature | CrossFeature:

@@ -7,6 +7,7 @@ from typing import Any
 
 from don.errors import UsageError
 from don.learning.card import ModelCard
+from don.model.hints import meant
 
 
 class Stage(StrEnum):
@@ -131,7 +132,10 @@ def find(versions: Versions, text: str) -> Version:
     own = [one for one in alive if one.name == name]
     if not own:
         names = ", ".join(sorted({one.name for one in alive})) or "none"
-        raise UsageError(f"model {name!r} is not in the registry, which has {names}")
+        raise UsageError(
+            f"model {name!r} is not in the registry, which has {names}"
+            f"{meant(name, {one.name for one in alive})}"
+        )
     if which.isascii() and which.isdigit():
         fit = [one for one in own if str(one.version) == which.lstrip("0")]
     elif which:
@@ -142,7 +146,12 @@ def find(versions: Versions, text: str) -> Version:
         fit = [one for one in own if one.stage is Stage.LIVE] or own
     if len(fit) != 1:
         there = ", ".join(f"{one.label} ({one.stage})" for one in own)
-        raise UsageError(f"{text!r} means {len(fit)} versions; there are {there}")
+        if not fit:
+            raise UsageError(f"model {text!r} is not in the registry, which has {there}")
+        few = f"{name}@{fit[-1].version}"
+        raise UsageError(
+            f"{text!r} may be {len(fit)} versions: say which, such as {few}, of {there}"
+        )
     return fit[0]
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 
+from don.model.hints import meant_perpetual
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instrument:
@@ -50,5 +52,8 @@ def split_symbol(symbol: str) -> tuple[str, str]:
     """
     parts = symbol.split("-")
     if len(parts) != 3 or parts[2] != "PERP" or not all(parts):
-        raise ValueError(f"symbol must be BASE-QUOTE-PERP such as BTC-USDT-PERP, was {symbol!r}")
+        raise ValueError(
+            f"symbol must be BASE-QUOTE-PERP such as BTC-USDT-PERP, was {symbol!r}"
+            f"{meant_perpetual(symbol)}"
+        )
     return parts[0], parts[1]

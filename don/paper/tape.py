@@ -17,7 +17,7 @@ from don.paper.funding import funding_beside, load_funding
 from don.paper.recorded import RecordedTape
 from don.paper.recordings import is_aggregate, load_aggregate, load_depth
 from don.paper.sample.make_sample import SAMPLE
-from don.paper.tape_data import interval_name, load_bars
+from don.paper.tape_data import load_bars
 
 
 class Tape(Protocol):
@@ -135,10 +135,5 @@ def open_tape(
         source = ", ".join(file.name for file in files)
         return RecordedTape(source, found, length, schedules, seed=seed, start_ns=start_ns)
     panel = load_bars(files[0], symbols, stated)
-    if stated is not None and stated != panel.interval_ns:
-        raise DataError(
-            f"interval must be that of the bars in {files[0]} "
-            f"({interval_name(panel.interval_ns)}), was {interval!r}"
-        )
     schedules = load_funding(beside, [i.exchange_symbol for i in panel.instruments])
     return BarTape(panel, schedules, seed=seed, start_ns=start_ns, config=bridge)

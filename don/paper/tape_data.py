@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from don.errors import DataError
+from don.model.hints import meant_perpetual, meant_symbol
 from don.model.instrument import Instrument, perpetual_symbol, split_symbol
 
 EXCHANGE = "BINANCE_FUTURES"
@@ -85,7 +86,10 @@ def exchange_symbol(name: str) -> str:
         text = base + quote
     base = text.removesuffix("T").removesuffix("USD")
     if not base.isalnum() or base == text.removesuffix("T") or not base.isascii():
-        raise DataError(f"symbol must be like BTC-USDT-PERP, BTCUSDT or BTCUSD, was {name!r}")
+        raise DataError(
+            f"symbol must be like BTC-USDT-PERP, BTCUSDT or BTCUSD, was {name!r}"
+            f"{meant_perpetual(name)}"
+        )
     return f"{base}{QUOTE}"
 
 
@@ -190,8 +194,10 @@ def choose(path: Path, wanted: Sequence[str] | None, available: Sequence[str]) -
         raise DataError(f"symbols must be one or more different names, were {list(wanted)}")
     for name, given in zip(names, wanted, strict=True):
         if name not in available:
+            hint = meant_symbol(given, [perpetual_symbol(n.removesuffix(QUOTE), QUOTE) for n in available])
             raise DataError(
-                f"tape {path} has no symbol {given!r}; available: {', '.join(sorted(available))}"
+                f"tape {path} has no symbol {given!r}{hint or ';'} available: "
+                f"{', '.join(sorted(available))}"
             )
     return names
 
@@ -285,6 +291,11 @@ def load_bars(path: Path, symbols: Sequence[str] | None, interval_ns: int | None
     columns, times = _checked(path, table), times_ns(table)
     stamps = [times[rows[name]] for name in names]
     interval = _interval(path, stamps, interval_ns)
+    if interval_ns is not None and interval_ns != interval:
+        raise DataError(
+            f"interval must be that of the bars in {path} ({interval_name(interval)}), was "
+            f"{interval_name(interval_ns)!r}"
+        )
     origin = min(int(each.min()) for each in stamps)
     if origin % interval or any(np.any((each - origin) % interval) for each in stamps):
         raise DataError(

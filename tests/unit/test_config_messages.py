@@ -6,6 +6,7 @@ import pytest
 
 from don.config import DonConfig
 from don.errors import ConfigError
+from don.model.hints import meant_symbol
 from don.model.section import Section, parsed
 from experiments.training_config import TrainConfig
 
@@ -112,3 +113,18 @@ def test_what_is_wrong_is_said_in_the_words_of_the_file(
     with pytest.raises(ConfigError) as error:
         parsed(kind, values, "t.toml")
     assert str(error.value) == f"t.toml: {told}"
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "hint"),
+    [
+        ("BTCUSDT", ["BTC-USDT-PERP", "ETH-USDT-PERP"], "; did you mean BTC-USDT-PERP?"),
+        ("BTC-USDT", ["BTC-USDT-PERP", "BTC-USDC-PERP"], "; did you mean BTC-USDT-PERP?"),
+        ("btc/usdc:usdc", ["BTC-USDT-PERP", "BTC-USDC-PERP"], "; did you mean BTC-USDC-PERP?"),
+        ("ETX-USDT-PERP", ["BTC-USDT-PERP", "ETH-USDT-PERP"], "; did you mean ETH-USDT-PERP?"),
+        ("DOGE-USDT-PERP", ["EOS-USDT-PERP", "BTC-USDT-PERP"], ""),
+        ("", ["BTC-USDT-PERP"], ""),
+    ],
+)
+def test_symbols_that_are_nearly_right(name: str, known: list[str], hint: str) -> None:
+    assert meant_symbol(name, known) == hint

@@ -66,6 +66,7 @@ def audit(
     low, high = moment("start", start), moment("end", end)
     if low is not None and high is not None and low >= high:
         raise UsageError(f"--end must be after --start, were {end} and {start}")
+    from don.model.hints import meant_symbol
     from don.storage.market.coverage import CoverageLedger
 
     with market_database() as db:
@@ -73,10 +74,12 @@ def audit(
         audited = _rebuild(db, ledger, exchange, channel, symbols, low, high) if rebuild else []
         spans = ledger.streams(exchange, channel, symbols)
         ranges = ledger.read(exchange, channel, symbols, low, high) if spans else []
-        known = spans if spans else ledger.streams()
+        known = spans if spans and not symbols else ledger.streams(exchange, channel)
+        known = known or ledger.streams()
     if symbols and (lost := set(symbols) - {span.symbol for span in spans}):
         raise UsageError(
-            f"nothing is known of symbol {', '.join(sorted(lost))}: see `don data audit`"
+            f"nothing is known of symbol {', '.join(sorted(lost))}"
+            f"{meant_symbol(min(lost), {span.symbol for span in known})}; `don data audit` shows what is"
         )
     if known and not spans:
         streams = sorted({f"{span.exchange} {span.channel}" for span in known})

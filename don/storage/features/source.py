@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from don.clock import iso
-from don.clock import iso
 from don.errors import DataError
 from don.features.columns import PRICE, Floats, Ints
 from don.market.bars import MICRO, BarSums

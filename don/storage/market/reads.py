@@ -5,7 +5,6 @@ rows that moved meanwhile, to the lake or back, are in a file that one of the an
 both hold rows of one time (late rows, rows that moved), each natural key counts once.
 """
 
-import difflib
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,6 +22,7 @@ from don.storage.database import Connection, Database
 from don.storage.lake import manifest
 from don.storage.lake.files import LakeFile
 from don.storage.lake.lake import Lake
+from don.storage.market.absent import unknown
 from don.storage.market.barreads import given_bars
 from don.storage.market.blocks import Blocks
 from don.storage.market.hotreads import (
@@ -237,11 +237,11 @@ class MarketStore:
             found = self._match(symbols, exchange)
         every = self._names.values()
         if exchange is not None and exchange not in {pair[0] for pair in every}:
-            raise _unknown("exchange", exchange, {pair[0] for pair in every})
+            raise unknown("exchange", exchange, {pair[0] for pair in every})
         for symbol in symbols or ():
             if symbol not in {pair[1] for pair in found.values()}:
                 known = {pair[1] for pair in self._match(None, exchange).values()}
-                raise _unknown("symbol", symbol, known)
+                raise unknown("symbol", symbol, known)
         return dict(sorted(found.items(), key=lambda item: item[1]))
 
     def _match(self, symbols: Sequence[str] | None, exchange: str | None) -> dict[int, Pair]:
@@ -384,10 +384,3 @@ def _newest(
 def _last_series(connection: Connection) -> int:
     row = connection.execute("SELECT max(id) FROM series", prepare=True).fetchone()
     return 0 if row is None else int(row[0])
-
-
-def _unknown(what: str, value: str, known: set[str]) -> DataError:
-    near = difflib.get_close_matches(value, known, n=3, cutoff=0.4)
-    few = f"known are {', '.join(sorted(known))}" if len(known) < 10 else f"{len(known)} are known"
-    hint = f"did you mean {' or '.join(near)}?" if near else few
-    return DataError(f"{what} {value!r} is not known; {hint}")

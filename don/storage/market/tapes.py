@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from don.clock import interval_text, iso
+from don.clock import interval_text
 from don.errors import DataError
 from don.market.coverage import TAPE_FILE, bar_channel
 from don.market.rows import content_hash
 from don.paper.tape_data import exchange_symbol
+from don.storage.market.absent import no_bars
 from don.storage.market.barreads import Given, given_bars
 from don.storage.market.reads import MarketStore
 from don.storage.market.shares import known_of
@@ -65,10 +66,7 @@ def write_tape(
         raise DataError(f"several exchanges have these bars: give one of {', '.join(found)}")
     there = set(bars["symbol"].unique().to_pylist())
     if lacking := [symbol for symbol in names if symbol not in there]:
-        raise DataError(
-            f"no bars of {interval_text(interval_ns)} of {', '.join(lacking)} are stored from "
-            f"{iso(start)} to {iso(end)}: see `don data audit`"
-        )
+        raise no_bars(store.database, exchange, lacking, interval_ns, start, end)
     paid = store.read("funding", list(names), start, end + 1, exchange=found[0])
     content = (
         bars.select(["symbol", "ts_event", *_VALUES]),

@@ -74,7 +74,7 @@ def test_tape_that_does_not_exist(don_home: Path) -> None:
         ("[engine.risk]\nmax_order = 3", ["engine.risk.max_order", "did you mean 'max_orders'"]),
         ("policy = 'momentun'", ["policy", "'momentun'", "did you mean momentum"]),
         ("[web]\nport = 'x'", ["web.port", "'x'"]),
-        ("symbols = ['BTCUSDT']", ["BTC-USDT-PERP", "'BTCUSDT'"]),
+        ("symbols = ['ETHUSDT']", ["'ETHUSDT'; did you mean ETH-USDT-PERP?"]),
         ("policy = ", ["not TOML"]),
     ],
 )
@@ -84,6 +84,38 @@ def test_configuration_that_is_wrong(
     (don_home / "don.toml").write_text(text)
     done = don_here("up", "--no-console")
     assert_one_line(done, 2, "don.toml", *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["backtest", "--inteval", "1h"],
+            "No such option: --inteval (Possible options: --interval); see `don backtest --help`",
+        ),
+        (["backtst"], "No such command 'backtst'. Did you mean 'backtest'? See `don --help`"),
+        (["models", "promote"], "Missing argument 'model'; see `don models promote --help`"),
+        (
+            ["backtest", "--interval", "1h"],
+            "--interval is for --store (bars of the market database) or for a --tape of trades or "
+            "recordings: neither was given, and the sample's bars have their own",
+        ),
+        (
+            ["backtest", "--symbols", "BTC-USDT"],
+            "symbol must be like BTC-USDT-PERP, BTCUSDT or BTCUSD, was 'BTC-USDT'; did you mean "
+            "BTC-USDT-PERP?",
+        ),
+        (
+            ["features", "show", "rsy_21"],
+            "feature 'rsy_21' is unknown; did you mean rsi_21?; see `don features list`",
+        ),
+    ],
+)
+def test_a_misused_command_says_so_in_one_line(
+    don_here: Callable, arguments: list[str], said: str
+) -> None:
+    done = don_here(*arguments)
+    assert (done.returncode, done.stderr) == (2, f"don: {said}\n")
 
 
 def test_port_in_use(don_home: Path) -> None:

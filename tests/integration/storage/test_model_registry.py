@@ -110,8 +110,12 @@ def test_names_that_mean_nothing_are_refused(registry: Registry, tmp_path: Path)
         registry.find("trend")
     registry.add(exported(tmp_path, 1))
     registry.add(exported(tmp_path, 2))
-    with pytest.raises(UsageError, match=r"means 2 versions; there are trend@1 \(candidate\)"):
+    with pytest.raises(UsageError, match=r"say which, such as trend@2, of trend@1 \(candidate\)"):
         registry.find("trend")
+    with pytest.raises(UsageError, match=r"model 'trend@9' is not in the registry, which has tre"):
+        registry.find("trend@9")
+    with pytest.raises(UsageError, match=r"model 'trent' .* has trend; did you mean trend\?"):
+        registry.find("trent")
     with pytest.raises(UsageError, match="after @ a version or one of candidate"):
         registry.find("trend@best")
     with pytest.raises(UsageError, match="'carry' is not in the registry, which has trend"):

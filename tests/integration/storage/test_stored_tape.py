@@ -113,9 +113,19 @@ def test_a_tape_holds_what_is_stored_and_what_is_known_of_it(
         shares_beside([tape], [ETH], T0, end)
 
 
+def test_an_empty_store_says_what_fills_it(database: Database, tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"no market data are stored yet; `don data collect` .*don "
+    ):
+        write_tape(MarketStore(database), tmp_path, [BTC], HOUR_NS, T0, T0 + 9 * HOUR_NS)
+
+
 def test_what_cannot_become_a_tape_is_named(stored: Database, tmp_path: Path) -> None:
     store = MarketStore(stored)
-    with pytest.raises(DataError, match="no bars of 1h of BTC-USDT-PERP are stored from 2025"):
+    there = (
+        "no bars of 1h of BTC-USDT-PERP are stored from 2025.*known are BINANCE_FUTURES bars:1m "
+    )
+    with pytest.raises(DataError, match=f"{there}of BTC-USDT-PERP from .*don data backfill"):
         write_tape(store, tmp_path, [BTC], HOUR_NS, T0 + 200 * HOUR_NS, T0 + 250 * HOUR_NS)
     one = np.ones(1)
     load(

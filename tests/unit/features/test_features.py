@@ -160,7 +160,14 @@ def test_the_hash_tells_sets_apart() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("rsy_14", "feature 'rsy_14' is unknown; known: .*rsi_14"),
+        (
+            "rsy_21",
+            r"^feature 'rsy_21' is unknown; did you mean rsi_21\?; see `don features list`$",
+        ),
+        ("RSI14", "did you mean rsi_14"),
+        ("macd_hist_3", "must have 3 parameters"),
+        ("mcd_hist_3", r"did you mean macd_hist_12_26_9\?"),
+        ("qqqqqq", "feature 'qqqqqq' is unknown; see `don features list`"),
         ("rsi_14_2", "must have 1 parameters from 2 to 10000, as in rsi_14"),
         ("rsi_1", "must have 1 parameters from 2"),
         ("funding_3", "must have 0 parameters"),
