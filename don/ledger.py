@@ -174,8 +174,9 @@ class Ledger:
         return realized
 
     def pay(
-        self, key: str, amount: Decimal, ts_event: int, kind: PaymentKind = PaymentKind.FUNDING
-    ) -> bool:
+        self, key: str, amount: Decimal, ts_event: int, kind: PaymentKind = PaymentKind.FUNDING,
+        symbol: str = "",
+    ) -> bool:  # fmt: skip
         """Count a payment, positive is received. False if it was counted before."""
         if key in self._keys:
             return False
@@ -184,6 +185,8 @@ class Ledger:
             self.liquidation += amount
         else:
             self.funding += amount
+            if symbol in self.unvalued:  # of the time before profit is counted
+                self.inherited += amount
         self._funding_ts = max(self._funding_ts, ts_event)
         self.activity_ts = max(self.activity_ts, ts_event)
         return True

@@ -132,9 +132,9 @@ class VirtualBooks:
     ) -> None:  # fmt: skip
         """Take in what the account has and the books have not, as if bought at mark.
 
-        When the books are opened, positions go to `heir` and the cash to `desk`, and what has no
-        `fresh` mark is valued anew by `value`; later both go to `desk`. Without `fresh` (older
-        rules) books are opened at entry prices.
+        When the books are opened, positions go to `heir`, with the cash if there are any, and what
+        has no `fresh` mark is valued anew by `value`; later both go to `desk`. Without `fresh`
+        (older rules) books are opened at entry prices, and cash goes to `desk`.
         """
         self._moves.clear()  # payments from before are in the account already
         opening = not self.opened
@@ -159,8 +159,9 @@ class VirtualBooks:
             self._note(BookKind.ADOPTED, key, book, symbol, ts_event, size=size, price=price)
         missing = cash_of(ledger) - sum((b.cash for b in self.books.values()), ZERO)
         if missing:
-            desk.move(missing)
-            self._note(BookKind.ADOPTED, key, desk, "", ts_event, amount=missing)
+            owner = desk if fresh is None or not book.positions else book
+            owner.move(missing)
+            self._note(BookKind.ADOPTED, key, owner, "", ts_event, amount=missing)
 
     def value(self, symbol: str, price: Decimal, ts_event: int) -> None:
         """A price of what was taken over without a fresh mark: profit counts from it."""
@@ -239,7 +240,10 @@ class VirtualBooks:
                         BookKind.FUNDING, key, shadow, symbol, ts_event, amount=paid, shadow=True
                     )
         for book, part in zip(holders, parts, strict=True):
-            book.funding += part
+            if symbol in self.unvalued:  # it fell due before anybody's profit began
+                book.move(part)
+            else:
+                book.funding += part
             self._note(BookKind.FUNDING, key, book, symbol, ts_event, amount=part)
 
     def liquidated(self, key: str, symbol: str, amount: Decimal, ts_event: int) -> None:

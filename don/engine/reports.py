@@ -113,7 +113,7 @@ class Reporter:
         core = self._core
         if not core.ledger.adopted or report.ts_event <= core.ledger.adopted_ts:
             return
-        if core.ledger.pay(report.key, report.amount, report.ts_event, report.kind):
+        if core.ledger.pay(report.key, report.amount, report.ts_event, report.kind, report.symbol):
             core.activity += 1
             if core.keeper is not None:
                 core.keeper.on_payment(report)

@@ -70,11 +70,16 @@ def test_profit_begins_with_the_first_marks_of_what_is_taken_over(traded: bool) 
     fresh.check()
     assert fresh.of(Equity) == []  # nobody knows yet what it is worth
     price = desk.exchange.marks[symbol]
+    due = FundingReport(
+        key="funding:1", symbol=symbol, amount=Decimal(3), ts_event=fresh.exchange.now + 1,
+        ts_recv=fresh.tick(),
+    )  # fmt: skip
+    fresh.step(due)
     if traded:  # a part is sold before the first bar: its price says it
         fill = Fill(
             trade_id="1", client_order_id="by-hand", exchange_order_id="1", symbol=symbol,
             side=Side.SELL, price=price, size=Decimal(1), fee=Decimal(0), realized_pnl=price - paid,
-            maker=False, ts_event=fresh.exchange.now + 1,
+            maker=False, ts_event=fresh.exchange.now + 2,
         )  # fmt: skip
         fresh.step(FillReport(key="fill:1", fill=fill, ts_recv=fresh.tick()))
     fresh.step(fresh.snapshot(WARM))

@@ -24,6 +24,7 @@ from don.model.messages import (
     Decision,
     Difference,
     FillReport,
+    FundingReport,
     OptimizeRequest,
     SubmitOrder,
 )
@@ -294,10 +295,19 @@ def test_positions_of_a_single_policy_go_to_the_first_slot(rules: int) -> None:
         return
     assert {s: p.size for s, p in of_heir.items()} == {s: p.size for s, p in held.items()}
     no_profit(run)
+    assert Decimal(books(run)["trend"]["equity"]) == Decimal(run.engine.view()["equity"])
+    run.exchange.balance += 5  # paid while nobody was there, and the market has moved
+    paid = FundingReport(
+        key="funding:late", symbol=next(iter(held)), amount=Decimal(5),
+        ts_event=int(run.bars.ts[WARM + 12]), ts_recv=run.tick(),
+    )  # fmt: skip
+    run.step(paid)
     run.check()
-    run.step(run.snapshot(WARM + 14))  # the market has moved while nobody was there
+    run.step(run.snapshot(WARM + 14))
     run.exchange.marks = run.bars.marks(WARM + 14)
     no_profit(run)
+    assert Decimal(books(run)["trend"]["equity"]) == Decimal(run.engine.view()["equity"])
+    assert sum(e.amount for e in run.of(BookEntry) if e.kind is BookKind.FUNDING) == 5
     assert begun_with(run) == 0
     run.bar(WARM + 15)
     equal_books(run)
