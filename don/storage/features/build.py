@@ -109,12 +109,15 @@ def feed(
         index = len(made)
         old = known.parts[index] if first < 0 and index < len(known.parts) else None
         data = span.digest(before, len(span.times))
-        if old is not None and old.data == data:
+        whole = old is not None and not files.torn(known, old)
+        if old is not None and old.data == data and whole:
             made.append(old)
         else:
             if first < 0:
                 first = index
-                if old is not None and old.start == start and old.sets <= len(span.times):
+                if old is not None and whole and old.start == start and (
+                    old.sets <= len(span.times)
+                ):  # fmt: skip
                     same = span.digest(before, old.sets) == old.data
                     keep, kept_from = (old.sets, old.name) if same else (0, "")
             name = f"{start}-{data[:16]}"
@@ -122,6 +125,7 @@ def feed(
                              last=int(span.times[-1]), sets=len(span.times), data=data,
                              name=name))  # fmt: skip
             span.write(files, known, made[-1])
+            files.remove(known, files.torn(known, made[-1]))  # else they would count as computed
         before, carry = data, span.carry
     if not made:
         raise DataError(f"there is no bar of {', '.join(source.symbols)} to build features of")

@@ -171,6 +171,26 @@ class FeatureFiles:
             raise DataError(f"{path} cannot be read: {error}; remove the folder and build anew") \
                 from error  # fmt: skip
 
+    def torn(self, description: Description, part: Part) -> list[str]:
+        """Files of a part that are missing, cannot be read, or are not as long as they must be."""
+        names = [times_of(part)]
+        for symbol in description.symbols:
+            names += [fed_of(part, symbol), symbol_of(part.name, symbol)]
+        found = []
+        for name in names:
+            try:
+                whole = self.table(description, name).num_rows == part.sets
+            except DataError:
+                whole = False
+            if not whole:
+                found.append(name)
+        return found
+
+    def remove(self, description: Description, names: Sequence[str]) -> None:
+        """Remove files that are to be made anew; missing ones are passed over."""
+        for name in names:
+            (self.folder(description) / name).unlink(missing_ok=True)
+
     def sweep(self, description: Description) -> None:
         """Remove files that no part names, and what a builder that died left half written."""
         kept = {part.name for part in description.parts}

@@ -162,6 +162,10 @@ def test_bad_prices_and_damaged_files_are_named(tmp_path: Path) -> None:
     file.write_bytes(b"damaged")
     with pytest.raises(DataError, match="cannot be read"):
         values(tmp_path / "b", plan)
+    build(tmp_path / "b", Bars(300), 256)  # what is damaged is made anew
+    assert same(
+        values(tmp_path / "b", plan), values(tmp_path / "d", build(tmp_path / "d", Bars(300), 256))
+    )
     (tmp_path / "b" / plan.about.key / "build.json").write_text("{")
     with pytest.raises(DataError, match=r"no description of a build: .* remove the folder"):
         build(tmp_path / "b", Bars(300), 256)
