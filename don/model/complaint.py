@@ -21,6 +21,14 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")  # keys that TOML writes without quotes
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'")
 
 
+_USER = re.compile(r"(?<=://)[^/@\s]*@")
+_OPTIONS = re.compile(r"(://[^?\s]*\?)[^\s'\"]+")  # of a URL: they may be keys
+
+
+class Unshown(ValueError):
+    """A field is wrong, and its value may hold what must not be repeated."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fault:
     """One of pydantic's errors, placed in the section."""
@@ -142,7 +150,12 @@ def _told(fault: _Fault) -> str:
             return _kind(fault, path)
         case "value_error" | "assertion_error":
             said = _allowed(fault)
-            if isinstance(about["input"], Mapping | BaseModel) or re.search(r"\bw(as|ere) ", said):
+            hidden = isinstance(about["ctx"]["error"], Unshown)
+            if (
+                hidden
+                or isinstance(about["input"], Mapping | BaseModel)
+                or re.search(r"\bw(as|ere) ", said)
+            ):
                 return f"{path}: {said}" if path else said
             return f"{path} was {_shown(about['input'])}: {said}"
     where = f"{path} was" if path else "was"
@@ -186,5 +199,5 @@ def _shown(value: Any) -> str:
         value = value.value
     elif hasattr(value, "__fspath__"):
         value = str(value)
-    text = repr(value)
+    text = _OPTIONS.sub(r"\1…", _USER.sub("…@", repr(value)))
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 4]} ..."

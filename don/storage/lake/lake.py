@@ -6,7 +6,6 @@ a file is complete and flushed before it has its name, in an object store it app
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from don.errors import ConfigError, DataError, DependencyError
 from don.market.rows import content_hash
 from don.model.channels import CHANNELS
+from don.storage.lake.config import check_root
 from don.storage.lake.files import PARTED, Fault, LakeFile, describe, stored_schema
 
 ROW_GROUP = 65_536  # rows; what a reader skips or takes as one
@@ -39,14 +39,14 @@ class Lake:
     """
 
     def __init__(self, root: str) -> None:
+        try:
+            check_root(root)
+        except ValueError as error:
+            raise ConfigError(f"lake URL {error}") from None
         if "://" not in root:
             self._fs: pafs.FileSystem = pafs.LocalFileSystem()
             self._base = str(Path(root).expanduser().absolute())
         else:
-            where, _, options = root.split("://", 1)[1].partition("?")
-            if "@" in where.split("/", 1)[0] or re.search("key|token|secret", options):
-                raise ConfigError("lake URL must not hold keys: set AWS_ACCESS_KEY_ID and "
-                                  "AWS_SECRET_ACCESS_KEY in the environment")  # fmt: skip
             try:
                 self._fs, self._base = pafs.FileSystem.from_uri(root)
             except (pa.ArrowInvalid, OSError) as error:
