@@ -4,6 +4,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -212,6 +213,11 @@ def shares_up(w: Window) -> float:
     return mean([float(b > a) for a, b in zip(w["close"], w["close"][1:], strict=False)])
 
 
+def week_place(seconds: float) -> float:
+    at = datetime.fromtimestamp(seconds, UTC)
+    return (at.weekday() + (at.hour * 3_600 + at.minute * 60 + at.second) / 86_400) / 7
+
+
 # name -> (bars in the window, definition)
 DEFINED: dict[str, tuple[int, Callable[[Window], float]]] = {
     "acceleration_24": (49, lambda w: math.log(
@@ -284,6 +290,17 @@ DEFINED: dict[str, tuple[int, Callable[[Window], float]]] = {
     "funding_place_8": (1, lambda w: (w["time_s"][-1] / 28_800) % 1.0),
     "hour_sin": (1, lambda w: math.sin(2 * math.pi * (w["time_s"][-1] % 86_400) / 86_400)),
     "hour_cos": (1, lambda w: math.cos(2 * math.pi * (w["time_s"][-1] % 86_400) / 86_400)),
+    "weekday_sin": (1, lambda w: math.sin(2 * math.pi * week_place(w["time_s"][-1]))),
+    "weekday_cos": (1, lambda w: math.cos(2 * math.pi * week_place(w["time_s"][-1]))),
+    "season_sin": (1, lambda w: math.sin(2 * math.pi * w["time_s"][-1] / (365.25 * 86_400))),
+    "season_cos": (1, lambda w: math.cos(2 * math.pi * w["time_s"][-1] / (365.25 * 86_400))),
+    "funding": (1, lambda w: w["rate"][-1]),
+    "volume_flow_24": (25, lambda w: sum(
+        ((b > a) - (b < a)) * v
+        for a, b, v in zip(w["close"], w["close"][1:], w["volume"][1:], strict=False)
+    ) / sum(w["volume"][1:])),
+    **{f"{name}_3": (3, lambda w, name=name: mean(known(w[name])))
+       for name in ("microprice", "quote_imbalance", "book_imbalance", "ofi")},
 }  # fmt: skip
 
 
@@ -305,6 +322,16 @@ def test_weighted_volatility_by_its_recursion() -> None:
         value = decay * value + (1 - decay) * r * r
         expected.append(math.sqrt(value))
     assert np.allclose(make("ewma_volatility_32").batch(BARS), expected, rtol=1e-9, equal_nan=True)
+
+
+def test_the_price_since_the_stream_began_by_its_sum() -> None:
+    traded = spent = 0.0
+    expected = []
+    for h, low, c, v in zip(*(BARS[n] for n in ("high", "low", "close", "volume")), strict=True):
+        traded, spent = traded + v, spent + (h + low + c) / 3 * v
+        expected.append(c / (spent / traded) - 1 if traded else math.nan)
+    found = make("vwap_ratio").batch(BARS)
+    assert np.allclose(found, expected, rtol=1e-9, atol=1e-12, equal_nan=True)
 
 
 def test_calendar_days_begin_at_midnight() -> None:
@@ -343,6 +370,7 @@ def test_cross_sections_by_their_definitions() -> None:
             "relative_return_24": rows[-1][i] - mean(rows[-1]),
             "dispersion_24": statistics.pstdev(rows[-1]),
             "breadth_24": mean([float(x > 0) for x in rows[-1]]),
+            "rank_24": sum(x < own[-1] for x in rows[-1]) / 3 - 0.5,
         }
         for name, value in expected.items():
             assert make(name).across(values)[-1, i] == pytest.approx(value, rel=1e-9, abs=1e-12)
