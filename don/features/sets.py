@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from don.errors import ConfigError
 from don.features.base import CrossFeature, Feature
 from don.features.columns import COLUMNS, FIRST, PRICE, Floats
+from don.features.joined import Joined, join
 from don.features.registry import make
 from don.features.standard import Live, TalibFeature
 from don.features.timeframe import Larger
@@ -101,12 +102,12 @@ class FeatureEngine:
         ]
         # By symbol: those that take plain prices, which are made of the row once for all of them.
         self._lives: list[list[tuple[int, Live]]] = [[] for _ in range(symbols)]
-        self._open = [False] * symbols
+        self._joined: list[Joined | None] = [None] * symbols  # of those whose streams are open
         self._updates = [[(p, f.update) for p, f in streams if not isinstance(f, TalibFeature)]
                          for streams in self._streams]  # fmt: skip
+        self._nothing = [float("nan")] * len(features.names)
         for n in range(symbols):
             self._reconnect(n)
-        self._nothing = [float("nan")] * len(features.names)
         self._cross = [(place, of, cross.fresh()) for place, of, cross in features.cross]
 
     def update(self, bars: Floats, present: Sequence[bool] | None = None) -> Floats:
@@ -120,17 +121,21 @@ class FeatureEngine:
             [symbol, feature], a new array.
         """
         values = np.empty((len(self._lives), len(self._nothing)))
-        for n, lives in enumerate(self._lives):
+        for n, joined in enumerate(self._joined):
+            if present is not None and not present[n]:
+                values[n] = self._nothing
+                continue
+            bar = bars[n]
+            o, h, l, c, v = bar[: len(PRICE)].tolist()  # noqa: E741
+            if joined is not None:
+                values[n] = joined(bar, o, h, l, c, v)
+                continue
             own = self._nothing.copy()
-            if present is None or present[n]:
-                bar = bars[n]
-                o, h, l, c, v = bar[: len(PRICE)].tolist()  # noqa: E741
-                for place, live in lives:
-                    own[place] = live(o, h, l, c, v)
-                for place, update in self._updates[n]:
-                    own[place] = update(bar)
-                if not self._open[n]:
-                    self._reconnect(n)
+            for place, live in self._lives[n]:
+                own[place] = live(o, h, l, c, v)
+            for place, update in self._updates[n]:
+                own[place] = update(bar)
+            self._reconnect(n)
             values[n] = own
         for place, of, cross in self._cross:
             values[:, place] = cross.update(values[:, of])
@@ -140,7 +145,9 @@ class FeatureEngine:
         """Go straight to the streams of TA-Lib that have opened; in the end all have."""
         priced = [(p, f) for p, f in self._streams[n] if isinstance(f, TalibFeature)]
         self._lives[n] = [(place, feature.live) for place, feature in priced]
-        self._open[n] = all(feature.open for _, feature in priced)
+        opened = [(place, f.stream) for place, f in priced if f.stream is not None]
+        if self._joined[n] is None and len(opened) == len(priced):
+            self._joined[n] = join(len(self._nothing), opened, self._updates[n])
 
     def advance(self, bars: Floats, present: NDArray[np.bool_] | None = None) -> Floats:
         """Take in many sets of bars at once, as `update` would one after the other.

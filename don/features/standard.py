@@ -17,6 +17,7 @@ from talib import abstract, stream
 
 from don.features.base import Feature, Spec
 from don.features.columns import PRICE, Floats
+from don.features.joined import Stream
 
 Finish = Callable[..., float]
 Live = Callable[..., float]  # open, high, low, close, volume -> value
@@ -133,6 +134,7 @@ class TalibFeature(Feature):
         self._history: list[list[float]] = [[] for _ in inputs]
         # Takes open, high, low, close, volume. Public to the engine: it spares a call a bar.
         self.live: Live = self._collect
+        self.stream: Stream | None = None  # once it is open
 
     def fresh(self) -> Self:
         """A stream that has seen nothing."""
@@ -173,7 +175,7 @@ class TalibFeature(Feature):
     @property
     def open(self) -> bool:
         """Whether TA-Lib's stream has opened; from then on `live` stays the same."""
-        return not self._history
+        return self.stream is not None
 
     def _arrays(self, columns: Mapping[str, Floats]) -> list[Floats]:
         return [np.ascontiguousarray(columns[name], np.float64) for name in self._columns]
@@ -209,6 +211,7 @@ class TalibFeature(Feature):
     def _connect(self, update: Callable[..., Any]) -> Live:
         """The shortest way from a bar through an open stream to the value."""
         finish, places, outputs = self._scalar, self._places, self._outputs
+        self.stream = Stream(update, places, () if self._single else outputs, finish)
         if self._single and self._finish is plain and self._columns == ("close", "volume"):
             return lambda o, h, l, c, v: update(c, v)  # noqa: E741
         if self._single and self._columns == ("close",):
