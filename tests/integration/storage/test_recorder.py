@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,10 +11,16 @@ from support.market import random_batch, random_table
 from support.wire import Wire
 
 from don.errors import DataError, UsageError
-from don.model.schema import MarketBatch
+from don.features.cache import FeatureCache
+from don.features.config import FeatureConfig
+from don.features.sets import FeatureSet
+from don.model.messages import SessionStart
+from don.model.schema import SCHEMAS, MarketBatch
 from don.storage.arrow import pack, unpack
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
+from don.storage.features.session import certify_session
+from don.storage.journal import Journal, Record
 from don.storage.queries import Queries
 from don.storage.recorder import MarketRecorder
 from don.storage.sessions import forget_market
@@ -125,3 +132,64 @@ def test_old_recordings_are_dropped_and_running_ones_kept(database: Database) ->
     assert left == [1, 0, 0, 1]
     with pytest.raises(UsageError, match="at least 1, was 0"):
         forget_market(database, keep=0)
+
+
+def minutes(count: int, start: int = 0) -> list[MarketBatch]:
+    """Quotes and bars of two symbols; the second lacks some bars."""
+    rng, made = np.random.default_rng(start), []
+    price = {"BTC-USDT-PERP": 100.0, "ETH-USDT-PERP": 10.0}
+    for k in range(start + 1, start + count + 1):
+        quotes, bars = [], []
+        for n, symbol in enumerate(price):
+            price[symbol] *= float(np.exp(rng.normal(0, 0.002)))
+            p, ts = price[symbol], k * MINUTE
+            head = {"symbol": symbol, "ts_event": ts - 1, "ts_recv": ts}
+            quotes.append(
+                {**head, "bid": p * 0.999, "bid_size": 1.0 + n, "ask": p, "ask_size": 2.0}
+            )
+            if not n or k % 7:
+                bars.append(
+                    {**head, "ts_event": ts, **dict.fromkeys(("open", "high", "low", "close"), p),
+                     "volume": float(rng.integers(1, 9)), "trades": 3, "origin": "stream"}
+                )  # fmt: skip
+        tables = {"quotes": pa.Table.from_pylist(quotes, SCHEMAS["quotes"]),
+                  "bars": pa.Table.from_pylist(bars, SCHEMAS["bars"])}  # fmt: skip
+        made.append(MarketBatch(source="X:1", seq=k, tables=tables))
+    return made
+
+
+def test_what_a_session_served_is_certified(database: Database) -> None:
+    """The stream's vectors, the cache restored in between, beside one batch over the recording."""
+    config = FeatureConfig(
+        interval="1m", names=("log_return_1", "rsi_14", "obv", "zscore_24", "rsi_14@5m", "ofi",
+                              "return_12", "rank_12"),
+    )  # fmt: skip
+    symbols = ("BTC-USDT-PERP", "ETH-USDT-PERP")
+    recorder = MarketRecorder(database, "s1", MINUTE)
+    journal = Journal(database, "paper", "s1")
+    journal.acquire()
+    start = SessionStart(
+        key="start:s1", session="s1", account="paper", policy="hold", symbols=symbols,
+        instruments=(), interval_ns=MINUTE, feature_set=FeatureSet(config.names).hash,
+        feature_config=config.model_dump_json(), config="{}", state="", ts_recv=1,
+    )  # fmt: skip
+    assert journal.append([Record.of(start)])
+    cache = FeatureCache(config, symbols, "s1")
+    kept = [cache.checkpoint()]
+    for batch in minutes(90):
+        if batch.seq == 60:
+            kept.append(cache.checkpoint())
+            cache = FeatureCache(config, symbols, "s1")
+            cache.restore(kept)
+        recorder.record(batch, sync=True)
+        for told in cache.on_batch(batch):
+            assert journal.append([Record.of(told)])
+    row = Queries(database).session("s1")
+    assert row is not None
+    found = certify_session(database, row)
+    assert found.certified and found.share == 1.0 and found.vectors >= 150
+    last = replace(told, key="snapshot:s1:91", version=told.version + 1)
+    assert journal.append([Record.of(last)])
+    found = certify_session(database, row)
+    assert not found.certified and found.missing == 1  # it was served, but nothing makes it
+    recorder.close()
