@@ -50,8 +50,10 @@ def build(
                     progress=lambda share: tell("bars", share))  # fmt: skip
         if plan.new_sets:
             sent = ray.put(plan)
+            # more than the cluster has would wait for ever
+            memory = min(MEMORY, int(ray.cluster_resources().get("memory", MEMORY)))
             waiting = [
-                _task.options(memory=MEMORY).remote(str(files.root), sent, symbol, tuple(modules))
+                _task.options(memory=memory).remote(str(files.root), sent, symbol, tuple(modules))
                 for symbol in plan.about.symbols
             ]
             total = len(waiting)
