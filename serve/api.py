@@ -19,7 +19,7 @@ import don
 from don.clock import Clock, SystemClock
 from serve.auth import Gate
 from serve.hub import Hub
-from serve.middleware import BodyLimit, HostGuard, RateLimit
+from serve.middleware import BodyLimit, HostGuard, RateLimit, TextGuard
 from serve.ports import Commander, Models, Policies, Reader
 from serve.problems import RESPONSES, install
 from serve.routes import commands, coverage, data, market, metrics, policies, trading, training
@@ -121,5 +121,6 @@ def build_api(
 def guard(app: FastAPI, config: ServeConfig) -> None:
     """Put the guards in front of an application; the host is checked first."""
     app.add_middleware(BodyLimit, max_bytes=config.max_body_bytes)
+    app.add_middleware(TextGuard)
     app.add_middleware(RateLimit, rate_per_s=config.rate_per_s, burst=config.rate_burst)
     app.add_middleware(HostGuard, hosts=config.hosts)

@@ -1,4 +1,4 @@
-"""Guards in front of every application: host and origin, rate, body size. ASGI; reads the clock.
+"""Guards in front of every application: host, origin, rate, text, body size. ASGI; reads the clock.
 
 The server listens on loopback, yet any web page in a browser on this machine can reach it. So the
 Host header must name this machine (a page that rebinds its own name to 127.0.0.1 fails here), and
@@ -8,7 +8,7 @@ what changes something or opens a socket must come from our own pages.
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -65,6 +65,30 @@ class HostGuard:
             await send(message)
 
         await self._app(scope, receive, with_headers)
+
+
+class TextGuard:
+    """Refuses the character NUL in paths and queries: no name has it and PostgreSQL's text cannot
+    hold it, so that a database asked with it would only say so in its own words.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 422."""
+        if scope["type"] in ("http", "websocket"):
+            query = parse_qsl(scope.get("query_string", b"").decode("latin-1"), True)
+            wrong = [
+                f"query.{name}".replace("\0", "") for name, text in query if "\0" in name + text
+            ]
+            if "\0" in scope["path"]:
+                wrong.insert(0, "path")
+            if wrong:
+                detail = "must not contain the character NUL (%00)"
+                await _refuse(scope, receive, send, 422, "invalid", wrong[0], detail)
+                return
+        await self._app(scope, receive, send)
 
 
 class RateLimit:

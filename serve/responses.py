@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from don.risk.states import TradingState
 from serve.events import EquityPoint, FillView, OrderView
@@ -263,6 +263,13 @@ class CommandRequest(BaseModel):
     key: str | None = Field(
         default=None, min_length=8, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$"
     )
+
+    @field_validator("*")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        if isinstance(value, str) and "\0" in value:  # PostgreSQL cannot hold it
+            raise ValueError("must not contain the character NUL")
+        return value
 
 
 class LimitsRequest(CommandRequest):

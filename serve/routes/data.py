@@ -1,5 +1,6 @@
 """Stored market data of any age, as Arrow or JSON, in pages."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -21,6 +22,15 @@ MAX_NAMES = 200
 NEXT = "x-next"
 
 Name = Annotated[str | None, Query(max_length=64)]
+
+
+class Integers(StrEnum):
+    """How JSON tells integers: readers with float64 alone round numbers above 2^53."""
+
+    NUMBER = "number"
+    TEXT = "text"
+
+
 Names = Annotated[list[str] | None, Query(max_length=MAX_NAMES)]
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -44,6 +54,7 @@ def build(reader: Reader) -> APIRouter:
         last: Annotated[int | None, Query(ge=1, le=MAX_JSON)] = None,
         limit: Annotated[int, Query(ge=1, le=MAX_ARROW)] = 1_000,
         next: Annotated[str | None, Query(max_length=200)] = None,
+        integers: Integers = Integers.NUMBER,
         accept: Annotated[str | None, Header()] = None,
     ) -> Response:
         """Rows in [start, end), sorted by exchange, symbol and time; `ts_*` are ns since 1970, UTC.
@@ -51,6 +62,10 @@ def build(reader: Reader) -> APIRouter:
         Repeat `symbol` and `column` for several. `next` of one page asks for the next one; with
         Arrow it is the header `X-Next`. `last` gives the newest rows of each symbol instead. A page
         ends between two times, so it may have a few rows more or less than `limit`.
+
+        Integers are exact numbers of up to 63 bits: times, ids of trades and books. Where JSON is
+        read with float64 alone, as in JavaScript, those above 2^53 would be rounded: ask with
+        `integers=text`, or for Arrow.
         """
         if channel not in CHANNELS:
             raise not_one_of("path.channel", channel, list(CHANNELS))
@@ -65,7 +80,9 @@ def build(reader: Reader) -> APIRouter:
                 most=MAX_ARROW if as_arrow else MAX_JSON,
             )
         )  # fmt: skip
-        return await run_in_threadpool(_arrow if as_arrow else _json, told)
+        if as_arrow:
+            return await run_in_threadpool(_arrow, told)
+        return await run_in_threadpool(_json, told, integers)
 
     return router
 
@@ -86,11 +103,13 @@ def _arrow(told: DataTold) -> Response:
     return Response(sink.getvalue().to_pybytes(), media_type=ARROW, headers=headers)
 
 
-def _json(told: DataTold) -> Response:
+def _json(told: DataTold, integers: Integers) -> Response:
     table = told.table
     for place, field in enumerate(table.schema):
         if pa.types.is_floating(field.type):  # JSON has no NaN
             known = pc.if_else(pc.is_finite(table[field.name]), table[field.name], None)
             table = table.set_column(place, pa.field(field.name, field.type), known)
+        elif pa.types.is_integer(field.type) and integers is Integers.TEXT:
+            table = table.set_column(place, field.name, table[field.name].cast(pa.string()))
     page = DataPage(rows=tuple(table.to_pylist()), next=told.next)
     return Response(page.model_dump_json(), media_type="application/json")

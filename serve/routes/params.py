@@ -26,8 +26,11 @@ Moment = Annotated[
     BeforeValidator(_moment),
     Query(json_schema_extra={"type": "string", "format": "date-time"}),
 ]
+MAX_INT = 2**63 - 1  # of PostgreSQL's bigint
 Limit = Annotated[int, Query(ge=1, le=1_000)]
-Before = Annotated[int | None, Query(ge=1, description="the `before` of the page that came last")]
+Before = Annotated[
+    int | None, Query(ge=1, le=MAX_INT, description="the `before` of the page that came last")
+]
 Session = Annotated[
     str | None, Query(max_length=64, description="a session's id; the running one if left out")
 ]

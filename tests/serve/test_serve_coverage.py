@@ -85,6 +85,8 @@ def test_the_map_can_be_narrowed(client: httpx.Client) -> None:
         ("span=10s", "query.span", "must be 1m to 7320d"),
         ("columns=1", "query.columns", "greater than or equal to 2"),
         ("end=noon", "query.end", "must be an ISO-8601 time"),
+        ("exchange=%00", "query.exchange", "must not contain the character NUL (%00)"),
+        ("span=1d&symbol=a%00", "query.symbol", "must not contain the character NUL (%00)"),
     ],
 )
 def test_bad_questions_name_the_parameter(

@@ -79,8 +79,14 @@ async def test_json_says_null_for_what_is_not_known(
     for row in rows:
         row["index"] = None if math.isnan(row["index"]) else row["index"]
     assert answer == {"rows": rows, "next": None}
-    newest = (await client.get("/v1/data/trades?last=2&exchange=KRAKEN")).json()["rows"]
+    path = "/v1/data/trades?last=2&exchange=KRAKEN"
+    newest = (await client.get(path)).json()["rows"]
     assert newest == store.read("trades", exchange="KRAKEN", last=2).to_pylist()
+    as_text = (await client.get(f"{path}&integers=text")).json()["rows"]
+    assert as_text == [
+        {name: str(v) if type(v) is int else v for name, v in row.items()} for row in newest
+    ]
+    assert as_text[0]["ts_event"] == str(newest[0]["ts_event"])
     assert (await client.get("/v1/data/features?limit=3")).json()["next"]
 
 
@@ -94,6 +100,7 @@ async def test_json_says_null_for_what_is_not_known(
         ("trades?limit=500000", 422, "at most 20000 in JSON"),
         ("bars?interval=1y", 422, "must be like 1m"),
         ("trades?next=here", 422, "next must be"),
+        ("trades?end=3000-01-01", 422, "from 1677-09-22 to 2262-04-11"),
         ("trades?start=2025-05-02&end=2025-05-01", 422, "end must be after start"),
     ],
 )

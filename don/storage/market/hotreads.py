@@ -204,6 +204,8 @@ def partitions_in(connection: Connection, ask: Ask) -> Iterator[tuple[int, int]]
         (LAYOUTS[ask.channel].table,),
     ).fetchall()
     for (bounds,) in rows:
+        if bounds is None:  # is being dropped: what it had is in the lake, where readers look again
+            continue
         low, high = max(ask.start, bounds[0]), min(ask.end, bounds[1])
         if low < high:
             yield low, high

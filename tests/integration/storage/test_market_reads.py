@@ -18,6 +18,7 @@ from don.storage.lake.archive import Archiver
 from don.storage.lake.lake import Lake
 from don.storage.market import hotreads
 from don.storage.market.hot import MarketTables
+from don.storage.market.partitions import Partitions, spans_ahead
 from don.storage.market.reads import MarketStore
 
 pytestmark = pytest.mark.postgres
@@ -204,3 +205,18 @@ def test_rows_that_move_while_they_are_read_are_read_once(
         monkeypatch.setattr(MarketStore, "_hot", hot)
         assert same(store.read("bars"), wanted)
         monkeypatch.undo()
+
+
+def test_a_partition_that_is_being_dropped_is_passed_over(database: Database) -> None:
+    tables = Partitions(database)
+    tables.ensure("trades", spans_ahead("day", T0, 2))
+    ask = hotreads.Ask(channel="trades", columns=("ts_event",))
+    with database.connection() as reader:
+        whole = list(hotreads.partitions_in(reader, ask))
+    assert len(whole) >= 3
+    with database.connection() as reader:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.execute("SELECT 1")  # sees the tables as they are now
+        with database.connection() as other:
+            tables.drop(other, tables.list("trades")[0])
+        assert list(hotreads.partitions_in(reader, ask)) == whole[1:]
