@@ -65,7 +65,7 @@ SLIPPED = 1.0005  # by which a market buy's margin is reckoned above the best as
 
 
 @njit(cache=True, nogil=True, _nrt=False, error_model="numpy")
-def step_accounts(d, bar_of, active, orders, deposits, scratch, general=False):  # type: ignore[no-untyped-def]
+def step_accounts(d, bar_of, active, orders, deposits, scratch, general):  # type: ignore[no-untyped-def]
     """Carry out a step.
 
     Args:

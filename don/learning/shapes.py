@@ -1,5 +1,6 @@
 """What a network reads and says, in numbers that are stored beside it. Pure."""
 
+import math
 from collections.abc import Mapping
 from typing import Self
 
@@ -25,7 +26,7 @@ class SlotShape(Section):
     @property
     def size(self) -> int:
         """Numbers in it."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     @property
     def is_series(self) -> bool:

@@ -106,8 +106,9 @@ def test_a_higher_fee_never_raises_equity(seed: int, factor: float) -> None:
         orders[0, :, KIND] = MARKET
         for env in (cheap, dear):
             step_accounts(
-                env.dynamics, np.array([t]), np.ones(1, bool), orders, np.zeros(1), np.zeros((6, 3))
-            )
+                env.dynamics, np.array([t]), np.ones(1, bool), orders, np.zeros(1),
+                np.zeros((6, 3)), False,
+            )  # fmt: skip
         assert np.array_equal(cheap.dynamics.book[:, :, LOTS], dear.dynamics.book[:, :, LOTS])
         assert dear.equity[0, 0] <= cheap.equity[0, 0] + 1e-9
 
