@@ -6,8 +6,10 @@ Imports Ray late, so that importing this costs nothing; starts and stops process
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +52,7 @@ def local_cluster(
         _authenticate(home)
     import ray
 
+    terminated = signal.getsignal(signal.SIGTERM)
     # Not the folder that `don up` of this home uses: both may run. Short: socket paths are limited.
     folder = None if join else Path(tempfile.mkdtemp(prefix=f"don-{os.getuid()}-"))
     try:
@@ -65,6 +68,8 @@ def local_cluster(
                 niceness=BACKGROUND,
                 jobs_port=jobs_port,
             )
+        if callable(terminated) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminated)  # Ray has put its own exit in its place
         yield
     finally:
         ray.shutdown()

@@ -1,6 +1,7 @@
 """Rules against plain definitions; sweeps: which jobs there are, and that none is run twice."""
 
 import math
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +129,15 @@ def test_a_sweep_goes_on_where_it_stopped(
     plan.store(sweep, jobs[0], {**known, "sharpe": 123.0})  # as if it had been found before
     said: list[str] = []
     before = ray.is_initialized()  # other tests may have one that lives on
-    with local_cluster(tmp_path, cpus=1):  # Ray is imported already: it learns the token after all
-        found = run(sweep, said.append)
-        assert ray.is_initialized(), "a run within uses what is there and leaves it"
+    own = signal.signal(signal.SIGTERM, lambda *_: said.append("stopped"))
+    try:
+        with local_cluster(tmp_path, cpus=1):  # Ray is imported already: it learns the token yet
+            found = run(sweep, said.append)
+            assert ray.is_initialized(), "a run within uses what is there and leaves it"
+            signal.raise_signal(signal.SIGTERM)  # Ray would end the process
+    finally:
+        signal.signal(signal.SIGTERM, own)
+    assert said.pop() == "stopped"
     assert ray.is_initialized() == before
     assert said[0] == "3 jobs, 1 done already, 2 to run"
     assert any(line.startswith("memory: data") for line in said)
