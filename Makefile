@@ -30,10 +30,15 @@ ui:
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info[:2] == (3, 11) else "Don needs Python 3.11, this is " + sys.version.split()[0] + ": set PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev]'
+	@echo 'Setting up $(VENV), once: about 5 minutes on two cores, 3 GB of disk.'
+	@echo '1/3 making the environment'
+	@$(PYTHON) -m venv $(VENV)
+	@echo '2/3 fetching and installing packages: some minutes, in silence'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev]'
+	@echo '3/3 compiling them, so that every start is fast'
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true # pip would do it on one core; some packages hold files of other Pythons
 	@touch $@
+	@echo 'Done.'
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
