@@ -156,7 +156,9 @@ class VirtualBooks:
             gone = ZERO if after.size else after.cost
             book.hold(after)
             book.move(cost - gone)  # it was paid for elsewhere
-            self._note(BookKind.ADOPTED, key, book, symbol, ts_event, size=size, price=price)
+            about = (BookKind.ADOPTED, key, book, symbol, ts_event)
+            paid = ZERO if fresh is None else cost  # so that entries sum to the cash
+            self._note(*about, size=size, price=price, amount=paid)
         missing = cash_of(ledger) - sum((b.cash for b in self.books.values()), ZERO)
         if missing:
             owner = desk if fresh is None or not book.positions else book
@@ -171,7 +173,7 @@ class VirtualBooks:
                 book.hold(Position(symbol=symbol, size=held.size, cost=held.cost + more))
                 book.move(more)
                 key = f"valued:{symbol}"
-                self._note(BookKind.ADOPTED, key, book, symbol, ts_event, price=price, amount=more)
+                self._note(BookKind.ADOPTED, key, book, symbol, ts_event, price=price)
         self.unvalued -= {symbol}
 
     # ---- facts ----------------------------------------------------------------------------------

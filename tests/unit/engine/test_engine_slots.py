@@ -328,6 +328,8 @@ def test_books_begin_without_the_profit_of_what_an_account_held() -> None:
         equal_books(run)
         run.check()
     own = [row for row in run.engine.view()["slots"] if row["mode"] != "shadow"]
+    ledger = run.engine.ledger
+    assert cash_of_entries(run) == ledger.balance - sum(p.cost for p in ledger.positions.values())
     earned = sum(Decimal(row["pnl"]) for row in own)
     assert earned and earned == Decimal(run.engine.view()["counts"]["pnl"])
     assert run.of(Difference) == []
@@ -341,6 +343,12 @@ def test_books_begin_without_the_profit_of_what_an_account_held() -> None:
         if kind == "FeatureSnapshot":
             break
     assert Decimal(older.view()["counts"]["pnl"]) == Decimal(made["books"]["inherited"])
+
+
+def cash_of_entries(run: Desk) -> Decimal:
+    """What the record of the books says of the account's cash, from its first entry on."""
+    own = [e for e in run.of(BookEntry) if not e.shadow]
+    return sum((e.amount - e.fee - e.size * e.price for e in own), Decimal(0))
 
 
 def no_profit(run: Desk) -> None:
