@@ -13,6 +13,7 @@ DAY_NS = 86_400 * NS_PER_S
 YEAR_NS = 365 * DAY_NS
 YEARLY_FROM_NS = 30 * DAY_NS  # shorter runs are not told as a year
 COMPOUNDED = ("annual_return", "calmar")  # figures that raise a run's return to a year
+SCALED = ("annual_volatility", "sharpe", "sortino")  # those that the root of time scales to one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

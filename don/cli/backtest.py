@@ -174,7 +174,7 @@ def _data(told: dict[str, Any]) -> str:
 
 
 def _print(told: dict[str, Any]) -> None:
-    from don.performance import COMPOUNDED, DAY_NS, too_short
+    from don.performance import COMPOUNDED, DAY_NS, SCALED, too_short
 
     shown = {name: told[name] for name in SHOWN}
     shown |= {name: money(told[name]) for name in ("equity", "pnl", "fees", "funding")}
@@ -186,14 +186,17 @@ def _print(told: dict[str, Any]) -> None:
     columns = told["performance"]
     names = list(next(iter(columns.values())))
     brief = too_short(round(told["days"] * DAY_NS))
-    left_out = COMPOUNDED if brief else ()
+    left_out, marked = (COMPOUNDED, SCALED) if brief else ((), ())
     lines = [
-        [name, *("–" if name in left_out else _number(columns[c][name]) for c in columns)]
+        [
+            f"{name} *" if name in marked else name,
+            *("–" if name in left_out else _number(columns[c][name]) for c in columns),
+        ]
         for name in names
     ]
     out.print(table(["", *(f"{column}#" for column in columns)], lines))
     if brief:
-        out.print(f"– {brief}")
+        out.print(f"* {brief}")
     if told["policies"]:
         _books(told["policies"])
     out.print()
