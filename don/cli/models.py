@@ -157,7 +157,9 @@ def import_(
     """Take a trained model into the registry as the next version of its name, a candidate."""
     with opened(make=True) as registry:
         one = registry.add(folder, name=name, who=who, why=why)
+        served = [v for v in running.served(registry, [one]) if v.label == one.label]
     _say([one], as_json)
+    running.serve(served, as_json)
 
 
 def promote(
@@ -229,10 +231,12 @@ def delete(model: str = Model, why: str = Why, who: str = Who, as_json: bool = J
     with opened() as registry:
         one = registry.find(model)
         gone = registry.delete(one.label, why=why, who=who, used=bool(registry.sessions(one)))
+        served = running.served(registry, [gone])
     if as_json:
         print_json(shown.told(gone) | {"deleted": True})
     else:
         out.print(f"{gone.label} is deleted")
+    running.serve(served, as_json)
 
 
 def history(

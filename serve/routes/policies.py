@@ -106,7 +106,10 @@ def build(asked: Policies, models: Models | None, gate: Gate) -> APIRouter:
     )
     async def load(name: str, request: LoadRequest) -> LoadResponse:
         """Let a name mean another version from now on; requests meanwhile are answered."""
-        if models is None or name in built_in():
+        if models is None:
+            detail = "no models are served: this Don began without one; start it again"
+            raise ApiError(404, "not_found", "path.name", detail)
+        if name in built_in():
             raise ApiError(404, "not_found", "path.name", f"{name} is no trained model here")
         return LoadResponse(replicas=list(await models.load(f"{name}@{request.version}")))
 
