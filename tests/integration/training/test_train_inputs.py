@@ -166,9 +166,12 @@ def test_every_run_is_counted_and_a_folder_holds_one_training(
     assert (card.data_source, card.data_shares) == ("file", {"missing": 0.0})
 
 
+@pytest.mark.parametrize("algorithm", ["ppo", "appo"])
 @pytest.mark.slow
-def test_a_runner_that_dies_is_replaced(train: TrainFn, cluster: None, tmp_path: Path) -> None:
-    from experiments.rllib import progress
+def test_a_runner_that_dies_is_replaced(
+    train: TrainFn, cluster: None, tmp_path: Path, algorithm: str
+) -> None:
+    from experiments.rllib import checkpoints, progress
 
     killed: list[int] = []
     healthy: list[int] = []  # runners, of each iteration after the kill
@@ -192,8 +195,10 @@ def test_a_runner_that_dies_is_replaced(train: TrainFn, cluster: None, tmp_path:
             train(
                 planted.market(300), workers={"copies": 4, "runners": 2},
                 stop={"iterations": 1_000_000, "steps": None},
+                algorithm={"name": algorithm, "fragment": 32},
             )  # fmt: skip
     assert killed
+    assert checkpoints.last_of(tmp_path / "run") is not None
     rows = progress.read(tmp_path / "run" / "progress.jsonl")
     assert [row["iteration"] for row in rows] == list(range(1, len(rows) + 1))
     assert rows[-1]["steps"] > rows[1]["steps"]
