@@ -163,6 +163,9 @@ def test_a_name_means_another_version_when_it_is_loaded(client: httpx.Client) ->
     assert client.post("/v1/policies/trend/act", json=body).json()["model"] == "trend@2"
     assert client.post("/v1/policies/trend@1/act", json=body).json()["model"] == "trend@1"
     client.post("/v1/policies/trend/load", json={"version": 1}, headers=sign)
+    assert client.post("/v1/policies/later/act", json=body).status_code == 404
+    client.post("/v1/policies/later/load", json={"version": 2}, headers=sign)  # imported meanwhile
+    assert client.post("/v1/policies/later/act", json=body).json()["model"] == "later@2"
 
 
 def test_no_request_is_lost_while_versions_are_exchanged(
