@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from don.backtest.bootstrap import NAMES, statistics
+from don.clock import iso
 from don.envs.config import EnvConfig, RandomConfig
 from don.envs.core import BatchEnv
 from don.envs.layout import (
@@ -111,9 +112,10 @@ def first_bar(env: BatchEnv, begin: int) -> int:
     """
     ready = np.flatnonzero(env.observer.ready[begin:])
     if not len(ready):
+        closes = env.market.close_ns
         raise DataError(
-            f"no bar from {begin} on can be observed: features and windows need more bars before "
-            "or after it"
+            f"no bar from {iso(int(closes[min(begin, len(closes) - 1)]))} on can be observed: "
+            "features and windows need more bars before or after it"
         )
     return begin + int(ready[0])
 

@@ -20,6 +20,7 @@ from don.learning.model import Model
 from don.learning.policy import PREFIX
 from don.learning.registry import Registry
 from don.learning.stages import Stage, Version
+from don.model.section import parsed
 from don.policies import REGISTRY, ModelRef
 
 MODES = {Stage.LIVE: Mode.LIVE, Stage.CANARY: Mode.CANARY, Stage.SHADOW: Mode.SHADOW}
@@ -55,7 +56,7 @@ def pinned(
         with opened() as registry:
             slots = slots_of(registry.versions(), policy.partition(":")[2])
         engine = engine.model_copy(update={"slots": (*engine.slots, *slots)})
-        EngineConfig.model_validate(engine.model_dump())  # slots fit together, or this says why not
+        parsed(EngineConfig, engine.model_dump(), f"slots of {policy}")  # fit, or this says why not
         policy = REGISTRY
     refs: dict[str, ModelRef] = {}
     renamed: dict[str, str] = {}

@@ -194,7 +194,8 @@ def choose(path: Path, wanted: Sequence[str] | None, available: Sequence[str]) -
         raise DataError(f"symbols must be one or more different names, were {list(wanted)}")
     for name, given in zip(names, wanted, strict=True):
         if name not in available:
-            hint = meant_symbol(given, [perpetual_symbol(n.removesuffix(QUOTE), QUOTE) for n in available])
+            listed = [perpetual_symbol(one.removesuffix(QUOTE), QUOTE) for one in available]
+            hint = meant_symbol(given, listed)
             raise DataError(
                 f"tape {path} has no symbol {given!r}{hint or ';'} available: "
                 f"{', '.join(sorted(available))}"

@@ -147,7 +147,6 @@ def test_equity_is_thinned_without_losing_its_extremes(client: httpx.Client) -> 
         ("/v1/orders?symbol=NO-SUCH-PERP", 404, "query.symbol", "must be one of"),
         ("/v1/orders?limit=many", 422, "query.limit", "'many'"),
         ("/v1/nothing", 404, "", "nothing at /v1/nothing"),
-        ("/v1/orders?session=a%00b", 422, "query.session", "must not contain the character NUL"),
         (f"/v1/orders?before={2**63}", 422, "query.before", "less than or equal to"),
         ("/v1/orders/a%00b", 422, "path", "must not contain the character NUL"),
     ],
@@ -245,9 +244,6 @@ def test_a_command_without_answer_can_be_repeated(client: httpx.Client, world: W
     assert (conflict.status_code, conflict.json()["field"]) == (422, "body.key")
     bad = client.post("/v1/commands/resume", headers=bearer(), json={"key": "no spaces!"})
     assert (bad.status_code, bad.json()["field"]) == (422, "body.key")
-    nul = client.post("/v1/commands/resume", headers=bearer(), json={"reason": "a\0b"})
-    assert (nul.status_code, nul.json()["field"]) == (422, "body.reason")
-    assert nul.json()["detail"] == "must not contain the character NUL"
     unknown = client.post("/v1/commands/resume", headers=bearer(), json={"raeson": ""})
     assert (unknown.status_code, unknown.json()["field"]) == (422, "body.raeson")
 

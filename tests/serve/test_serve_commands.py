@@ -84,6 +84,11 @@ def test_orders_by_hand_are_commands_with_an_id_that_can_be_known(
         ({"kind": "limit", "stop": None, "take": None}, "a limit order needs price"),
         ({"size": "-1"}, "size must be a positive number, was -1"),
         ({"kind": "hidden"}, "kind"),
+        (
+            {"reason": "a\0b"},
+            "'field': 'body.reason', 'detail': 'must not contain the character NUL'",
+        ),
+        ({"symbol": "BTC\0"}, "must not contain the character NUL"),
         ({"callback": "0.01"}, "callback belongs to trailing_stop orders"),
     ):
         wrong = client.post("/v1/commands/order", headers=bearer(), json={**body, **change})

@@ -67,6 +67,7 @@ def audit(
     if low is not None and high is not None and low >= high:
         raise UsageError(f"--end must be after --start, were {end} and {start}")
     from don.model.hints import meant_symbol
+    from don.storage.market.absent import FILLED_BY
     from don.storage.market.coverage import CoverageLedger
 
     with market_database() as db:
@@ -76,10 +77,12 @@ def audit(
         ranges = ledger.read(exchange, channel, symbols, low, high) if spans else []
         known = spans if spans and not symbols else ledger.streams(exchange, channel)
         known = known or ledger.streams()
+    if symbols and not known:
+        raise UsageError(f"nothing is known yet: {FILLED_BY}")
     if symbols and (lost := set(symbols) - {span.symbol for span in spans}):
         raise UsageError(
             f"nothing is known of symbol {', '.join(sorted(lost))}"
-            f"{meant_symbol(min(lost), {span.symbol for span in known})}; `don data audit` shows what is"
+            f"{meant_symbol(min(lost), {span.symbol for span in known})}; see `don data audit`"
         )
     if known and not spans:
         streams = sorted({f"{span.exchange} {span.channel}" for span in known})

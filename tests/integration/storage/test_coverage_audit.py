@@ -137,5 +137,7 @@ def test_the_command_tells_and_fails_on_gaps(
         CliRunner().invoke(app, ["data", "audit", "--start", "now"], catch_exceptions=False)
     with pytest.raises(UsageError, match="nothing is known of 'quotes', but of BINANCE bars:1m"):
         CliRunner().invoke(app, ["data", "audit", "--channel", "quotes"], catch_exceptions=False)
-    with pytest.raises(UsageError, match="nothing is known of symbol DOGE"):
+    with pytest.raises(UsageError, match="symbol BTCUSDT; did you mean BTC-USDT-PERP"):
+        CliRunner().invoke(app, ["data", "audit", "--symbol", "BTCUSDT"], catch_exceptions=False)
+    with pytest.raises(UsageError, match="nothing is known of symbol DOGE;"):
         CliRunner().invoke(app, ["data", "audit", "--symbol", "DOGE"], catch_exceptions=False)
