@@ -28,6 +28,10 @@ CONFIG = f"""
 [paper.exchange]
 order_latency = {LATENCY}
 
+[engine]  # a machine may be so busy that nothing happens for long: that is not what is compared
+max_snapshot_age_s = 300
+silence_s = 900
+
 [engine.planner]
 band = "0.002"
 
