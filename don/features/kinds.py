@@ -133,9 +133,7 @@ def parse(name: str) -> tuple[Kind, tuple[int, ...]]:
         end -= 1
     kind, params = "_".join(parts[:end]), tuple(int(part[:_DIGITS]) for part in parts[end:])
     if kind not in _KINDS:
-        raise ConfigError(
-            f"feature {name!r} is unknown{_meant(name)}; see `don features list`"
-        )
+        raise ConfigError(f"feature {name!r} is unknown{_meant(name)}; see `don features list`")
     entry = _KINDS[kind]
     params = params or entry.defaults
     if len(params) != len(entry.defaults) or any(
