@@ -5,6 +5,7 @@ One head for all, ended as Ctrl-C ends it.
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -101,6 +102,7 @@ def head() -> Iterator[Head]:
         code = process.wait(timeout=120)
         EmbeddedPostgres(home).stop()
     assert code == 0, log.read_text()
+    shutil.rmtree(folder)
 
 
 def write(path: Path, text: str) -> str:

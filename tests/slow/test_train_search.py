@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -52,6 +53,7 @@ def home() -> Iterator[Path]:
     folder = short_folder()
     yield folder
     EmbeddedPostgres(folder).stop()
+    shutil.rmtree(folder)
 
 
 def start(home: Path, config: Path, out: Path, *words: str) -> subprocess.Popen[bytes]:
