@@ -7,9 +7,10 @@ import numpy as np
 from don.backtest.account import LocalAccount
 from don.backtest.desk import LocalDesk
 from don.backtest.market import MarketTap
+from don.backtest.resumed import Resumed
 from don.features.cache import FeatureCache
 from don.model.schema import MarketBatch
-from don.paper.events import Event, TapeEvent
+from don.paper.events import Event, FundingRate, TapeEvent
 from don.paper.exchange import PaperExchange
 from don.paper.ladder import Ints
 from don.paper.recorded import RecordedTape, Run
@@ -62,10 +63,11 @@ class Replay:
         clock: TapeClock,
         *,
         account_bars: int,
+        found: Resumed | None = None,
     ) -> None:
         self._exchange, self._account, self._tap = exchange, account, tap
         self._cache, self._clock = cache, clock
-        self._account_bars = account_bars
+        self._account_bars, self._found = account_bars, found
         self._bars = 0
         self._ready = False
 
@@ -134,6 +136,8 @@ class Replay:
         if arrival is not None and arrival <= event.ts:
             self.published(self._account.arrive(event.ts))
             desk.deliver()
+        if isinstance(event, FundingRate) and self._found is not None and self._found.has(event):
+            return
         events = self._exchange.apply(event, position)
         if events:
             self._account.hear(events)

@@ -19,6 +19,7 @@ from don.backtest.market import MarketTap
 from don.backtest.provenance import shares_beside
 from don.backtest.replay import Replay, TapeClock
 from don.backtest.result import BacktestResult, Books, OrderOutcome
+from don.backtest.resumed import Resumed
 from don.books.config import features_needed, rows_needed, slots_name
 from don.clock import iso, parse_iso
 from don.engine import Engine
@@ -37,7 +38,6 @@ from don.paper.funding import funding_beside
 from don.paper.sample.make_sample import SAMPLE
 from don.paper.tape import Tape, open_tape
 from don.paper.tape_data import interval_name
-from don.paper.types import ExchangeState
 from don.portfolio.optimizer import PortfolioOptimizer
 
 Progress = Callable[[float], None]  # part done, 0 to 1
@@ -70,7 +70,7 @@ def run_tape(
     progress: Progress = lambda done: None,
     *,
     start: SessionStart | None = None,
-    books: ExchangeState | None = None,
+    found: Resumed | None = None,
     position: int | None = None,
     history_ns: int | None = None,
     repaired: bool = True,
@@ -82,7 +82,7 @@ def run_tape(
         tape: the market.
         progress: as of `run`.
         start: a session's first entry to begin with; None makes one.
-        books: the exchange's accounts at the beginning; None opens one.
+        found: the account that a session found at its beginning; None opens one.
         position: of the tape, to begin at; None: the tape's own start.
         history_ns: up to when bars were known as history; None: up to the start.
         repaired: whether the bars between that and the start were fetched later.
@@ -93,7 +93,7 @@ def run_tape(
     )
     begin = tape.start if position is None else position
     start_ns, end_ns = tape.time_of(begin), end_of(config, tape.end_ns, tape.time_of(begin))
-    exchange = PaperExchange(instruments, paper, books)
+    exchange = PaperExchange(instruments, paper, found.books if found else None)
     first = start or first_entry(config, instruments, tape.interval_ns, start_ns)
     clock = TapeClock(exchange, start_ns, first.ts_recv, config.speed)
     features = FeatureConfig.model_validate_json(first.feature_config)
@@ -109,10 +109,15 @@ def run_tape(
         lambda name: exchange.depth(name, 10),
         {i.exchange_symbol: (i.tick_size, i.lot_size) for i in instruments},
     )
-    replay = Replay(exchange, account, tap, cache, clock, account_bars=config.account_bars)
+    replay = Replay(
+        exchange, account, tap, cache, clock, account_bars=config.account_bars, found=found
+    )
     desk = LocalDesk(engine, optimizer, account, first.session, clock.now, replay.published)
 
-    desk.check_account()
+    if found is None:
+        desk.check_account()
+    for report in found.told if found else ():
+        desk.take(replace(report, ts_recv=clock.now()))
     known_ns = start_ns if history_ns is None else history_ns
     cache.warm_up(bars_before(tape, names, known_ns, config.history_bars, clock.now(), "history"))
     desk.take(cache.history())

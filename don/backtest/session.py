@@ -10,27 +10,19 @@ from don.backtest.config import BacktestConfig
 from don.backtest.desk import Record
 from don.backtest.parity import Course, Parity, compare
 from don.backtest.result import BacktestResult
+from don.backtest.resumed import resumed
 from don.backtest.run import open_config_tape, run_tape
 from don.clock import iso
 from don.engine.config import parse_config
 from don.engine.state import load as load_state
 from don.errors import UsageError
 from don.features.config import FeatureConfig
-from don.model.messages import (
-    AccountReport,
-    FeatureSnapshot,
-    History,
-    SessionStart,
-)
-from don.model.portfolio import ZERO
+from don.model.messages import FeatureSnapshot, History, SessionStart
 from don.paper.server.config import PaperServerConfig
 from don.paper.server.replay import Speed
-from don.paper.types import Counters, ExchangeState, PositionRow, WalletRow
 from don.storage.database import Database
 from don.storage.journal import Journal
 from don.storage.rows import SessionRow
-
-USED = 10**9  # ids below this may have been given out before the session
 
 
 def session_parity(
@@ -66,6 +58,26 @@ def session_parity(
     for file in market.tapes:
         if not Path(file).exists():
             raise UsageError(f"tape {file} of session {row.session} is not there any more")
+    return parity_of(start, messages, market, progress)
+
+
+def parity_of(
+    start: SessionStart,
+    messages: list[object],
+    market: PaperServerConfig,
+    progress: Callable[[float], None] = lambda done: None,
+) -> Parity:
+    """Run a session's tape through the backtest and compare.
+
+    Args:
+        start: the session's first entry.
+        messages: its journal, that entry included.
+        market: the exchange it ran on.
+        progress: told now and then how much is done.
+
+    Raises:
+        UsageError: if it took in no bar, or held what it did not trade.
+    """
     live = recorded(start, messages)
     result = _again(start, messages, market, progress)
     return compare(live, course_of(result, live.held))
@@ -157,50 +169,14 @@ def _again(
         session=start.session,
     )
     tape = open_config_tape(config)
-    account = next((m for m in messages if isinstance(m, AccountReport)), None)
-    books = None
-    if not fresh and account is not None:
-        books = _books(market, account, tape.time_of(tape.start), start)
     return run_tape(
         config,
         tape,
         progress,
         start=start,
-        books=books,
+        found=resumed(start, messages, market.exchange, tape.time_of(tape.start)),
         history_ns=known,
         repaired=first == known + start.interval_ns,
-    )
-
-
-def _books(
-    market: PaperServerConfig, account: AccountReport, now: int, start: SessionStart
-) -> ExchangeState:
-    """The exchange's books as the session found them."""
-    name = market.exchange.accounts[0]
-    theirs = {i.symbol: i for i in start.instruments}
-    rows = []
-    for position in account.positions:
-        instrument = theirs.get(position.symbol)
-        if instrument is None:
-            raise UsageError(
-                f"session {start.session} held {position.symbol}, which it did not trade: the "
-                "backtest has no market for it"
-            )
-        rows.append(
-            PositionRow(
-                account=name,
-                symbol=instrument.exchange_symbol,
-                size=position.size,
-                cost=position.cost,
-                realized=ZERO,
-                leverage=min(market.exchange.default_leverage, instrument.max_leverage),
-                ts_updated=now,
-            )
-        )
-    return ExchangeState(
-        counters=Counters(order_id=USED, trade_id=USED, tran_id=USED, now=now),
-        wallets=(WalletRow(account=name, wallet=account.balance),),
-        positions=tuple(rows),
     )
 
 
