@@ -1,7 +1,6 @@
 """Fixtures that many tests share: a state folder, an embedded PostgreSQL, a fresh database."""
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -10,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from hypothesis import settings
+from support.folders import short_folder
 
 from don.storage.database import Database
 from don.storage.embedded import EmbeddedPostgres
@@ -62,11 +62,6 @@ def _group(item: pytest.Item) -> str:
     if item.get_closest_marker("fault"):
         return item.name  # long, and nothing is shared
     return RAY if item.get_closest_marker(RAY) else item.path.stem
-
-
-def short_folder() -> Path:
-    """A folder with a short path: sockets live in it."""
-    return Path(tempfile.mkdtemp(prefix="don-", dir="/tmp"))
 
 
 @pytest.fixture

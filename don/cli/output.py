@@ -4,12 +4,13 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+_CENT, _WIDE = Decimal("0.01"), Context(prec=100)
 PIPED_WIDTH = 160  # of what goes to a file or another program, which have no width of their own
 
 
@@ -40,7 +41,10 @@ def money(value: Any) -> str:
     amount = _amount(value)
     if amount is None:
         return "" if value is None else str(value)
-    return _digits(amount, 4) if 0 < abs(amount) < 1 else f"{amount:,.2f}"
+    if 0 < abs(amount) < 1:
+        return _digits(amount, 4)
+    # libraries may have changed how a thread rounds: this says it itself
+    return f"{amount.quantize(_CENT, ROUND_HALF_EVEN, _WIDE):,}"
 
 
 def price(value: Any) -> str:
@@ -65,7 +69,7 @@ def _amount(value: Any) -> Decimal | None:
 
 
 def _digits(amount: Decimal, count: int) -> str:
-    text = format(Decimal(f"{amount:.{count}g}"), "f")
+    text = format(Context(prec=count, rounding=ROUND_HALF_EVEN).plus(amount), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -5,6 +5,7 @@ A registry is known by its first entry: one folder may have spoken to several da
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ class Anchor:
             return
         known[first.hex()] = {"seq": head.seq, "hash": head.hash.hex()}
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        draft = self._path.with_name(
+            f"{self._path.name}.{os.getpid()}.{threading.get_ident()}"
+        )
         draft.write_text(json.dumps(known, indent=1))
         draft.replace(self._path)
 

@@ -4,6 +4,7 @@ file.
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ class Anchor:
             return
         known = self._read()
         known[ledger] = {"seq": head.seq, "hash": head.hash.hex(), "runs": runs}
-        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        draft = self._path.with_name(
+            f"{self._path.name}.{os.getpid()}.{threading.get_ident()}"
+        )
         draft.write_text(json.dumps(known, indent=1))
         draft.replace(self._path)
 

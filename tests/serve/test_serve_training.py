@@ -146,7 +146,7 @@ def test_the_trainings_of_a_search_stand_behind_it(
 def test_nothing_else_can_be_read(client: httpx.Client, world: World, path: str) -> None:
     told(world.home / "secret", 3)
     answer = client.get(f"/v1/training/{path}")
-    assert answer.status_code == 404 and "iterations" not in answer.text
+    assert answer.status_code == (422 if "%00" in path else 404) and "iterations" not in answer.text
 
 
 def test_what_is_no_training_is_left_out(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import short_folder
+from support.folders import short_folder
 
 from don.learning.model import Model
 from don.storage.embedded import EmbeddedPostgres

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import short_folder
+from support.folders import short_folder
 
 from don.learning.model import Model
 from don.storage.embedded import EmbeddedPostgres

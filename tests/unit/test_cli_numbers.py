@@ -1,5 +1,7 @@
 """Numbers for people: short, never in powers of ten, and a zero is a zero."""
 
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, localcontext
+
 import pytest
 
 from don.cli.output import money, plain, price
@@ -10,12 +12,15 @@ from don.cli.output import money, plain, price
     [
         ("100015.123456789012345", "100,015.12"), ("-3.005", "-3.00"), ("-0.5", "-0.5"),
         ("0.00000001234567", "0.00000001235"), ("0E-8", "0.00"), ("-0", "0.00"),
+        ("1e30", "1" + ",000" * 10 + ".00"),
         ("-12345678.9", "-12,345,678.90"),
         (None, ""), ("NaN", "NaN"), ("away", "away"),
     ],
 )  # fmt: skip
-def test_amounts_are_told_to_the_cent_and_small_ones_to_four_digits(value, told) -> None:
-    assert money(value) == told
+@pytest.mark.parametrize("rounding", [ROUND_HALF_EVEN, ROUND_HALF_UP])
+def test_amounts_are_told_to_the_cent_and_small_ones_to_four_digits(value, told, rounding) -> None:
+    with localcontext(rounding=rounding):  # as other libraries leave it
+        assert money(value) == told
 
 
 def test_prices_have_eight_digits_and_sizes_all() -> None:
