@@ -36,9 +36,7 @@ class Anchor:
             return
         known[first.hex()] = {"seq": head.seq, "hash": head.hash.hex()}
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = self._path.with_name(
-            f"{self._path.name}.{os.getpid()}.{threading.get_ident()}"
-        )
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.{threading.get_ident()}")
         draft.write_text(json.dumps(known, indent=1))
         draft.replace(self._path)
 

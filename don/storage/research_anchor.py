@@ -30,9 +30,7 @@ class Anchor:
             return
         known = self._read()
         known[ledger] = {"seq": head.seq, "hash": head.hash.hex(), "runs": runs}
-        draft = self._path.with_name(
-            f"{self._path.name}.{os.getpid()}.{threading.get_ident()}"
-        )
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.{threading.get_ident()}")
         draft.write_text(json.dumps(known, indent=1))
         draft.replace(self._path)
 
