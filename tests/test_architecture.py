@@ -11,7 +11,7 @@ MAX_LINES = 400
 
 # Layers from the bottom up; a module may import its own layer and those below. Longest prefix wins.
 LAYERS: list[set[str]] = [
-    {"don.errors", "don.clock", "don.heap", "don.home", "don.sources", "don.words"},
+    {"don.compiled", "don.errors", "don.clock", "don.heap", "don.home", "don.sources", "don.words"},
     {"don.model"},
     {"don.market"},
     {"don.features", "don.portfolio", "don.risk", "don.execution", "don.ledger", "don.performance"},
