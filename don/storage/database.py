@@ -31,6 +31,7 @@ from don.errors import ConfigError, DatabaseError
 from don.security.secrets import MASK, Secret
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 ENV_URL = "DON_DATABASE_URL"
 _MIGRATION_LOCK = 0x646F6E  # "don"

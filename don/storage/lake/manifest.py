@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from don.storage.database import Connection
+from don.storage.database import Connection, Cursor
 from don.storage.lake.files import LakeFile
 from don.storage.tables import metadata
 
@@ -50,10 +50,22 @@ def listed(
         end: exclusive, ns.
         series: of these (exchange, symbol) only.
     """
+    return answered(asked(connection, channel, start=start, end=end, series=series))
+
+
+def asked(
+    connection: Connection,
+    channel: str | None = None,
+    *,
+    start: int | None = None,
+    end: int | None = None,
+    series: Sequence[tuple[str, str]] | None = None,
+) -> Cursor:
+    """The statement of `listed`: in a pipeline its answer comes later, see `answered`."""
     exchanges = symbols = None
     if series is not None:
         exchanges, symbols = [pair[0] for pair in series], [pair[1] for pair in series]
-    rows = connection.execute(
+    return connection.execute(
         f"SELECT {_COLUMNS} FROM lake_file WHERE ts_retired IS NULL "
         "AND (%(channel)s::text IS NULL OR channel = %(channel)s) "
         "AND (%(start)s::int8 IS NULL OR end_ns > %(start)s) "
@@ -64,8 +76,12 @@ def listed(
         {"channel": channel, "start": start, "end": end, "exchanges": exchanges,
          "symbols": symbols},
         prepare=True,
-    ).fetchall()  # fmt: skip
-    return [_file(row) for row in rows]
+    )  # fmt: skip
+
+
+def answered(cursor: Cursor) -> list[LakeFile]:
+    """What `asked` asked for."""
+    return [_file(row) for row in cursor.fetchall()]
 
 
 def either(before: list[LakeFile], after: list[LakeFile]) -> list[LakeFile]:

@@ -16,7 +16,7 @@ from psycopg.types.numeric import Int4, Int8
 from don.clock import NS_PER_S
 from don.market.rows import ordered, ranks
 from don.model.channels import CHANNELS
-from don.storage.database import Connection
+from don.storage.database import Connection, Cursor
 from don.storage.market.fetch import Selection
 from don.storage.market.tables import LAYOUTS, SERIES
 
@@ -50,11 +50,29 @@ class Ask:
         return self.interval_ns is None
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows that were asked for; in a pipeline the answer comes when that ends."""
+
+    ask: Ask
+    names: Names
+    selection: Selection
+    cursor: Cursor
+
+    def table(self) -> pa.Table:
+        """The rows, sorted."""
+        answer = self.cursor.pgresult
+        assert answer is not None
+        values = [answer.get_value(0, place) for place in range(answer.nfields)]
+        table = _table(self.ask, self.selection.decode(values), self.names)
+        return ordered(table, CHANNELS[self.ask.channel], by_time=self.ask.by_time)
+
+
 def rows_of(
     connection: Connection, ask: Ask, names: Names, ids: Sequence[int], most: int,
     *, newest: bool = False,
-) -> pa.Table:  # fmt: skip
-    """At most `most` rows of each series: the first ones, or the newest; sorted.
+) -> Rows:  # fmt: skip
+    """At most `most` rows of each series: the first ones, or the newest.
 
     Args:
         connection: to ask on.
@@ -67,9 +85,8 @@ def rows_of(
     Raises:
         psycopg.Error: as the connection does.
     """
-    layout = LAYOUTS[ask.channel]
     selection = Selection(
-        layout=layout,
+        layout=LAYOUTS[ask.channel],
         columns=tuple(dict.fromkeys((*ask.columns, "ts_event"))),
         interval=ask.interval_ns is not None,
         newest=newest,
@@ -82,25 +99,31 @@ def rows_of(
     }
     if ask.interval_ns is not None:
         asked["interval"] = Int4(ask.interval_ns // NS_PER_S)
-    answer = connection.execute(selection.sql, asked, binary=True, prepare=True).pgresult
-    assert answer is not None
-    values = [answer.get_value(0, place) for place in range(answer.nfields)]
-    made = selection.decode(values)
-    table = _table(ask, made, names)
-    return ordered(table, CHANNELS[ask.channel], by_time=ask.by_time)
+    cursor = connection.execute(selection.sql, asked, binary=True, prepare=True)
+    return Rows(ask, names, selection, cursor)
 
 
-def hot_rows(
-    connection: Connection, ask: Ask, names: Names, ids: Sequence[int], last: int | None = None
-) -> list[pa.Table]:
-    """All rows of some series, or the newest: what fits a page at once, longer series by page."""
-    most = _page(ask) if last is None else last
+def newest_rows(
+    connection: Connection, ask: Ask, names: Names, ids: Sequence[int], last: int
+) -> list[Rows]:
+    """The newest rows of some series; what one statement may answer at once."""
+    return [rows_of(connection, ask, names, group, last, newest=True)
+            for group in _groups(ids, last)]  # fmt: skip
+
+
+def _groups(ids: Sequence[int], most: int) -> list[Sequence[int]]:
     step = max(1, ANSWER // most)  # series in one statement
+    return [ids[at : at + step] for at in range(0, len(ids), step)] or [[]]
+
+
+def hot_rows(connection: Connection, ask: Ask, names: Names, ids: Sequence[int]) -> list[pa.Table]:
+    """All rows of some series: what fits a page at once, longer series by page."""
+    most = _page(ask)
     found = []
-    for group in [ids[at : at + step] for at in range(0, len(ids), step)] or [[]]:
-        table = rows_of(connection, ask, names, group, most, newest=last is not None)
+    for group in _groups(ids, most):
+        table = rows_of(connection, ask, names, group, most).table()
         found.append(table)
-        if last is not None or table.num_rows < most:
+        if table.num_rows < most:
             continue
         back = {names[number]: number for number in group}
         for low, high in bounds_of(table):
@@ -154,7 +177,7 @@ def pages(
                 channel=ask.channel, columns=ask.columns, start=start, end=high,
                 interval_ns=ask.interval_ns,
             )  # fmt: skip
-            found = rows_of(connection, part, names, [number], most)
+            found = rows_of(connection, part, names, [number], most).table()
             if found.num_rows < most:
                 if found.num_rows:
                     yield found

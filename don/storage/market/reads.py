@@ -18,7 +18,7 @@ from don.errors import DataError
 from don.market.rows import ordered
 from don.model.channels import CHANNELS
 from don.model.channels import channel as channel_of
-from don.storage.database import Connection, Database
+from don.storage.database import Connection, Cursor, Database
 from don.storage.lake import manifest
 from don.storage.lake.files import LakeFile
 from don.storage.lake.lake import Lake
@@ -34,13 +34,13 @@ from don.storage.market.hotreads import (
     bounds_of,
     hot_rows,
     intervals_of,
+    newest_rows,
     pages,
-    pair_at,
     rows_of,
 )
 from don.storage.market.merged import from_blocks
 from don.storage.market.tables import LAYOUTS
-from don.storage.market.zones import by_time, merged, within, zones
+from don.storage.market.zones import by_time, merged, newest, within, zones
 
 
 class MarketStore:
@@ -104,9 +104,13 @@ class MarketStore:
             raise DataError(f"last must be at least 1, was {last}")
         with self.database.statements() as connection:
             series = self._series(connection, symbols, exchange)
-            before = self._files(connection, ask, series)
-            hot = self._hot(connection, _with_key(ask), series, last)
-            files = manifest.either(before, self._files(connection, ask, series))
+            if last is None:
+                before = self._files(connection, ask, series)
+                hot = self._hot(connection, _with_key(ask), series)
+                after = self._files(connection, ask, series)
+            else:
+                before, hot, after = self._last(connection, ask, series, last)
+        files = manifest.either(before, after)
         cold = self._cold(ask, files, last, hot) if files else []
         return _finish(ask, cold, hot, last)
 
@@ -253,9 +257,9 @@ class MarketStore:
         }
 
     def _files(self, connection: Connection, ask: Ask, series: dict[int, Pair]) -> list[LakeFile]:
-        files = manifest.listed(
-            connection, ask.channel, start=ask.start, end=ask.end, series=list(series.values())
-        )
+        return self._allowed(ask, manifest.answered(_asked(connection, ask, series)))
+
+    def _allowed(self, ask: Ask, files: list[LakeFile]) -> list[LakeFile]:
         if ask.interval_ns is not None:
             files = [file for file in files if ask.interval_ns in file.intervals]
         if files and self._lake is None:
@@ -266,13 +270,22 @@ class MarketStore:
 
     # ---- reading --------------------------------------------------------------------------------
 
-    def _hot(
-        self, connection: Connection, ask: Ask, series: dict[int, Pair], last: int | None
-    ) -> list[pa.Table]:
+    def _last(
+        self, connection: Connection, ask: Ask, series: dict[int, Pair], last: int
+    ) -> tuple[list[LakeFile], list[pa.Table], list[LakeFile]]:
+        """The newest rows of the database, and the files before and after: on one way there."""
+        with connection.pipeline():
+            before = _asked(connection, ask, series)
+            rows = newest_rows(connection, _with_key(ask), self._names, list(series), last)
+            after = _asked(connection, ask, series)
+        first, second = (self._allowed(ask, manifest.answered(c)) for c in (before, after))
+        return first, [one.table() for one in rows], second
+
+    def _hot(self, connection: Connection, ask: Ask, series: dict[int, Pair]) -> list[pa.Table]:
         """What the database has, from blocks as far as there are good ones."""
         single = ask.interval_ns is not None or CHANNELS[ask.channel].sort[2] == "ts_event"
-        if self._blocks is None or last is not None or not single:
-            return hot_rows(connection, ask, self._names, list(series), last)
+        if self._blocks is None or not single:
+            return hot_rows(connection, ask, self._names, list(series))
         held = self._blocks.held(connection, ask.channel, ask.start, ask.end)
         return [from_blocks(connection, ask, series, held)]
 
@@ -300,7 +313,7 @@ class MarketStore:
         limits: dict[str, Any] = {"columns": _with_key(ask).columns, "start": ask.start,
                                   "end": ask.end, "interval_ns": ask.interval_ns}  # fmt: skip
         if last is not None:
-            return _newest(lake, files, last, limits, hot)
+            return newest(lake, files, last, limits, hot)
         with ThreadPoolExecutor(self._threads) as pool:
             return list(pool.map(lambda file: lake.read(file, **limits), files))
 
@@ -323,7 +336,7 @@ class MarketStore:
     ) -> Iterator[pa.Table]:
         """A period that the lake covers, with the rows of it that the database has besides."""
         lake = self._required()
-        late = rows_of(connection, ask, self._names, [number], 1)
+        late = rows_of(connection, ask, self._names, [number], 1).table()
         sources = [source for file in files for source in by_time(lake, file, ask)]
         if late.num_rows:
             sources.append(pages(connection, ask, self._names, number))
@@ -338,6 +351,11 @@ class MarketStore:
 
 
 # ---- private -------------------------------------------------------------------------------------
+
+
+def _asked(connection: Connection, ask: Ask, series: dict[int, Pair]) -> Cursor:
+    pairs = list(series.values())
+    return manifest.asked(connection, ask.channel, start=ask.start, end=ask.end, series=pairs)
 
 
 def _with_key(ask: Ask) -> Ask:
@@ -357,28 +375,6 @@ def _finish(ask: Ask, cold: list[pa.Table], hot: list[pa.Table], last: int | Non
         places = [np.arange(max(low, high - last), high) for low, high in bounds_of(table)]
         table = table.take(pa.array(np.concatenate(places))) if places else table
     return table.select(ask.columns)
-
-
-def _newest(
-    lake: Lake, files: list[LakeFile], last: int, limits: dict[str, Any], hot: list[pa.Table]
-) -> list[pa.Table]:
-    """The newest rows of each series in the lake, as far as the database's may not suffice."""
-    enough: dict[Pair, int] = {}  # series -> time of its oldest row, if the database had plenty
-    for table in hot:
-        for low, high in bounds_of(table):
-            if high - low >= last:
-                enough[pair_at(table, low)] = table["ts_event"][low].as_py()
-    found: list[pa.Table] = []
-    for pair in dict.fromkeys((file.exchange, file.symbol) for file in files):
-        own = [file for file in files if (file.exchange, file.symbol) == pair]
-        rows = 0
-        for _, end, group in reversed(zones(own)):
-            if rows >= last or end <= enough.get(pair, FIRST):
-                break
-            for file in group:
-                found.append(lake.read(file, **limits))
-                rows += found[-1].num_rows
-    return found
 
 
 def _last_series(connection: Connection) -> int:

@@ -15,7 +15,7 @@ from don.market.rows import ordered
 from don.model.channels import CHANNELS, Channel
 from don.storage.lake.files import LakeFile
 from don.storage.lake.lake import Lake
-from don.storage.market.hotreads import Ask
+from don.storage.market.hotreads import FIRST, Ask, Pair, bounds_of, pair_at
 
 
 def zones(files: Sequence[LakeFile]) -> list[tuple[int, int, list[LakeFile]]]:
@@ -87,3 +87,25 @@ def _last(table: pa.Table) -> int:
 def within(ask: Ask, start: int, end: int) -> Ask:
     """The part of an ask that a zone covers."""
     return replace(ask, start=max(ask.start, start), end=min(ask.end, end))
+
+
+def newest(
+    lake: Lake, files: list[LakeFile], last: int, limits: dict[str, Any], hot: list[pa.Table]
+) -> list[pa.Table]:
+    """The newest rows of each series in the lake, as far as the database's may not suffice."""
+    enough: dict[Pair, int] = {}  # series -> time of its oldest row, if the database had plenty
+    for table in hot:
+        for low, high in bounds_of(table):
+            if high - low >= last:
+                enough[pair_at(table, low)] = table["ts_event"][low].as_py()
+    found: list[pa.Table] = []
+    for pair in dict.fromkeys((file.exchange, file.symbol) for file in files):
+        own = [file for file in files if (file.exchange, file.symbol) == pair]
+        rows = 0
+        for _, end, group in reversed(zones(own)):
+            if rows >= last or end <= enough.get(pair, FIRST):
+                break
+            for file in group:
+                found.append(lake.read(file, **limits))
+                rows += found[-1].num_rows
+    return found
