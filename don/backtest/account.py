@@ -16,7 +16,7 @@ from don.backtest.config import LatencyConfig
 from don.clock import NS_PER_MS
 from don.errors import ExchangeRefused
 from don.exchanges import binance_wire as wire
-from don.exchanges.base import FundingDue, Report, StreamState
+from don.exchanges.base import FundingDue, KnownOrder, Report, StreamState
 from don.exchanges.binance_algo import algo_event, algo_from_rest, algo_request
 from don.exchanges.reconcile import Tracker, ours, submit_order
 from don.model.instrument import Instrument
@@ -68,6 +68,27 @@ class LocalAccount:
         self._algos: dict[str, int] = {}  # client ids of conditional orders -> the exchange's
         self._under_way: deque[tuple[int, Act]] = deque()  # (tape time, request), sorted
         self.reports: deque[Report] = deque()
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """Know the orders of ours that are open already; that they are is no news."""
+        opened = self._exchange.open_orders(account=self._name)
+        algos = self._exchange.open_algos(account=self._name)
+        known = [(o.client_order_id, o.symbol, o.filled, o.ts_created) for o in opened]
+        known += [(a.client_algo_id, a.symbol, ZERO, a.ts_created) for a in algos]
+        self._algos.update((a.client_algo_id, a.algo_id) for a in algos)
+        for name, symbol, filled, ts in known:
+            self._tracker.adopt(
+                KnownOrder(
+                    client_order_id=name, symbol=symbol, acknowledged=True, filled=filled,
+                    ts_event=ts,
+                )
+            )  # fmt: skip
+            report = wire.order_report(
+                client_order_id=name, symbol=symbol, status=OrderStatus.OPEN, filled=filled,
+                ts_event=ts, ts_recv=ts,
+            )  # fmt: skip
+            self._tracker.fold([report])
 
     # ---- out -------------------------------------------------------------------------------------
 

@@ -100,12 +100,12 @@ class Replay:
     def _standing(
         self, events: Iterator[tuple[int, TapeEvent | Run]], start: int
     ) -> Iterator[tuple[int, TapeEvent | Run]]:
-        """The tape after the books and marks as they stand, which nobody was there to hear of."""
+        """The tape after the books and marks as they stand, of which only the account hears."""
         for position, event in events:
             if isinstance(event, Run) or position > start:
                 yield position, event
                 break
-            self._exchange.apply(event, position)
+            self._account.hear(self._exchange.apply(event, position))
         yield from events
 
     def _play(

@@ -8,6 +8,7 @@ What the tape would pay a second time from there on is left out.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from don.backtest.carried import carried
 from don.engine.state import load as load_state
 from don.errors import UsageError
 from don.ledger import Ledger
@@ -22,7 +23,7 @@ from don.model.messages import (
 from don.model.portfolio import ZERO
 from don.paper.config import PaperConfig
 from don.paper.events import FundingRate
-from don.paper.types import Counters, ExchangeState, PositionRow, WalletRow
+from don.paper.types import Counters, ExchangeState, PositionRow, WaitingRow, WalletRow
 
 USED = 10**9  # ids below this may have been given out before the session
 
@@ -51,11 +52,11 @@ def resumed(
     Args:
         start: the session's first entry.
         messages: its journal.
-        config: the exchange's.
+        config: the exchange's; its first interval is the session's.
         now: tape time at which the backtest begins, ns.
 
     Raises:
-        UsageError: if it held what it did not trade.
+        UsageError: if it held, or had an order open in, what it did not trade.
     """
     accounts = [n for n, m in enumerate(messages) if isinstance(m, AccountReport)]
     if not start.state or not accounts:
@@ -84,7 +85,7 @@ def resumed(
 def _books(
     start: SessionStart, told: Sequence[Told], config: PaperConfig, now: int
 ) -> ExchangeState:
-    """The exchange's books after what it told: the last account, and what came after it."""
+    """The exchange's books after what it told: the last account, what followed, open orders."""
     name = config.accounts[0]
     ledger = Ledger()
     for report in told:
@@ -118,8 +119,13 @@ def _books(
                 ts_updated=now,
             )
         )
+    standing = carried(start, told, config, now, USED)
+    last = USED + len(standing.orders) + len(standing.algos)
     return ExchangeState(
-        counters=Counters(order_id=USED, trade_id=USED, tran_id=USED, now=now),
+        counters=Counters(order_id=last, trade_id=USED, tran_id=USED, algo_id=last, now=now),
         wallets=(WalletRow(account=name, wallet=ledger.balance),),
         positions=tuple(rows),
+        orders=standing.orders,
+        waiting=WaitingRow(requests=standing.waiting),
+        algos=standing.algos,
     )

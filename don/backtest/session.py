@@ -169,12 +169,13 @@ def _again(
         session=start.session,
     )
     tape = open_config_tape(config)
+    exchange = market.exchange.model_copy(update={"intervals": (tape.interval,)})
     return run_tape(
         config,
         tape,
         progress,
         start=start,
-        found=resumed(start, messages, market.exchange, tape.time_of(tape.start)),
+        found=resumed(start, messages, exchange, tape.time_of(tape.start)),
         history_ns=known,
         repaired=first == known + start.interval_ns,
     )

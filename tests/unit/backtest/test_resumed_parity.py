@@ -20,6 +20,7 @@ from don.backtest.run import bars_before, first_entry, open_config_tape
 from don.backtest.session import parity_of
 from don.clock import parse_iso
 from don.engine import Engine
+from don.engine.state import load as load_state
 from don.features.cache import FeatureCache
 from don.features.config import FeatureConfig
 from don.model.messages import (
@@ -79,12 +80,12 @@ def funding(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Market:
     """An exchange that stays while sessions come and go."""
 
-    def __init__(self, funding: Path) -> None:
+    def __init__(self, funding: Path, engine: dict[str, object] | None = None) -> None:
         self.config = BacktestConfig.model_validate(
             {
                 "start": f"{DAY}00:00:00Z", "symbols": SYMBOLS, "funding": funding,
                 "exchange": {"order_latency": 0.25}, "policy": "inverse_volatility",
-                "engine": {"planner": {"band": "0.002"}}, "speed": None,
+                "engine": engine or {"planner": {"band": "0.002"}}, "speed": None,
             }
         )  # fmt: skip
         self.tape = open_config_tape(self.config)
@@ -168,6 +169,39 @@ def test_what_came_before_the_first_bar_is_told_again(
     fills = [n for n, kind in enumerate(kinds) if kind is FillReport]
     assert (fills[0] < account) is stranger
     assert desk.engine.reconciled and desk.record.orders
+    found = market.parity(desk)
+    assert found.first_difference == ""
+    assert found.equal and not found.difference
+    for what in (found.decisions, found.orders, found.fills):
+        assert len(set(what)) == 1 and what[0]
+
+
+@pytest.mark.parametrize(
+    ("offset", "stop", "end", "absent_until", "ends"),
+    [
+        ("0.006", "0.008", "04:40", "04:50", {("limit", "filled"), ("stop_market", "filled")}),
+        ("0.004", "0.006", "05:40", "05:50", {("limit", "cancelled")}),
+    ],
+)
+def test_orders_left_open_between_the_sessions_are_at_the_exchange(
+    funding: Path,
+    offset: str,
+    stop: str,
+    end: str,
+    absent_until: str,
+    ends: set[tuple[str, str]],
+) -> None:
+    planner = {"band": "0.0005", "style": "passive", "passive_offset": offset}
+    market = Market(funding, {"planner": planner, "protect": {"stop": stop}})
+    before = market.session("one", end)
+    state = before.engine.state()
+    left = {r.order.client_order_id: r.order for r in load_state(state).orders}
+    assert {order.type.value for order in left.values()} == {"limit", "stop_market"}
+    desk = market.session("two", "09:00", state, absent_until)
+    first = next(m.ts_event for m in desk.journal if isinstance(m, FeatureSnapshot))
+    reports = [desk.record.states[name] for name in left if name in desk.record.states]
+    assert all(report.ts_event > first for report in reports)
+    assert {(left[r.client_order_id].type.value, r.status.value) for r in reports} == ends
     found = market.parity(desk)
     assert found.first_difference == ""
     assert found.equal and not found.difference
