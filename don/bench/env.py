@@ -27,7 +27,7 @@ def rows(full: bool) -> list[dict[str, Any]]:
     `env.gym_single` (its plain one): agent-steps per second of one core's own time.
     """
     market = made_up(20_000, 4)
-    batch, steps = (4096, 200) if full else (2048, 50)
+    batch, steps = 512, 1_600 if full else 200  # of the copies that a training steps at once
     count = 20_000 if full else 4_000
     bare = _batch(market, batch, steps, 1, observe=False)
     windows = _batch(market, batch, steps, 16, observe=True)
