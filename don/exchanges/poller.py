@@ -89,8 +89,11 @@ class Poller:
     async def missing_fills(self) -> None:
         """Fills that orders count but nobody has told yet."""
         async with self._lock:
-            await self._fills({tracked.symbol for tracked in self._reporter.tracker.held()})
-            for tracked in self._reporter.tracker.held():
+            held = [(tracked, tracked.held) for tracked in self._reporter.tracker.held()]
+            await self._fills({tracked.symbol for tracked, _ in held})
+            for tracked, state in held:
+                if tracked.held is not state:
+                    continue  # told, or news that came meanwhile: its fills are the next reading's
                 # the hole lies before the confirmed trade id: ask for this order's fills
                 _log.warning("fills missing, reading the order's", order=tracked.client_order_id)
                 fills = await self._gateway.fills_of(tracked.symbol, tracked.exchange_order_id)
