@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from don.market.waiting import WaitingCloses
 from don.portfolio.config import CovarianceConfig, RiskModelKind
 from don.portfolio.estimators import denoised_cov, factor_cov, ledoit_wolf, oas
 from don.portfolio.ewma import changes, roll
@@ -88,11 +89,8 @@ class CovarianceState:
 class EwmaCovariance:
     """`ewma_cov`, one row at a time: after any rows, equal to the batch over them.
 
-    Rows wait until somebody asks, and are then taken in at once: to the same bits, many times
-    faster than one by one.
+    Rows wait until somebody asks, and are then taken in at once.
     """
-
-    WAITING = 256  # rows, at most
 
     def __init__(
         self, symbols: Sequence[str], half_life: float, state: CovarianceState | None = None
@@ -100,11 +98,10 @@ class EwmaCovariance:
         self.symbols = tuple(symbols)
         self.half_life = half_life
         self._decay = 0.5 ** (1.0 / half_life)
-        self._rows: list[np.ndarray] = []  # blocks of rows that wait
-        self._waiting = 0
         if state is not None and state.symbols == self.symbols and state.half_life == half_life:
             self._total, self._weight = state.total.copy(), state.weight
-            self._count, self.ts, self._close = state.count, state.ts, state.close.copy()
+            self._count, self._close = state.count, state.close.copy()
+            self._waiting = WaitingCloses(state.ts)
             self._fourth, self._squares = state.fourth, state.squares
         else:
             self.reset()
@@ -117,9 +114,12 @@ class EwmaCovariance:
         self._fourth = self._squares = 0.0
         self._close = np.full(N, np.nan)
         self._count = 0
-        self.ts = -1
-        self._rows.clear()
-        self._waiting = 0
+        self._waiting = WaitingCloses()
+
+    @property
+    def ts(self) -> int:
+        """Close time of the last row, ns; -1 before the first."""
+        return self._waiting.ts
 
     def update(self, ts: int, close: np.ndarray) -> None:
         """Take in the closes at a bar close time later than all before; earlier ones are ignored.
@@ -131,35 +131,19 @@ class EwmaCovariance:
             ts: bar close time, ns.
             close: [symbol] prices.
         """
-        if ts > self.ts:
-            self.ts = ts
-            self._wait(np.array(close, dtype=float)[None, :])
+        if self._waiting.add(ts, close):
+            self._take_in()
 
     def update_many(self, ts: np.ndarray, close: np.ndarray) -> None:
         """`update` with rows of closes [bar, symbol] at rising times, to the same bits."""
-        if not len(ts):
-            return
-        if ts[0] <= self.ts:
-            new = ts > self.ts
-            ts, close = ts[new], close[new]
-            if not len(ts):
-                return
-        self.ts = int(ts[-1])
-        self._wait(np.array(close, dtype=float))
-
-    def _wait(self, rows: np.ndarray) -> None:
-        self._rows.append(rows)
-        self._waiting += len(rows)
-        if self._waiting >= self.WAITING:
+        if self._waiting.add_many(ts, close):
             self._take_in()
 
     def _take_in(self) -> None:
         """Take in the rows that wait."""
-        if not self._rows:
+        close = self._waiting.take()
+        if close is None:
             return
-        close = self._rows[0] if len(self._rows) == 1 else np.concatenate(self._rows)
-        self._rows.clear()
-        self._waiting = 0
         r, counted = np.empty_like(close), np.zeros(len(close), dtype=bool)
         last, total = self._close.copy(), self._total.copy()
         changes(close, last, r, counted)

@@ -11,6 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from don.market.waiting import WaitingCloses
 from don.risk.config import RiskConfig, VarMethod
 
 LEAST = 30  # returns below which nothing is said
@@ -120,23 +121,22 @@ class CloseWindow:
     Rows wait until then: most sessions never ask.
     """
 
-    WAITING = 256  # rows, at most
-
     def __init__(self, symbols: int, returns: int) -> None:
-        self._blocks: list[np.ndarray] = []  # of rows that wait
-        self._waiting = 0
+        self._waiting = WaitingCloses()
         self._rows = np.full((returns + 1, symbols), np.nan)
         self._next = 0
         self._count = 0
-        self.ts = -1  # close time of the last row
+
+    @property
+    def ts(self) -> int:
+        """Close time of the last row, ns; -1 before the first."""
+        return self._waiting.ts
 
     def reset(self) -> None:
         """Forget everything."""
-        self._blocks.clear()
-        self._waiting = 0
+        self._waiting = WaitingCloses()
         self._rows[:] = np.nan
         self._next = self._count = 0
-        self.ts = -1
 
     def resize(self, returns: int) -> None:
         """Keep that many returns from now on; the newest of what is there stay."""
@@ -153,35 +153,19 @@ class CloseWindow:
             ts: bar close time, ns.
             close: [symbol] prices.
         """
-        if ts > self.ts:
-            self.ts = ts
-            self._wait(np.array(close, dtype=float)[None, :])
+        if self._waiting.add(ts, close):
+            self._take_in()
 
     def update_many(self, ts: np.ndarray, close: np.ndarray) -> None:
         """`update` with rows of closes [bar, symbol] at rising times; only the last ones count."""
-        if not len(ts):
-            return
-        if ts[0] <= self.ts:
-            new = ts > self.ts
-            ts, close = ts[new], close[new]
-            if not len(ts):
-                return
-        self.ts = int(ts[-1])
-        self._wait(np.array(close, dtype=float))
-
-    def _wait(self, rows: np.ndarray) -> None:
-        self._blocks.append(rows)
-        self._waiting += len(rows)
-        if self._waiting >= self.WAITING:
+        if self._waiting.add_many(ts, close):
             self._take_in()
 
     def _take_in(self) -> None:
         """Take in the rows that wait."""
-        if not self._blocks:
+        close = self._waiting.take()
+        if close is None:
             return
-        close = np.concatenate(self._blocks)
-        self._blocks.clear()
-        self._waiting = 0
         last = self._rows[self._next - 1] if self._count else np.full(close.shape[1], np.nan)
         filled = np.vstack([last, np.where(np.isfinite(close) & (close > 0), close, np.nan)])
         known = np.where(np.isfinite(filled), np.arange(len(filled))[:, None], 0)
