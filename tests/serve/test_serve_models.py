@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 from support.envs import market
 from support.flow import Flow
+from support.models import loud
 
 from don.envs import BatchEnv, EnvConfig
 from don.errors import DependencyError, UsageError
@@ -37,13 +38,7 @@ def exported(folder: Path, version: int, memory: int = 0) -> Model:
     )  # fmt: skip
     env = BatchEnv(MARKET, config, 5)
     net = NetConfig(hidden=(8,), memory=memory)
-    model = Model.untrained(env, net, name="trend", seed=version)
-    rng = np.random.default_rng(version)
-    loud = {
-        policy: {k: v + rng.normal(size=v.shape, scale=0.3).astype("f4") for k, v in own.items()}
-        for policy, own in model.weights.items()
-    }
-    made = Model(card=model.card, weights=loud, states=model.states)
+    made = loud(Model.untrained(env, net, name="trend", seed=version), version)
     made.save(folder / str(version))
     return made
 

@@ -1,7 +1,6 @@
 """Ray Serve as it is: versions and replicas are exchanged while requests flow, and none is lost."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import numpy as np
 import pytest
 from support.envs import market
 from support.flow import Flow
+from support.folders import short_folder
+from support.models import loud
 
 from don.envs import BatchEnv, EnvConfig
 from don.learning.config import NetConfig
@@ -25,13 +26,7 @@ def exported(folder: Path, version: int) -> Model:
          "action": {"kind": "long_short"}}
     )  # fmt: skip
     env = BatchEnv(market(60, 2, seed=4), config, 1)
-    model = Model.untrained(env, NetConfig(hidden=(8,)), name="trend", seed=version)
-    rng = np.random.default_rng(version)
-    loud = {
-        policy: {k: v + rng.normal(size=v.shape, scale=0.3).astype("f4") for k, v in own.items()}
-        for policy, own in model.weights.items()
-    }
-    made = Model(card=model.card, weights=loud, states=model.states)
+    made = loud(Model.untrained(env, NetConfig(hidden=(8,)), name="trend", seed=version), version)
     made.save(folder / str(version))
     return made
 
@@ -42,7 +37,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     # a busy machine is slow to start Serve's proxy: it must not be given up for that
     monkeypatch.setenv("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "120")
-    home = Path(tempfile.mkdtemp(prefix="don-", dir="/tmp"))
+    home = short_folder()
     with local_cluster(home, cpus=8):
         yield
     shutil.rmtree(home)

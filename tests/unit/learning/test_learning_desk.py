@@ -1,11 +1,13 @@
 """The desk's policy sees what its environment saw and does what it did, bit for bit."""
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.envs import market
+from support.models import loud
 
 from don.backtest.bars import run_market
 from don.backtest.config import BacktestConfig, Detail
@@ -36,13 +38,8 @@ FEATURES = ("log_return_1", "rsi_14", "zscore_8")
 
 
 def model_of(env: BatchEnv, net: dict[str, object], *, states: bool = False) -> Model:
-    model = Model.untrained(env, NetConfig.model_validate(net))
-    rng = np.random.default_rng(3)
-    loud = {
-        policy: {k: v + rng.normal(size=v.shape, scale=0.3).astype("f4") for k, v in own.items()}
-        for policy, own in model.weights.items()
-    }
-    return Model(card=model.card, weights=loud, states=model.states if states else ())
+    model = loud(Model.untrained(env, NetConfig.model_validate(net)), 3)
+    return model if states else replace(model, states=())
 
 
 def listed() -> list[Instrument]:
