@@ -26,8 +26,17 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def rows(columns: Mapping[str, Floats], names: tuple[str, ...] = COLUMNS) -> Floats:
-    """Columns [time] as rows [time, name]; a column that is not there is NaN.
+def rows(columns: Mapping[str, Floats]) -> Floats:
+    """Columns [time] as bars' rows [time, column]; a column that is not there is NaN.
+
+    Raises:
+        ValueError: if there is no column, or they differ in length.
+    """
+    return np.ascontiguousarray(stacked(columns, COLUMNS).T)
+
+
+def stacked(columns: Mapping[str, Floats], names: tuple[str, ...]) -> Floats:
+    """Columns [time] one above the other [name, time]; a column that is not there is NaN.
 
     Raises:
         ValueError: if there is no column, or they differ in length.
@@ -38,10 +47,9 @@ def rows(columns: Mapping[str, Floats], names: tuple[str, ...] = COLUMNS) -> Flo
             f"columns must be one or more, equally long; were {', '.join(columns) or 'none'} "
             f"of lengths {sorted(lengths)}"
         )
-    out = np.full((lengths.pop(), len(names)), np.nan)
+    out = np.empty((len(names), lengths.pop()))
     for i, name in enumerate(names):
-        if name in columns:
-            out[:, i] = columns[name]
+        out[i] = columns.get(name, np.nan)
     return out
 
 

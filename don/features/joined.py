@@ -85,6 +85,7 @@ def _written(finish: Callable[..., float], given: Sequence[str]) -> str:
     if before or not isinstance(last, ast.Return) or last.value is None:
         return ""
     meant = dict(zip([one.arg for one in parsed.args.args], given, strict=True))
+    meant["nan"] = "nan"
     if any(isinstance(n, ast.Name) and n.id not in meant for n in ast.walk(last.value)):
         return ""  # reads something else
     return f"({ast.unparse(_Renamed(meant).visit(last.value))})"

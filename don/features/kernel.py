@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from don.features.base import Feature, Spec
-from don.features.columns import PLACE, Floats, Ints, rows
+from don.features.columns import PLACE, Floats, Ints, stacked
 from don.features.kernels import HEAD, ready, scan
 
 Step = Callable[[Floats, Floats, Ints], float]
@@ -58,13 +58,13 @@ class KernelFeature(Feature):
     def batch(self, columns: Mapping[str, Floats]) -> Floats:
         """Values [time]."""
         at = np.arange(len(self.inputs), dtype=np.int64)
-        values: Floats = scan(self._step, self._empty(), rows(columns, self.inputs), at)
+        values: Floats = scan(self._step, self._empty(), stacked(columns, self.inputs), at)
         return values
 
     def advance(self, columns: Mapping[str, Floats]) -> Floats:
         """Take in many closed bars: their values."""
         at = np.arange(len(self.inputs), dtype=np.int64)
-        values: Floats = scan(self._step, self._state, rows(columns, self.inputs), at)
+        values: Floats = scan(self._step, self._state, stacked(columns, self.inputs), at)
         return values
 
     def update(self, bar: Floats) -> float:

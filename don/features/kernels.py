@@ -17,11 +17,14 @@ from don.features.columns import Floats, Ints
 HEAD = 4  # count, window, two values of the step's own
 
 
-def _scan(step: Any, state: Floats, rows: Floats, at: Ints) -> Floats:
-    """A step over all rows [time, column]: values [time]."""
-    out = np.empty(len(rows))
-    for t in range(len(rows)):
-        out[t] = step(state, rows[t], at)
+def _scan(step: Any, state: Floats, columns: Floats, at: Ints) -> Floats:
+    """A step over all bars of columns [column, time]: values [time]."""
+    wide, count = columns.shape
+    out, row = np.empty(count), np.empty(wide)
+    for t in range(count):
+        for i in range(wide):  # one row for all bars: a view of each would cost more than a step
+            row[i] = columns[i, t]
+        out[t] = step(state, row, at)
     return out
 
 
@@ -166,15 +169,6 @@ def last(state: Floats, row: Floats, at: Ints) -> float:
 def basis(state: Floats, row: Floats, at: Ints) -> float:
     """How far the first column is above the second, relative."""
     return row[at[0]] / row[at[1]] - 1.0
-
-
-@njit(cache=True)
-def vwap(state: Floats, row: Floats, at: Ints) -> float:
-    """Close over the volume-weighted typical price since the stream began, less 1."""
-    high, low, close, volume = row[at[0]], row[at[1]], row[at[2]], row[at[3]]
-    state[2] += (high + low + close) / 3.0 * volume
-    state[3] += volume
-    return close * state[3] / state[2] - 1.0 if state[3] > 0.0 else 0.0
 
 
 @njit(cache=True)

@@ -3,11 +3,13 @@
 TA-Lib's streams equal its functions bit for bit. Indicators that come in percent are given as
 fractions, and those in units of price relative to the close, so that they compare across symbols.
 What is computed on top of TA-Lib is one function, compiled in batch and plain in the stream: it
-may add, multiply, divide and compare, where both agree to the bit, and nothing else. TA-Lib's
-global settings (unstable periods, compatibility) are process-wide and must be left alone.
+may add, multiply, divide and compare, where both agree to the bit, and nothing else. It divides by
+what it has seen to be other than zero: divisions that could raise are not done in lanes.
+TA-Lib's global settings (unstable periods, compatibility) are process-wide and must be left alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import nan
 from typing import Any, Self
 
 import numpy as np
@@ -28,13 +30,19 @@ _abstract: Any = abstract  # its functions are made at import
 @njit(cache=True)
 def ratio(value: float, close: float) -> float:
     """How far the close is above an average, relative."""
-    return close / value - 1.0
+    return close / value - 1.0 if value else nan
+
+
+@njit(cache=True)
+def ratio_or_none(value: float, close: float) -> float:
+    """How far the close is above an average, relative; 0 as long as there is no average."""
+    return close / value - 1.0 if value else 0.0
 
 
 @njit(cache=True)
 def part_of_close(value: float, close: float) -> float:
     """An amount in units of price, relative to the close."""
-    return value / close
+    return value / close if close else nan
 
 
 @njit(cache=True)
@@ -52,13 +60,13 @@ def plain(value: float, close: float) -> float:
 @njit(cache=True)
 def band_place(upper: float, middle: float, lower: float, close: float) -> float:
     """Place of the close in the bands: 0 at the lower, 1 at the upper, 0.5 if they coincide."""
-    return 0.5 if upper <= lower else (close - lower) / (upper - lower)
+    return 0.5 if upper - lower <= 0.0 else (close - lower) / (upper - lower)
 
 
 @njit(cache=True)
 def band_width(upper: float, middle: float, lower: float, close: float) -> float:
     """How far the bands are apart, relative to the middle."""
-    return (upper - lower) / middle
+    return (upper - lower) / middle if middle else nan
 
 
 @njit(cache=True)
@@ -75,26 +83,23 @@ def from_bottom(value: float, close: float) -> float:
 
 @njit(cache=True)
 def _each_one(finish: Any, a: Floats, close: Floats) -> Floats:
-    out = np.empty(len(close))
     for i in range(len(close)):
-        out[i] = finish(a[i], close[i]) if a[i] == a[i] else np.nan
-    return out
+        a[i] = finish(a[i], close[i]) if a[i] == a[i] else nan
+    return a
 
 
 @njit(cache=True)
 def _each_two(finish: Any, a: Floats, b: Floats, close: Floats) -> Floats:
-    out = np.empty(len(close))
     for i in range(len(close)):
-        out[i] = finish(a[i], b[i], close[i]) if a[i] == a[i] else np.nan
-    return out
+        a[i] = finish(a[i], b[i], close[i]) if a[i] == a[i] else nan
+    return a
 
 
 @njit(cache=True)
 def _each_three(finish: Any, a: Floats, b: Floats, c: Floats, close: Floats) -> Floats:
-    out = np.empty(len(close))
     for i in range(len(close)):
-        out[i] = finish(a[i], b[i], c[i], close[i]) if a[i] == a[i] else np.nan
-    return out
+        a[i] = finish(a[i], b[i], c[i], close[i]) if a[i] == a[i] else nan
+    return a
 
 
 _EACH = {1: _each_one, 2: _each_two, 3: _each_three}
@@ -181,7 +186,10 @@ class TalibFeature(Feature):
         return [np.ascontiguousarray(columns[name], np.float64) for name in self._columns]
 
     def _finished(self, outputs: Sequence[Floats], close: Floats) -> Floats:
+        """Outputs, fresh from TA-Lib, as values: over the first of them, to spare an array."""
         chosen = [outputs[i] for i in self._outputs]
+        if self._finish is plain:
+            return chosen[0]
         each = _EACH[len(chosen)]
         try:
             values: Floats = each(self._finish, *chosen, close)

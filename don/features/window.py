@@ -11,7 +11,7 @@ import numpy as np
 from numba import float64, int64, njit, types
 
 from don.features.base import Feature, Spec
-from don.features.columns import PLACE, TIME, Floats, Ints, close_times, rows
+from don.features.columns import PLACE, TIME, Floats, Ints, close_times, stacked
 
 Kernel = Callable[[Floats, Ints], float]
 SIGNATURE = float64(types.Array(float64, 2, "A"), types.Array(int64, 1, "C"))
@@ -118,7 +118,7 @@ class WindowFeature(Feature):
     def _stacked(self, columns: Mapping[str, Floats]) -> Floats:
         if TIME in self.inputs:
             close_times(columns, self.name)
-        return np.ascontiguousarray(rows(columns, self.inputs).T)
+        return stacked(columns, self.inputs)
 
     def _over(self, stacked: Floats) -> Floats:
         if not self.compiled:

@@ -30,6 +30,7 @@ class Family:
         units: str,
         source: str,
         smallest: int = 1,
+        version: int = 1,
     ) -> None:
         """Any kind."""
 
@@ -40,7 +41,8 @@ class Family:
         register(
             kind,
             defaults,
-            smallest=smallest,
+            version,
+            smallest,
             family=self._name,
             formula=formula,
             source=source,
@@ -62,6 +64,7 @@ class Family:
         source: str = "",
         outputs: tuple[int, ...] = (0,),
         extra: tuple[float, ...] = (),
+        version: int = 1,
     ) -> None:
         """A function of TA-Lib and what is made of it."""
 
@@ -70,7 +73,8 @@ class Family:
             return TalibFeature(spec, function, inputs, arguments, finish, outputs)
 
         source = f"TA-Lib {function}; {source}" if source else f"TA-Lib {function}"
-        self.add(kind, defaults, doc, make, formula, units, source, 2 if defaults else 1)
+        smallest = 2 if defaults else 1
+        self.add(kind, defaults, doc, make, formula, units, source, smallest, version)
 
     def step(
         self,

@@ -2,7 +2,7 @@
 
 from don.features import flow, kernels
 from don.features.builtin.tables import HLCV, Family
-from don.features.standard import percent, plain, ratio
+from don.features.standard import percent, plain, ratio, ratio_or_none
 
 _v = Family("volume")
 
@@ -87,14 +87,15 @@ _v.step(
     before=0,
     formula="sum(sign(close - close[-1]) v) / sum v",
 )
-_v.step(
+_v.talib(
     "vwap_ratio",
     (),
     "close over the volume-weighted price since the stream began, less 1",
-    kernels.vwap,
+    "VWAP",
+    ratio_or_none,
     HLCV,
-    rings=0,
     formula="close / (sum (h + l + c) / 3 v / sum v) - 1",
+    version=2,  # rounded as TA-Lib does
 )
 _v.window(
     "vwap_distance",

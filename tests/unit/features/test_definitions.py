@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from don.features.base import Feature
+from don.features.columns import rows
 from don.features.proof import made_up_bars
 from don.features.registry import make
 
@@ -332,6 +334,19 @@ def test_the_price_since_the_stream_began_by_its_sum() -> None:
         expected.append(c / (spent / traded) - 1 if traded else math.nan)
     found = make("vwap_ratio").batch(BARS)
     assert np.allclose(found, expected, rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+def test_before_anything_was_traded_no_price_is_above_another() -> None:
+    quiet = {name: values[:40].copy() for name, values in BARS.items()}
+    quiet["volume"][:30] = 0.0
+    since = make("vwap_ratio").batch(quiet)
+    assert not since[:30].any()
+    assert since[-1] != 0.0
+    window = make("vwma_ratio_20")  # twenty bars without volume have no weighted mean
+    assert isinstance(window, Feature)
+    assert np.isnan(window.batch(quiet)[19:30]).all()
+    live = [window.update(bar) for bar in rows(quiet)]
+    assert np.array_equal(live, window.batch(quiet), equal_nan=True)
 
 
 def test_calendar_days_begin_at_midnight() -> None:
