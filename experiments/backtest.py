@@ -12,7 +12,7 @@ import ray
 
 from don.backtest import BacktestConfig, BacktestResult
 from don.backtest import run as run_backtest
-from don.backtest.counted import counted
+from don.backtest.counted import Counting, counted
 from don.backtest.files import save
 from don.backtest.report import report
 from don.config import read_section
@@ -21,11 +21,13 @@ from don.home import home_dir
 from experiments.cluster import local_cluster
 
 
-def _work(config: BacktestConfig) -> BacktestResult | DonError:
+def _work(config: BacktestConfig) -> tuple[BacktestResult | DonError, bool]:
+    """The result, or why there is none, and whether anything was played."""
+    counting = Counting()
     try:
-        return run_backtest(config)
+        return run_backtest(config, counting.watched(lambda done: None)), True
     except DonError as error:  # Ray would wrap it and hide its kind
-        return error
+        return error, counting.played
 
 
 _run = ray.remote(num_cpus=1, max_retries=2)(_work)
@@ -36,7 +38,7 @@ def main(path: str, output: str) -> int:
     config = read_section(BacktestConfig, Path(path))
     with counted(config, home_dir()) as counting:
         with local_cluster(home_dir()):
-            result = ray.get(_run.remote(config))
+            result, counting.played = ray.get(_run.remote(config))
         if isinstance(result, DonError):
             raise result
         counting.done(result)

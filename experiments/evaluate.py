@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from don import __version__
 from don.clock import interval_text, iso, parse_iso
 from don.envs import BatchEnv, EnvMarket
 from don.envs.completeness import completeness, weak
@@ -25,6 +24,7 @@ from don.evaluation.page import document, page, text
 from don.evaluation.verdict import grade, words
 from don.learning.card import ModelCard
 from don.learning.model import Model
+from don.sources import code_version
 from don.storage.research import Research
 from don.storage.research_runs import RunKind, RunStatus, Trials
 from don.words import amount
@@ -99,7 +99,7 @@ def evaluate(
             draws=config.draws, seed=config.seed,
         )  # fmt: skip
         about = {
-            "run": run, "version": __version__, "models": [_about(m.card, m.id) for m in models],
+            "run": run, "version": code_version(), "models": [_about(m.card, m.id) for m in models],
             "data": whole.hash, "data_shares": shares,
             "ledger": research.reference(), "config": config.model_dump(mode="json"),
         }  # fmt: skip

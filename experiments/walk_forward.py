@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from don import __version__
 from don.clock import iso
 from don.envs import EnvMarket
 from don.envs.completeness import completeness
@@ -29,6 +28,7 @@ from don.evaluation.page import document
 from don.home import home_dir
 from don.learning.model import Model
 from don.learning.trainings import announced
+from don.sources import code_version
 from don.storage.research import Research, counted_by, open_research
 from don.storage.research_runs import RunKind, RunStatus
 from don.words import amount
@@ -211,7 +211,7 @@ def _judge(
         draws=config.draws, cautions=[*_said(config), *caution(shares)],
     )  # fmt: skip
     about = {
-        "run": number, "version": __version__, "data": whole.hash,
+        "run": number, "version": code_version(), "data": whole.hash,
         "data_shares": shares, "ledger": research.reference(),
         "config": config.model_dump(mode="json"),
     }  # fmt: skip

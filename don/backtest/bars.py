@@ -100,6 +100,7 @@ class _Run:
         market, desk, begin, stop = self._market, self._desk, self._begin, self._stop
         desk.check_account()
         desk.take(self._history())
+        progress(0.0)
         slot, steps = begin, 0
         while slot < stop:
             if quiet := self._quiet(slot):

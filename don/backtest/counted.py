@@ -11,9 +11,10 @@ from typing import Any
 
 from don.backtest.config import BacktestConfig
 from don.backtest.result import BacktestResult
-from don.backtest.run import data_hash
+from don.backtest.run import Progress, data_hash
 from don.backtest.summary import summary
 from don.clock import SystemClock
+from don.errors import DonError
 from don.storage.research_notes import Notes
 from don.storage.research_runs import RunKind, RunStatus, begin_payload, end_payload
 
@@ -25,6 +26,16 @@ class Counting:
 
     def __init__(self) -> None:
         self.told: dict[str, Any] | None = None
+        self.played = False  # whether it has begun to look at the market
+
+    def watched(self, progress: Progress) -> Progress:
+        """What to tell progress to, so that it is known whether anything was played."""
+
+        def told(done: float) -> None:
+            self.played = True
+            progress(done)
+
+        return told
 
     def done(self, result: BacktestResult) -> dict[str, Any]:
         """It came to a result.
@@ -38,9 +49,10 @@ class Counting:
 
 @contextmanager
 def counted(config: BacktestConfig, home: Path) -> Iterator[Counting]:
-    """Run one backtest inside this block, and say `done`.
+    """Run one backtest inside this block, with its progress `watched`, and say `done`.
 
-    The ledger takes the note in when it is opened next; see `don.storage.research_notes`.
+    The ledger takes the note in when it is opened next; see `don.storage.research_notes`. What is
+    refused before the first bar is played has looked at nothing, and counts for nothing.
 
     Args:
         config: what is run.
@@ -67,6 +79,8 @@ def counted(config: BacktestConfig, home: Path) -> Iterator[Counting]:
         yield counting
     except BaseException as error:
         status = RunStatus.STOPPED if isinstance(error, KeyboardInterrupt) else RunStatus.FAILED
+        if isinstance(error, DonError) and not counting.played:
+            status = RunStatus.REFUSED
         why = {"error": str(error) or type(error).__name__}
         notes.end(key, end_payload(status, why, ts=clock.now_ns()))
         raise

@@ -49,7 +49,8 @@ def run(config: BacktestConfig, progress: Progress = lambda done: None) -> Backt
 
     Args:
         config: what to run.
-        progress: told now and then how much is done.
+        progress: told now and then how much is done: 0 when all is checked and the first bar is
+            about to be played, not before.
 
     Raises:
         UsageError, DataError, ConfigError: naming the field, the value and what is allowed.
@@ -126,6 +127,7 @@ def run_tape(
         missed = bars_before(tape, names, start_ns, count, clock.now(), "repair")
         replay.hand_on(MarketBatch(source="repair", seq=1, tables={"bars": missed}), desk)
     span = max(end_ns - start_ns, 1)
+    progress(0.0)
     replay.run(tape, desk, begin, end_ns, lambda ts: progress((ts - start_ns) / span))
     return result_of(config, first, tape.interval_ns, start_ns, min(exchange.now, end_ns), desk)
 

@@ -84,7 +84,7 @@ def backtest(
     from don.backtest.files import save as write
 
     with counted(settings, home_dir()) as counting:
-        result = run(settings, _Progress(quiet=as_json))
+        result = run(settings, counting.watched(_Progress(quiet=as_json)))
         told = counting.done(result)
     if save is not None:
         told["saved"] = str(write(result, save, tables=save.suffix != ".json"))

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from don import __version__
 from don.errors import UsageError
+from don.sources import code_version
 from don.storage.chain import Entry
 
 
@@ -38,6 +38,7 @@ class RunStatus(StrEnum):
     DONE = "done"
     FAILED = "failed"
     STOPPED = "stopped"
+    REFUSED = "refused"  # before anything was looked at: it counts for nothing
 
 
 COUNTED = {RunKind.TUNE: 0, RunKind.EVALUATE: 0}  # trials of a run, where they are not one
@@ -128,7 +129,7 @@ def begin_payload(
         "seed": int(seed),
         "trials": trials,
         "parent": parent,
-        "code": __version__,
+        "code": code_version(),
         **({} if ts is None else {"noted": ts}),
     }
 
@@ -143,7 +144,7 @@ def end_payload(
         UsageError: if a run cannot end like that.
     """
     if status not in set(RunStatus) - {RunStatus.OPEN}:
-        raise UsageError(f"status must be done, failed or stopped, was {status!r}")
+        raise UsageError(f"status must be done, failed, stopped or refused, was {status!r}")
     told: dict[str, Any] = {"status": str(status), "metrics": json.loads(as_json(metrics or {}))}
     if lineage:
         told["lineage"] = sorted(set(lineage))
@@ -172,17 +173,18 @@ def runs_of(entries: Iterable[Entry]) -> list[Run]:
     found = []
     for number, (told, ts) in begun.items():
         end, ts_end = ended.get(number, ({}, None))
+        status = RunStatus(end.get("status", RunStatus.OPEN))
         found.append(
             Run(
                 run=number,
                 kind=RunKind(told["kind"]),
-                status=RunStatus(end.get("status", RunStatus.OPEN)),
+                status=status,
                 config=told["config"],
                 config_hash=told["config_hash"],
                 data_hash=told["data_hash"],
                 lineage=tuple(sorted({*told["lineage"], *end.get("lineage", ())})),
                 seed=told["seed"],
-                trials=told["trials"],
+                trials=0 if status is RunStatus.REFUSED else told["trials"],
                 parent=told["parent"],
                 code=told["code"],
                 ts_begin=told.get("noted", ts),

@@ -79,7 +79,9 @@ def test_bad_runs_are_refused(database: Database) -> None:
     with pytest.raises(UsageError, match="run 1 never began: the ledger has 0"):
         ledger.end(1)
     run = ledger.begin("train", {}, "d")
-    with pytest.raises(UsageError, match="status must be done, failed or stopped, was 'open'"):
+    with pytest.raises(
+        UsageError, match="failed, stopped or refused, was 'open'"
+    ):
         ledger.end(run, "open")
     ledger.end(run, "failed", {"error": "NaN"})
     ledger.end(run, "failed", {"error": "NaN"})  # the same again: a retry, nothing happens
@@ -182,10 +184,11 @@ def test_what_was_noted_without_a_database_is_counted_once(
     said: list[str] = []
     ledger, notes = research(database, don_home, warn=said.append), Notes(don_home, said.append)
     told = begin_payload("backtest", {"policy": "x"}, "abc", lineage=["tape"], ts=3)
-    done, killed, goes_on = (notes.begin(told) for _ in range(3))
+    done, killed, goes_on, refused = (notes.begin(told) for _ in range(4))
+    notes.end(refused, end_payload("refused", {"error": "no bars"}))
     notes.end(done, end_payload("done", {"sharpe": 1.5}, lineage=["BTC-USDT-PERP"], ts=5))
     kept = (don_home / NOTES).read_bytes()
-    assert ledger.take_in(notes) == 3 and not notes.waiting() and ledger.take_in(notes) == 0
+    assert ledger.take_in(notes) == 4 and not notes.waiting() and ledger.take_in(notes) == 0
     (don_home / NOTES).write_bytes(kept)  # it was killed before the notes were gone
     ledger.take_in(notes)
     assert ledger.trials("BTC-USDT-PERP").count == 3  # joined by what the result told
@@ -195,7 +198,8 @@ def test_what_was_noted_without_a_database_is_counted_once(
     notes.end(goes_on, end_payload("stopped", {}))
     ledger.take_in(notes)
     assert ["cannot be read" in line for line in said] == [True]
-    first, second, third = ledger.runs()
+    first, second, third, fourth = ledger.runs()
+    assert (fourth.status, fourth.trials) == ("refused", 0)
     assert (first.kind, first.ts_begin, first.ts_end) == (RunKind.BACKTEST, 3, 5)
     assert [run.status for run in (first, second, third)] == ["done", "open", "stopped"]
     assert killed and ledger.verify().ok

@@ -14,7 +14,7 @@ from don.backtest.page import Page
 from don.backtest.report import compare, report
 from don.backtest.summary import summary
 from don.cli.main import app
-from don.errors import DataError
+from don.errors import DataError, DonError
 from don.performance import DAY_NS
 from don.storage.research_notes import Notes
 
@@ -128,5 +128,9 @@ def test_commands_write_reports(
     assert begin.payload["kind"] == "backtest" and begin.payload["trials"] == 1
     assert end.payload["status"] == "done" and "BTC-USDT-PERP" in end.payload["lineage"]
     assert not Notes(tmp_path / "home").waiting()
+    refused = CliRunner().invoke(app, ["backtest", "--detail", "bars", "--start", "2031-01-01"])
+    assert isinstance(refused.exception, DonError) and "2031" in str(refused.exception)
+    with Notes(tmp_path / "home").taken() as noted:  # it is told, and that nothing was looked at
+        assert [one.payload.get("status") for one in noted][-1] == "refused"
     absent = CliRunner().invoke(app, ["backtest", "report", str(tmp_path / "none.json")])
     assert isinstance(absent.exception, DataError)
