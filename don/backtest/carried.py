@@ -17,7 +17,7 @@ from don.model.evolve import evolve
 from don.model.messages import AccountReport, FillReport, OrderReport, SessionStart
 from don.model.order import TimeInForce
 from don.model.portfolio import ZERO
-from don.paper.algo import AlgoState, AlgoStatus
+from don.paper.algo import AlgoState
 from don.paper.config import PaperConfig
 from don.paper.delay import Delay
 from don.paper.server.order_params import new_algo, new_order
@@ -146,25 +146,5 @@ def _algo(
 ) -> AlgoState:
     """A conditional order that was not set off, armed or still waiting; one that trails anew."""
     asked = new_algo(Params(algo_request(record.order, symbol)), symbol, account)
-    return AlgoState(
-        account=account,
-        symbol=symbol,
-        algo_id=ident,
-        client_algo_id=record.order.client_order_id,
-        side=asked.side,
-        kind=asked.kind,
-        size=ZERO if asked.size is None else record.remaining,
-        trigger=asked.trigger or ZERO,
-        price=asked.price or ZERO,
-        time_in_force=asked.time_in_force,
-        working=asked.working,
-        reduce_only=asked.reduce_only or asked.close_position,
-        close_position=asked.close_position,
-        activate=asked.activate or ZERO,
-        callback=asked.callback or ZERO,
-        good_till=asked.good_till,
-        status=AlgoStatus.NEW,
-        ts_created=due,
-        ts_updated=due,
-        waiting=waits,
-    )
+    state = AlgoState.accepted(asked, account, ident, due, waiting=waits)
+    return state if asked.size is None else evolve(state, size=record.remaining)

@@ -7,6 +7,7 @@ states, take no margin, and become an ordinary market or limit order when a pric
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import Self
 
 from don.model.order import Side, TimeInForce
 from don.model.portfolio import ZERO
@@ -105,3 +106,31 @@ class AlgoState:
     extreme: Decimal = ZERO  # best price since a trailing stop is active, 0 before
     waiting: bool = False  # on its way; no price sets it off yet
     reason: str = ""  # code and message of a rejection
+
+    @classmethod
+    def accepted(
+        cls, request: NewAlgo, account: str, ident: int, ts: int, *, waiting: bool
+    ) -> Self:
+        """What a request becomes when it is taken: untouched, with its own id or one of ours."""
+        return cls(
+            account=account,
+            symbol=request.symbol,
+            algo_id=ident,
+            client_algo_id=request.client_algo_id or f"paper-algo-{ident}",
+            side=request.side,
+            kind=request.kind,
+            size=request.size or ZERO,
+            trigger=request.trigger or ZERO,
+            price=request.price or ZERO,
+            time_in_force=request.time_in_force,
+            working=request.working,
+            reduce_only=request.reduce_only or request.close_position,
+            close_position=request.close_position,
+            activate=request.activate or ZERO,
+            callback=request.callback or ZERO,
+            good_till=request.good_till,
+            status=AlgoStatus.NEW,
+            ts_created=ts,
+            ts_updated=ts,
+            waiting=waiting,
+        )

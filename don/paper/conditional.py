@@ -11,7 +11,6 @@ from dataclasses import replace
 from decimal import Decimal
 
 from don.errors import ExchangeRefused
-from don.model.portfolio import ZERO
 from don.paper import filters, placement
 from don.paper.accounts import Account
 from don.paper.algo import AlgoKind, AlgoState, AlgoStatus, NewAlgo, Working
@@ -47,29 +46,7 @@ def place(
     algos, now = clearing.algos, clearing.now if due is None else due
     if due is None:
         _check_market(clearing, account, market, request)
-    ident = algos.next_id()
-    algo = AlgoState(
-        account=account.name,
-        symbol=market.symbol,
-        algo_id=ident,
-        client_algo_id=request.client_algo_id or f"paper-algo-{ident}",
-        side=request.side,
-        kind=request.kind,
-        size=request.size or ZERO,
-        trigger=request.trigger or ZERO,
-        price=request.price or ZERO,
-        time_in_force=request.time_in_force,
-        working=request.working,
-        reduce_only=request.reduce_only or request.close_position,
-        close_position=request.close_position,
-        activate=request.activate or ZERO,
-        callback=request.callback or ZERO,
-        good_till=request.good_till,
-        status=AlgoStatus.NEW,
-        ts_created=now,
-        ts_updated=now,
-        waiting=due is not None,
-    )
+    algo = AlgoState.accepted(request, account.name, algos.next_id(), now, waiting=due is not None)
     algos.put(algo)
     return algo if due is not None else _armed(clearing, market, algo)
 

@@ -79,9 +79,7 @@ def test_bad_runs_are_refused(database: Database) -> None:
     with pytest.raises(UsageError, match="run 1 never began: the ledger has 0"):
         ledger.end(1)
     run = ledger.begin("train", {}, "d")
-    with pytest.raises(
-        UsageError, match="failed, stopped or refused, was 'open'"
-    ):
+    with pytest.raises(UsageError, match="failed, stopped or refused, was 'open'"):
         ledger.end(run, "open")
     ledger.end(run, "failed", {"error": "NaN"})
     ledger.end(run, "failed", {"error": "NaN"})  # the same again: a retry, nothing happens

@@ -296,7 +296,7 @@ def test_longer_bars_are_known_at_their_close_only() -> None:
 
 
 def test_features_are_those_of_the_stream_that_trades() -> None:
-    from don.features.columns import COLUMNS, rows
+    from don.features.columns import rows
     from don.features.sets import FeatureEngine, FeatureSet
 
     made = market(bars=120, symbols=2)
@@ -307,9 +307,7 @@ def test_features_are_those_of_the_stream_that_trades() -> None:
     engine = FeatureEngine(FeatureSet(names), 2)
     held = made.columns()
     for t in range(110):
-        bars = np.stack(
-            [rows({k: v[t : t + 1, n] for k, v in held.items()}, COLUMNS)[0] for n in range(2)]
-        )
+        bars = np.stack([rows({k: v[t : t + 1, n] for k, v in held.items()})[0] for n in range(2)])
         live = engine.update(bars)
         if t in env._starts:
             seen = env.reset(starts=np.array([t]))["agents"][0, 0, :6].reshape(2, 3)
