@@ -1,7 +1,7 @@
 """What courses out of sample say: figures and how sure they are. Pure, seeded.
 
-The strategy that is judged is what one would have run: one agent, or equal capital in each of its
-seeds. It is judged against holding first, because holding needs no agent.
+The strategy that is judged is what one would have run: one agent, or equal capital put into each of
+its seeds once. It is judged against holding first, because holding needs no agent.
 """
 
 import math

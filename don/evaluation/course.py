@@ -248,7 +248,11 @@ def joined(courses: Sequence[Course]) -> Course:
 
 
 def mixed(courses: Sequence[Course], name: str) -> Course:
-    """Equal capital in each of several courses of the same bars, evened out at every step.
+    """Equal capital put into each of several courses of the same bars once, and never evened out.
+
+    Who has lost everything stays at nothing: returns averaged bar by bar would give it a part of
+    what the others still have, again and again, without a cost. What was paid is paid of equal
+    parts; `gross` is weighted by the capital that each had, the mean over time.
 
     Raises:
         ValueError: if they are not of the same bars.
@@ -258,21 +262,21 @@ def mixed(courses: Sequence[Course], name: str) -> Course:
         raise ValueError("courses must be of the same bars")
     if len(courses) == 1:
         return replace(first, name=name)
-    r = np.mean([c.returns for c in courses], axis=0)
     start = float(first.equity[0])
+    growth = np.array([c.equity / c.equity[0] for c in courses])  # [n, S + 1] capital may differ
+    worth = growth.mean(axis=1)
     return replace(
         first,
         name=name,
-        equity=start * np.concatenate([[1.0], np.cumprod(1.0 + r)]),
+        equity=start * growth.mean(axis=0),
         sums={
-            # capital may differ: what was paid is paid of equal parts
             k: math.fsum(
                 c.sums[k] * (1.0 if k == "fills" else start / float(c.equity[0])) for c in courses
             )
             / len(courses)
             for k in SUMS
         },
-        gross=sum(c.gross for c in courses) / len(courses),
+        gross=float(np.average([c.gross for c in courses], weights=worth)),
         liquidations=sum(c.liquidations for c in courses),
         breaks=max(c.breaks for c in courses),
     )

@@ -185,13 +185,33 @@ def test_courses_join_and_mix() -> None:
     assert np.array_equal(joined([first, second]).ts, whole.ts)
     with pytest.raises(ValueError, match="begins too early"):
         joined([second, first])
-    both = mixed([whole, course("b", -r)], "both")
-    assert np.allclose(both.returns, 0, atol=1e-15)
+    other = course("b", -r)
+    both = mixed([whole, other], "both")
+    assert np.allclose(both.equity, (whole.equity + other.equity) / 2, rtol=1e-12)
     paid = replace(whole, sums={**whole.sums, "fees": 8.0})
     tenth = replace(paid, equity=paid.equity / 10, sums={**paid.sums, "fees": 0.8})
     assert mixed([paid, tenth], "both").sums["fees"] == pytest.approx(8.0)
     with pytest.raises(ValueError, match="of the same bars"):
         mixed([whole, first], "both")
+
+
+def test_capital_of_seeds_is_never_evened_out() -> None:
+    """Three seeds that end where they began are worth no more together, whatever they did."""
+    rng = np.random.default_rng(4)
+    there = rng.normal(0, 0.05, (3, 200))
+    r = np.hstack([there, 1 / (1 + there[:, ::-1]) - 1])  # and back again
+    seeds = [course(f"seed {n}", r[n]) for n in range(3)]
+    assert np.prod(1 + r.mean(axis=0)) > 1.3  # what evening out at every bar would show
+    base = {HOLD: course(HOLD, np.zeros(400))}
+    found = assess("study", seeds, base, Counted(trials=3), draws=30)
+    assert found.figures["study"]["total_return"] == pytest.approx(0.0, abs=1e-9)
+    ruined = course("seed 3", np.r_[-1.0, np.zeros(399)])
+    grown = course("seed 4", np.r_[np.zeros(399), 1.0])
+    paid = {**ruined.sums, "fees": 10.0, "turnover": 1e5}
+    both = mixed([replace(ruined, gross=3.0, sums=paid), grown], "both")
+    assert both.equity[[0, 1, 399, 400]].tolist() == [1e5, 5e4, 5e4, 1e5]
+    assert (both.sums["fees"], both.sums["turnover"]) == (5.0, 5e4)
+    assert 1.0 <= both.gross < 1.01  # lost capital has no exposure
 
 
 # ---- baselines -----------------------------------------------------------------------------------
