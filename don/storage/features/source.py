@@ -4,10 +4,11 @@ A source gives the rows of one symbol and a span of close times at a time, so th
 more memory than a span takes, however long the history is.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +19,12 @@ from don.clock import iso
 from don.errors import DataError
 from don.features.columns import PRICE, Floats, Ints
 from don.market.bars import MICRO, BarSums
-from don.paper.funding import load_funding
+from don.paper.funding import DEFAULT_RATE, load_funding
 from don.storage.market.reads import MarketStore
 
 DAY_NS = 86_400 * 10**9
-_ROWS = 131_072  # of a file that are looked at together
+_ROWS = 65_536  # of a file that are looked at together
+_BUFFER = 1 << 20  # bytes of a column of a row group that are read at once
 _SUMMED = ("trades", "quotes", "books", "marks")
 _AS_FED = {"marks": "funding"}  # the channel's name among feeds
 
@@ -46,7 +48,7 @@ class _Bars:
 
     first: int  # open, ns
     last: int
-    step: int | None  # smallest, ns; None: there is one bar
+    step: int | None  # greatest that all its steps are multiples of, ns; None: there is one bar
 
 
 class ParquetBars:
@@ -55,11 +57,14 @@ class ParquetBars:
     Args:
         path: the file, sorted by symbol and timestamp.
         symbols: as the file names them; all if empty.
-        interval_ns: of the bars; None: the smallest step of the first symbol.
-        funding: a file of funding payments, for the columns `rate` and `mark` (the close).
+        interval_ns: of the bars; None: what all steps between them are multiples of.
+        funding: a file of funding payments, for the column `rate`: the last one paid before a bar
+            closed, for of the next one nothing was recorded before it was paid.
 
     Raises:
-        DataError: if the file cannot be read as one, is not sorted, or lacks a symbol.
+        DataError: if the file cannot be read as one, is not sorted, lacks a symbol, or has bars of
+            another interval. A bar is known at its open and the interval: were that too short, a
+            feature would know bars that have not closed.
     """
 
     def __init__(
@@ -79,10 +84,10 @@ class ParquetBars:
             raise DataError(f"{path} has no {', '.join(unknown) or 'bars'}; it has {has}")
         self.symbols = tuple(symbols or there)
         self._known = {symbol: known[symbol] for symbol in self.symbols}
-        step = self._known[self.symbols[0]].step
+        step = math.gcd(*(one.step or 0 for one in self._known.values())) or None
         if interval_ns is None and step is None:
-            raise DataError(f"{path} has one bar of {self.symbols[0]}: state the interval")
-        if interval_ns is not None and step is not None and interval_ns > step:
+            raise DataError(f"{path} has one bar of {', '.join(self.symbols)}: state the interval")
+        if interval_ns is not None and step is not None and interval_ns != step:
             raise DataError(
                 f"interval must be that of the bars: {path} has bars every {step / 1e9:g} s, was "
                 f"{interval_ns / 1e9:g} s"
@@ -108,7 +113,7 @@ class ParquetBars:
                 raise DataError(f"{name} of bars {self._path} must be numbers, was {kind}")
 
     def _spans(self) -> dict[str, "_Bars"]:
-        """First and last open and smallest step of every symbol, in one pass of bounded memory."""
+        """First and last open and step of every symbol, in one pass of bounded memory."""
         found: dict[str, _Bars] = {}
         with pq.ParquetFile(self._path) as file:
             for batch in file.iter_batches(_ROWS, columns=["symbol", "timestamp"]):
@@ -126,11 +131,11 @@ class ParquetBars:
                             f"bars of {name} in {self._path} must be sorted by timestamp, each "
                             f"once; one at {int(own[0])} ns or later is not"
                         )
-                    least = [int(steps.min())] if len(steps) else []
-                    least += [] if before is None or before.step is None else [before.step]
+                    known = 0 if before is None or before.step is None else before.step
+                    step = math.gcd(known, int(np.gcd.reduce(steps)) if len(steps) else 0)
                     found[name] = _Bars(
                         first=int(own[0]) if before is None else before.first, last=int(own[-1]),
-                        step=min(least, default=None),
+                        step=step or None,
                     )  # fmt: skip
         return found
 
@@ -141,23 +146,54 @@ class ParquetBars:
 
     def bars(self, symbol: str, start: int, end: int) -> tuple[Ints, dict[str, Floats]]:
         """Close times in [start, end) and columns."""
-        kind = pq.read_schema(self._path).field("timestamp").type
-        low, high = (
-            pa.scalar(moment - self.interval_ns, pa.timestamp("ns", "UTC")).cast(kind, safe=False)
-            for moment in (start, end)
-        )
-        stamp = pc.field("timestamp")
-        wanted = (pc.field("symbol") == symbol) & (stamp >= low) & (stamp < high)
-        table = pq.read_table(self._path, columns=["timestamp", *PRICE], filters=wanted)
-        opens = table["timestamp"].cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_numpy()
-        closes = np.asarray(opens, np.int64) + self.interval_ns
+        table = self._read(symbol, start - self.interval_ns, end - self.interval_ns)
+        closes = _ns(table["timestamp"]).to_numpy() + self.interval_ns
         columns = {name: np.asarray(table[name].to_numpy(), np.float64) for name in PRICE}
-        schedule = self._rates.get(symbol)
-        if schedule is not None and len(closes):
-            columns["mark"] = columns["close"].copy()
-            running = (schedule.next_after(ts - 1)[1] for ts in closes.tolist())
-            columns["rate"] = np.array([float(rate) for rate in running])
+        if (schedule := self._rates.get(symbol)) is not None:
+            rates = np.array([*map(float, schedule.rates), float(DEFAULT_RATE)])  # -1: the default
+            columns["rate"] = rates[schedule.known_at(closes)]
         return closes, columns
+
+    def _read(self, symbol: str, start: int, end: int) -> pa.Table:
+        """Rows with an open in [start, end), a batch at a time: row groups may be big."""
+        found: list[pa.Table] = []
+        with pq.ParquetFile(self._path, buffer_size=_BUFFER, pre_buffer=False) as file:
+            names, about = file.schema_arrow.names, file.metadata
+            at, stamp = names.index("symbol"), names.index("timestamp")
+            groups = [
+                g for g in range(about.num_row_groups)
+                if _may_have(about.row_group(g).column(at), symbol, symbol)
+                and _may_have(about.row_group(g).column(stamp), start, end - 1)
+            ]  # fmt: skip
+            columns = ["symbol", "timestamp", *PRICE]
+            for batch in file.iter_batches(_ROWS, row_groups=groups, columns=columns):
+                opens = _ns(batch["timestamp"])
+                own = pc.equal(batch["symbol"].cast(pa.string()), symbol)
+                own = pc.and_(own, pc.greater_equal(opens, start))
+                kept = batch.filter(pc.and_(own, pc.less(opens, end)))
+                if kept.num_rows:
+                    found.append(pa.Table.from_batches([kept]).select(columns[1:]))
+            schema = pa.schema([file.schema_arrow.field(name) for name in columns[1:]])
+        return pa.concat_tables(found) if found else schema.empty_table()
+
+
+def _ns(stamps: Any) -> Any:
+    """Times as ns since the epoch: of an array, chunks of them, or one."""
+    return stamps.cast(pa.timestamp("ns", "UTC")).cast(pa.int64())
+
+
+def _may_have(column: Any, low: str | int, high: str | int) -> bool:
+    """Whether a row group may have a value of a column from `low` to `high`, by its statistics.
+
+    Times are in ns, as is what they are compared with.
+    """
+    known = column.statistics
+    if known is None or not known.has_min_max:
+        return True
+    least, most = known.min, known.max
+    if isinstance(low, int):
+        least, most = (_ns(pa.scalar(moment)).as_py() for moment in (least, most))
+    return bool(least <= high and most >= low)
 
 
 class StoreBars:

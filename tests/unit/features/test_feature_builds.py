@@ -118,6 +118,51 @@ def test_memory_does_not_grow_with_the_history(tmp_path: Path) -> None:
     assert peaks[1] < budget
 
 
+def test_reading_a_file_takes_the_memory_of_a_span_not_of_the_file(tmp_path: Path) -> None:
+    minute, lengths = 60 * 10**9, (100_000, 400_000)
+    for count in lengths:  # one row group each, as files are written by default
+        table = {"symbol": ["A"] * count,
+                 "timestamp": pa.array(np.arange(count) * minute, pa.timestamp("ns")),
+                 **{name: np.arange(1.0, count + 1.0) for name in PRICE}}  # fmt: skip
+        pq.write_table(pa.table(table), tmp_path / f"{count}.parquet")
+    usual, pool, peaks = pa.default_memory_pool(), pa.system_memory_pool(), []
+    pa.set_memory_pool(pool)  # it counts what Arrow holds, from here on
+    try:
+        for count in lengths:
+            source = ParquetBars(tmp_path / f"{count}.parquet")
+            times, columns = source.bars("A", (count - 500) * minute, (count + 1) * minute)
+            assert len(times) == 501 and columns["close"][0] == count - 500
+            peaks.append(pool.max_memory())
+    finally:
+        pa.set_memory_pool(usual)
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_funding_of_a_file_is_what_was_known_when_the_bar_closed(tmp_path: Path) -> None:
+    hour = 3_600 * 10**9
+    stamps = pa.array([n * 3_600_000 for n in range(48)], pa.timestamp("ms"))
+    paid = [n * 8 * 3_600_000 for n in range(6)]
+
+    def rates(last: float) -> list[float]:
+        pq.write_table(pa.table({"symbol": ["BTCUSDT"] * 48, "timestamp": stamps,
+                                 **{name: np.full(48, 100.0) for name in PRICE}}),
+                       tmp_path / "bars.parquet")  # fmt: skip
+        pq.write_table(pa.table({"symbol": ["BTCUSDT"] * 6,
+                                 "timestamp": pa.array(paid, pa.timestamp("ms")),
+                                 "funding_rate": [*(n * 1e-3 for n in range(1, 6)), last]}),
+                       tmp_path / "funding.parquet")  # fmt: skip
+        source = ParquetBars(tmp_path / "bars.parquet", funding=tmp_path / "funding.parquet")
+        _, columns = source.bars("BTCUSDT", 0, 100 * hour)
+        assert "mark" not in columns  # nobody recorded one
+        return columns["rate"].tolist()
+
+    known = rates(6e-3)
+    assert known[0:8] == [1e-3] * 8  # bars that close from one o'clock to eight
+    assert known[8:16] == [2e-3] * 8
+    other = rates(9e-3)  # of a payment at 40 h: no bar that closes until then knows of it
+    assert other[:40] == known[:40] and other[40:] == [9e-3] * 8
+
+
 def test_two_builders_do_not_meet(tmp_path: Path) -> None:
     files, bars = FeatureFiles(tmp_path), Bars(300)
     same_one = wanted(bars, FeatureSet(NAMES), chunk_bars=256)
@@ -196,7 +241,12 @@ def test_files_of_bars_are_read_as_they_are_or_refused(tmp_path: Path) -> None:
     refused("has no SOL; it has ../ETH, BTC/USDT", symbols=("SOL",))
     refused("symbols must be different, were BTC/USDT twice", symbols=("BTC/USDT",) * 2)
     refused("interval must be that of the bars: .* every 60 s, was 3600 s", step=3600 * 10**9)
+    # too short, a bar would be known before it has closed
+    refused("interval must be that of the bars: .* every 60 s, was 30 s", step=30 * 10**9)
     refused("must have finite positive prices", volume=[-1.0] * 70)
+    sparse = pa.array([*range(0, 80 * 60_000, 120_000), *range(0, 30 * 60_000, 60_000)], stamp)
+    pq.write_table(pa.table({**good, "timestamp": sparse}), path)
+    assert ParquetBars(path).interval_ns == 60 * 10**9  # of all symbols, not the first one's
     pq.write_table(pa.table(good).slice(0, 0), path)
     with pytest.raises(DataError, match="has no bars"):
         ParquetBars(path)
