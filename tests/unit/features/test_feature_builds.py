@@ -119,7 +119,7 @@ def test_memory_does_not_grow_with_the_history(tmp_path: Path) -> None:
 
 
 def test_reading_a_file_takes_the_memory_of_a_span_not_of_the_file(tmp_path: Path) -> None:
-    minute, lengths = 60 * 10**9, (100_000, 400_000)
+    minute, lengths = 60 * 10**9, (250_000, 500_000)
     for count in lengths:  # one row group each, as files are written by default
         table = {"symbol": ["A"] * count,
                  "timestamp": pa.array(np.arange(count) * minute, pa.timestamp("ns")),
