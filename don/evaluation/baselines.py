@@ -1,7 +1,14 @@
 """What anybody could have done: hold, equal weight, inverse volatility, momentum, mean-variance.
 
 Pure. They see closes up to the bar they decide on, and trade through the agents' dynamics and
-costs. None of them has a parameter that was chosen on data.
+costs. None of them has a parameter that was chosen on data. Between the bars on which they decide
+they keep what they have, whatever it is worth.
+
+*Hold* buys equal parts once, of what it has or of as much as the agents may hold, if that is less;
+never on credit. On spot nothing is ever sold. A perpetual takes its funding, and the fees of its
+purchase, out of the account: hold pays them out of its positions. It sells, of all of them in
+proportion, what brings its cash back to what it was, once 1 % of its equity is missing, so it never
+owes more than that; prices alone make it sell nothing. Funding that it is paid stays cash.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +33,8 @@ MOMENTUM, MEAN_VARIANCE = "momentum", "mean-variance"
 NAMES = (HOLD, EQUAL, INVERSE, MOMENTUM, MEAN_VARIANCE)
 _DAY_NS = 86_400 * NS_PER_S
 _NUDGE = 1.0 + 1e-12  # that a position asked for again is not one lot less by rounding
+_ROOM = 1e6  # gross exposure that is asked for at most: what is held is kept at any exposure
+HOLD_BAND = 0.01  # part of its equity that hold may owe before it sells
 
 
 class BaselineConfig(Section):
@@ -55,7 +64,6 @@ def run_baselines(
     whole = market if history is None else history
     shift = int(np.searchsorted(whole.close_ns, market.close_ns[0]))
     spot = config.costs.spot
-    gross = 1.0 if spot else min(20.0, 2.0 * max(baselines.gross, 1.0))  # positions may drift
     agents = config.agents if config.form is not Form.SINGLE else len(market.symbols)
     accounts = 1 if config.form is Form.SHARED else agents
     test = out_of_sample(config)
@@ -64,7 +72,7 @@ def run_baselines(
             "form": Form.OWN,
             "agents": 1,
             "action": test.action.model_copy(
-                update={"kind": ActionKind.LONG_SHORT, "gross": gross, "band": 0.0, "every": 1}
+                update={"kind": ActionKind.LONG_SHORT, "gross": _ROOM, "band": 0.0, "every": 1}
             ),
             "observation": ObservationConfig(features=("log_return_1",), parts=(Part.ACCOUNT,)),
             "episode": test.episode.model_copy(update={"capital": test.episode.capital * accounts}),
@@ -76,16 +84,24 @@ def run_baselines(
     due[begin] = True
     wanted = targets(whole.close(), at[due], whole.interval_ns, baselines, short=not spot)
     rows = np.cumsum(due) - 1
+    share = min(1.0, config.action.gross / baselines.gross, 1.0 / baselines.gross)
+    wanted[HOLD] = wanted[HOLD] * share
+    holding, cash = NAMES.index(HOLD), 0.0  # of its equity, where it began
 
     def decide(
         seen: Mapping[str, Observation], env: BatchEnv, fresh: NDArray[np.bool_]
     ) -> dict[str, Floats]:
+        nonlocal cash
         t = int(env.bar_of.max())
         now = _now(env, t)  # what is held already: asks for no trade
+        if not spot:
+            now[holding] *= _kept(now[holding], cash, env.dynamics.money[holding])
         for n, name in enumerate(NAMES):
             if fresh[n] or (due[t] and name != HOLD):
                 now[n] = wanted[name][rows[t]]
-        return {AGENTS: now[:, None, :] / gross}
+        if fresh[holding]:
+            cash = (1.0 - float(now[holding].sum())) * float(env.dynamics.money[holding, EQUITY])
+        return {AGENTS: now[:, None, :] / _ROOM}
 
     courses = play(env, decide, NAMES, begin)
     return {course.name: course for course in courses}
@@ -97,6 +113,21 @@ def _now(env: BatchEnv, t: int) -> Floats:
     worth = d.bars[t, :, CLOSE] * d.spec[:, TICK] * d.spec[:, LOT]
     equity = np.maximum(d.money[:, EQUITY], 1e-12)[:, None]
     return np.asarray(d.book[:, :, LOTS] * worth / equity * _NUDGE)
+
+
+def _kept(now: Floats, cash: float, money: Floats) -> float:
+    """Part of its positions that hold keeps, so that it has as much cash as it began with.
+
+    Args:
+        now: [N] weights held, none negative.
+        cash: that it began with, quote.
+        money: of its account.
+    """
+    equity, held = float(money[EQUITY]), float(now.sum())
+    least = cash / max(equity, 1e-12)
+    if held <= 0.0 or 1.0 - held >= least - HOLD_BAND:
+        return 1.0
+    return min(max((1.0 - least) / held, 0.0), 1.0)
 
 
 def targets(

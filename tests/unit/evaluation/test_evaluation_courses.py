@@ -12,7 +12,7 @@ from support.envs import HOUR, SYMBOLS, columns, market
 
 from don.clock import iso
 from don.envs import BatchEnv, EnvConfig, EnvMarket, from_arrays
-from don.envs.layout import CLOSE, TAKER
+from don.envs.layout import CLOSE, EQUITY, LOT, LOTS, TAKER, TICK
 from don.envs.market import Segment
 from don.errors import ConfigError, DataError
 from don.evaluation.agent import run_agent, window
@@ -255,11 +255,79 @@ def test_baselines_follow_their_definitions() -> None:
     assert (early[MOMENTUM] == 0).all() and (early[MEAN_VARIANCE] == 0).all()
 
 
-def test_spot_baselines_owe_nothing() -> None:
-    made = market(bars=200)
-    env = EnvConfig.model_validate({**SETTINGS, "costs": {"spot": True}})
-    found = run_baselines(made, env, 60, SHORT)
-    assert found[HOLD].sums["funding"] == 0 and found[HOLD].gross < 1.0001
+class Recorded(BatchEnv):
+    """Notes what hold has after each bar."""
+
+    def __init__(self, *told: Any, **more: Any) -> None:
+        super().__init__(*told, **more)
+        self.lots: list[np.ndarray] = []
+        self.exposure: list[float] = []
+        recorded.append(self)
+
+    def step(self, *told: Any, **more: Any) -> Any:
+        done = super().step(*told, **more)
+        d, n, t = self.dynamics, NAMES.index(HOLD), int(self.bar_of.max())
+        worth = d.bars[t, :, CLOSE] * d.spec[:, TICK] * d.spec[:, LOT]
+        self.lots.append(d.book[n, :, LOTS].copy())
+        self.exposure.append(float(self.lots[-1] @ worth / d.money[n, EQUITY]))
+        return done
+
+
+recorded: list[Recorded] = []
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs the baselines; the course of hold, lots [S, N] and exposures [S] that it had."""
+    monkeypatch.setattr("don.evaluation.baselines.BatchEnv", Recorded)
+    recorded.clear()
+
+    def run(rate: float, base: BaselineConfig = SHORT, **env: Any) -> tuple[Course, Any, Any]:
+        told = columns(bars=600, seed=3)
+        told["rate"][:] = 0.0
+        told["rate"][7::8] = rate
+        for name in ("open", "high", "low", "close"):  # it falls by three quarters
+            told[name] = told[name] * np.linspace(1.0, 0.25, 600)[:, None]
+        made = from_arrays(told, SYMBOLS, interval_ns=HOUR)
+        config = EnvConfig.model_validate({**SETTINGS, **env})
+        course = run_baselines(made, config, 60, base)[HOLD]
+        return course, np.array(recorded[-1].lots), np.array(recorded[-1].exposure)
+
+    yield run
+    recorded.clear()
+
+
+def test_holding_pays_its_funding_out_of_what_it_holds(held: Any) -> None:
+    paid, lots, exposure = held(0.01)  # two thirds of it in 67 payments
+    assert paid.sums["funding"] > 0.3e5 and paid.liquidations == 0
+    assert (np.diff(lots, axis=0) <= 0).all() and (lots[-1] < 0.6 * lots[0]).all()
+    assert (lots[-1] > 0).all()
+    # a payment of 1 % can come on top of the 1 % that it may owe, till the next bar
+    assert exposure.max() < 1.022 and np.quantile(exposure, 0.8) < 1.0101
+    parts = sum(paid.sums[k] for k in ("fees", "slippage", "funding"))
+    assert paid.sums["turnover"] < 1e5 + parts + 0.02 * 1e5  # and sells no more than it owes
+    small, lots, exposure = held(0.0001)
+    assert (np.diff(lots, axis=0) <= 0).all() and exposure.max() < 1.0102
+    got, lots, exposure = held(-0.01)
+    assert got.sums["funding"] < -0.3e5 and got.sums["fills"] <= 6
+    assert (lots == lots[0]).all() and exposure[-1] < 0.7  # what it is paid stays cash
+    assert small.equity[-1] < got.equity[-1]
+
+
+def test_holding_is_never_on_credit(held: Any) -> None:
+    large = BaselineConfig(rebalance_hours=4, gross=3.0)
+    _, lots, exposure = held(0.0, large, action={"kind": "long_short", "gross": 5.0})
+    assert exposure[0] == pytest.approx(1.0, abs=0.01) and (lots == lots[0]).all()
+    half, lots, exposure = held(0.001, action={"kind": "long_short", "gross": 0.5})
+    assert exposure[0] == pytest.approx(0.5, abs=0.01) and half.sums["funding"] > 0
+    assert (np.diff(lots, axis=0) <= 0).all() and exposure.max() < 0.52
+
+
+def test_spot_baselines_owe_nothing(held: Any) -> None:
+    hold, lots, exposure = held(0.01, costs={"spot": True})
+    assert hold.sums["funding"] == 0 and hold.gross < 1.0001
+    assert (lots == lots[0]).all() and (lots[0] > 0).all()  # one buy a symbol, nothing sold
+    assert exposure.max() <= 1.0 and hold.sums["fills"] <= 6
 
 
 # ---- assessment and verdict ----------------------------------------------------------------------
