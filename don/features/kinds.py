@@ -31,6 +31,7 @@ class Kind:
     formula: str
     source: str
     units: str
+    prove: bool  # with what parameters it is used with, before it is
 
     @property
     def name(self) -> str:
@@ -39,6 +40,7 @@ class Kind:
 
 
 _KINDS: dict[str, Kind] = {}
+_PROVEN: set[tuple[Kind, tuple[int, ...]]] = set()  # in this process
 
 
 def register(
@@ -64,8 +66,9 @@ def register(
         formula: in plain characters.
         source: publication or origin.
         units: of its values.
-        prove: check it now: no look-ahead, stream equal to batch, arguments left alone. Don's own
-            kinds are proven by its test suite instead.
+        prove: check it now, and again with other parameters when they are first used: no
+            look-ahead, stream equal to batch, arguments left alone. Don's own kinds are proven by
+            its test suite instead.
 
     Raises:
         ValueError: if the name is taken or ends in a number.
@@ -90,15 +93,13 @@ def register(
             formula=formula,
             source=source,
             units=units,
+            prove=prove,
         )
-        if prove:
-            from don.features.proof import prove_kind  # it makes features itself
-
-            try:
-                prove_kind(_KINDS[kind])
-            except BaseException:
-                del _KINDS[kind]
-                raise
+        try:
+            proven(_KINDS[kind], defaults)
+        except BaseException:
+            del _KINDS[kind]
+            raise
         return make
 
     return add
@@ -133,7 +134,10 @@ def parse(name: str) -> tuple[Kind, tuple[int, ...]]:
         end -= 1
     kind, params = "_".join(parts[:end]), tuple(int(part[:_DIGITS]) for part in parts[end:])
     if kind not in _KINDS:
-        raise ConfigError(f"feature {name!r} is unknown{_meant(name)}; see `don features list`")
+        raise ConfigError(
+            f"feature {name!r} is unknown{_meant(name)}; see `don features list`, and name the "
+            "module of one of your own in `modules`"
+        )
     entry = _KINDS[kind]
     params = params or entry.defaults
     if len(params) != len(entry.defaults) or any(
@@ -161,6 +165,20 @@ def _meant(name: str) -> str:
         len(n) <= _DIGITS and entry.smallest <= int(n) <= MAX_PARAM for n in numbers
     )
     return f"; did you mean {'_'.join([entry.kind, *numbers]) if fits else entry.name}?"
+
+
+def proven(entry: Kind, params: tuple[int, ...]) -> None:
+    """Check a kind with parameters that it was not checked with yet, if it is to be checked.
+
+    Raises:
+        ConfigError: if it fails.
+    """
+    if not entry.prove or (entry, params) in _PROVEN:
+        return
+    from don.features.proof import prove_kind  # it makes features itself
+
+    prove_kind(entry, params)
+    _PROVEN.add((entry, params))
 
 
 def build(name: str, entry: Kind, params: tuple[int, ...]) -> Feature | CrossFeature:

@@ -18,16 +18,25 @@ from don.features.kinds import Kind, build
 _LONGEST = 4_000  # bars
 _SYMBOLS = 5
 _STEP_S = 60.0
+_OTHER_LEVEL = 30_000.0  # price
 
 
-def made_up_bars(seed: int, length: int, tick: float = 0.01) -> dict[str, Floats]:
+def made_up_bars(
+    seed: int, length: int, tick: float = 0.01, level: float = 100.0
+) -> dict[str, Floats]:
     """Minute bars of a random walk on a grid of prices: ties, flat bars, no volume, holes.
+
+    Args:
+        seed: of all that is drawn.
+        length: bars.
+        tick: of the grid.
+        level: price that it begins near.
 
     Returns:
         One array [time] for each of `COLUMNS`.
     """
     rng = np.random.default_rng(seed)
-    path = 100 * np.exp(np.cumsum(rng.normal(0, 0.002, (length, 4)).ravel())).reshape(length, 4)
+    path = level * np.exp(np.cumsum(rng.normal(0, 0.002, (length, 4)).ravel())).reshape(length, 4)
     path = np.maximum(np.round(path / tick), 1.0) * tick
     opened = np.concatenate([path[:1, 0], path[:-1, 3]])
     flat = rng.random(length) < 0.1
@@ -60,18 +69,20 @@ def same(a: Floats, b: Floats) -> bool:
     )
 
 
-def prove_kind(entry: Kind) -> None:
-    """Check a kind with its default parameters.
+def prove_kind(entry: Kind, params: tuple[int, ...] | None = None) -> None:
+    """Check a kind with some parameters; None: with its defaults.
 
     Raises:
         ConfigError: naming the kind, what it breaks and where.
     """
+    params = entry.defaults if params is None else params
+    name = "_".join([entry.kind, *map(str, params)])
     try:
-        made = build(entry.name, entry, entry.defaults)
+        made = build(name, entry, params)
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(f"feature {entry.name!r} cannot be made: {_shown(error)}") from error
+        raise ConfigError(f"feature {name!r} cannot be made: {_shown(error)}") from error
     prove(made)
 
 
@@ -116,7 +127,8 @@ def _prove_one(made: Feature, seed: int, length: int) -> None:
         for again in (opened, advanced):
             after = np.array([again.update(bar.copy()) for bar in then])
             _equal(made.name, after, told[end : end + 9], f"after a restart at bar {end}")
-    long = made_up_bars(seed + 2, _LONGEST)  # what begins to cheat later
+    # what begins to cheat later, or at other prices
+    long = made_up_bars(seed + 2, _LONGEST, level=_OTHER_LEVEL)
     _check(made.name, _LONGEST, lambda end, changed: made.batch(_spliced(
         long, long, end, changed)), (_LONGEST - 500,), (False,))  # fmt: skip
 

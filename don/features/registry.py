@@ -16,7 +16,7 @@ from don.errors import ConfigError
 from don.features.base import CrossFeature, Feature
 from don.features.builtin import across, calendar, micro, momentum, trend, volatility, volume
 from don.features.custom import feature
-from don.features.kinds import MAX_PARAM, Kind, build, catalogue, forget, parse, register
+from don.features.kinds import MAX_PARAM, Kind, build, catalogue, forget, parse, proven, register
 from don.features.timeframe import Larger
 
 __all__ = [
@@ -39,6 +39,7 @@ def make(name: str) -> Feature | CrossFeature:
     """
     plain, at, timeframe = name.partition("@")
     entry, params = parse(plain)
+    proven(entry, params)
     if not at:
         return build(name, entry, params)
     try:

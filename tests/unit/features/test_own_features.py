@@ -1,12 +1,15 @@
 """Features of one's own, larger timeframes, certificates, and state of older versions."""
 
+import importlib
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from numba import njit
 
 from don.errors import ConfigError
 from don.features.base import Feature, Spec
@@ -80,6 +83,8 @@ class Ahead(Feature):
                 return close / close.max()
             case "writes":
                 close[:] = 1.0
+            case "dear" if close[0] > 1_000:
+                return np.append(close[1:], close[-1])
             case "late" if len(close) > 1_000:
                 return np.append(close[:1_000], np.append(close[1_001:], 0.0))
             case "hidden":  # a hole shows what comes after it
@@ -130,6 +135,7 @@ class Ahead(Feature):
         ("next", "looks ahead: bars after bar"),
         ("scaled", "looks ahead"),
         ("late", "looks ahead: bars after bar 3500"),
+        ("dear", "looks ahead"),
         ("hidden", "must give bar by bar what it gives in batch"),
         ("base", "must give from many bars at once"),
         ("learns", "must give bar by bar what it gives in batch"),
@@ -190,6 +196,69 @@ def test_what_a_function_uses_is_part_of_its_version(monkeypatch: pytest.MonkeyP
     assert made(1.0) == first and made(2.0) != first
     monkeypatch.setitem(globals(), "SHARE", 0.25)
     assert made(1.0) != first
+
+
+def test_what_a_function_uses_is_followed_wherever_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another module of the folder, in a class, in a dictionary, behind a partial or a cache."""
+    (tmp_path / "maths_of_mine.py").write_text(
+        "import functools\nALPHA = 2.0\nTABLE = {'a': 1.0}\nclass Known:\n    k = 1.0\n"
+        "@functools.lru_cache\ndef scaled(x):\n    return x * 2.0\n"
+        "half = functools.partial(scaled, 3.0)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    maths = importlib.import_module("maths_of_mine")
+
+    def told() -> str:
+        @feature("test_uses", inputs=("close",), window=2)
+        def uses(close):
+            """What all of them make of it."""
+            known = f"{maths.ALPHA} {maths.TABLE['a']} {maths.Known.k} {maths.half()}"
+            return maths.scaled(close[-1]) + len(known)
+
+        found = FeatureSet(("test_uses",)).hash
+        forget("test_uses")
+        return found
+
+    first = told()
+    assert told() == first
+    changes = {
+        "ALPHA": 3.0,
+        "TABLE": {"a": 2.0},
+        "half": partial(maths.scaled, 4.0),
+        "Known": type("Known", (), {"k": 2.0, "__module__": "maths_of_mine"}),
+        "scaled": eval("lambda x: x * 5.0"),
+    }
+    hashes = [first]
+    for name, value in changes.items():
+        monkeypatch.setattr(maths, name, value)
+        hashes.append(told())
+    assert len(set(hashes)) == len(changes) + 1
+    monkeypatch.setattr(maths, "ALPHA", maths.Known())
+    with pytest.raises(ConfigError, match=r"'test_uses' uses maths.ALPHA, a Known, of which"):
+        told()
+
+
+def test_it_is_proven_with_the_parameters_that_it_is_used_with() -> None:
+    @njit
+    def of_twenty(close):  # whatever the window is; compiled code of others checks no bounds
+        total = 0.0
+        for i in range(20):
+            total += close[i]
+        return total / 20.0
+
+    @feature("test_peek", inputs=("close",), defaults=(20,))
+    def peek(close, n):
+        """Mean of the window, it thinks."""
+        return of_twenty(close)
+
+    try:
+        FeatureSet(("test_peek_20",))
+        with pytest.raises(ConfigError, match=r"'test_peek_10' (looks ahead|must give)"):
+            FeatureSet(("log_return_1", "test_peek_10"))
+    finally:
+        forget("test_peek")
 
 
 @pytest.mark.parametrize(
