@@ -4,12 +4,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from don.cli import models_shown as shown
 from don.cli import running_models as running
+from don.cli.asked import asked_ns
 from don.cli.output import err, out, print_json, print_pairs, table
 from don.clock import NS_PER_S, iso
 from don.errors import DonError, UsageError
@@ -169,11 +170,21 @@ def promote(
     force: bool = typer.Option(False, help="Leave stages out."),
     who: str = Who,
     as_json: bool = Json,
+    at: Annotated[
+        str, typer.Option("--from", help="The stage that you saw it in; in another it stays.")
+    ] = "",
 ) -> None:
-    """Move a version up. What held its stage makes room; the next session trades accordingly."""
-    stage = _stage(to)
+    """Move a version up. What held its stage makes room; the next session trades accordingly.
+
+    Asked for twice at once, it moves one stage: without --to or --from, whatever was moved after
+    the command began stays where it is.
+    """
+    stage, seen, asked = _stage(to), _stage(at, "--from"), asked_ns()
     with opened() as registry:
-        moved = registry.promote(model, why=why, to=stage, who=who, force=force)
+        moved = registry.promote(
+            model, why=why, to=stage, who=who, force=force, at=seen,
+            asked=asked if seen is None else None,
+        )  # fmt: skip
         served = running.served(registry, moved)
         trading = running.trading(registry, moved)
     _say(moved, as_json)
@@ -213,9 +224,10 @@ def rollback(
     who: str = Who,
     as_json: bool = Json,
 ) -> None:
-    """Bring back the version that was live before."""
+    """Bring back the version that was live before; asked for twice at once, once."""
+    asked = asked_ns()
     with opened() as registry:
-        moved = registry.rollback(name, why=why, who=who)
+        moved = registry.rollback(name, why=why, who=who, asked=asked)
         served = running.served(registry, moved)
         trading = running.trading(registry, moved)
     _say(moved, as_json)
@@ -261,12 +273,9 @@ def verify(as_json: bool = Json) -> None:
         versions = registry.versions()
         for one in versions:
             try:
-                found = registry.model(one).id
+                registry.model(one)
             except DonError as error:
                 problems.append(f"{one.label}: {error}")
-                continue
-            if found != one.id:
-                problems.append(f"{one.label}: its files are those of {found}")
     told = {"entries": record.entries, "versions": len(versions), "problems": problems}
     if as_json:
         print_json(told)
@@ -335,13 +344,14 @@ def check(
 # ---- shown ---------------------------------------------------------------------------------------
 
 
-def _stage(text: str) -> Any:
+def _stage(text: str, option: str = "--to") -> Any:
     from don.learning.stages import LADDER, Stage
 
     if not text:
         return None
-    if text not in {str(stage) for stage in LADDER}:
-        raise UsageError(f"--to must be one of {', '.join(LADDER)}, was {text!r}")
+    allowed = tuple(Stage) if option == "--from" else LADDER
+    if text not in {str(stage) for stage in allowed}:
+        raise UsageError(f"{option} must be one of {', '.join(allowed)}, was {text!r}")
     return Stage(text)
 
 

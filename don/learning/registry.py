@@ -6,19 +6,17 @@ model finds the very same when its journal is folded again.
 """
 
 import getpass
-import json
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from don.clock import Clock, SystemClock
-from don.errors import UsageError
+from don.errors import DonError, UsageError
 from don.home import home_dir
 from don.learning.anchor import Anchor
+from don.learning.entries import Entries, Event, folded, lock
 from don.learning.model import Model
 from don.learning.stages import (
     LADDER,
@@ -27,20 +25,20 @@ from don.learning.stages import (
     Version,
     Versions,
     find,
-    fold,
     moves_for,
     promoted,
     rolled_back,
+    taken_down,
+    unmoved,
 )
+from don.learning.store import Store, removed
+from don.log import get_logger
 from don.policies import POLICIES, REGISTRY
-from don.storage.chain import Entry, Head, Record, Verification, chain, verify_chain
-from don.storage.database import Connection, Database, patient
+from don.storage.chain import Verification
+from don.storage.database import Connection, Database
 from don.storage.opened import open_database
 
 ANCHOR = "registry.json"  # beside the models
-_LOCK = 0x646F6E6D  # "donm"
-_ACCOUNT = "models"
-Event = tuple[str, dict[str, Any]]  # kind, payload
 
 
 class Registry:
@@ -62,15 +60,15 @@ class Registry:
         patience_s: float = 10.0,
     ) -> None:
         self.db = self._db = db
-        self._store, self._patience_s = Path(store), patience_s
-        self._clock = clock or SystemClock()
-        self._anchor = Anchor(self._store / ANCHOR)
+        self._files = Store(store)
+        anchor = Anchor(self._files.root / ANCHOR)
+        self._entries = Entries(db, anchor, clock or SystemClock(), patience_s)
 
     # ---- reading ---------------------------------------------------------------------------------
 
     def versions(self, name: str = "", *, deleted: bool = False) -> list[Version]:
         """Versions by name and number."""
-        found = self._fold()
+        found = self._entries.fold()
         return [
             found[key]
             for key in sorted(found)
@@ -79,28 +77,24 @@ class Registry:
 
     def find(self, text: str) -> Version:
         """See `don.learning.stages.find`."""
-        return find(self._fold(), text)
+        return find(self._entries.fold(), text)
 
     def folder(self, version: Version) -> Path:
         """Where its files are."""
-        return self._store / version.id
+        return self._files.folder(version.id)
 
     def model(self, version: Version) -> Model:
         """Read its files.
 
         Raises:
-            DataError, ConfigError: see `Model.load`.
+            DataError, ConfigError: see `Store.load`.
         """
-        return Model.load(self.folder(version))
+        return self._files.load(version.id)
 
     def sessions(self, version: Version) -> list[str]:
         """Sessions that were composed with it: their journals need its files."""
         with self._db.connection() as connection:
-            rows = connection.execute(
-                "SELECT id FROM session WHERE position(%s in config::text) > 0 ORDER BY ts_start",
-                (f'"{version.id}"',),
-            )
-            return [row[0] for row in rows]
+            return _sessions(connection, version)
 
     def last_session(self) -> str:
         """The session that began last.
@@ -119,26 +113,15 @@ class Registry:
         """Recompute the chain; the first entry that is not as written is named, and an end that is
         missing: this state folder remembers the last entry that it wrote or verified.
         """
-        with self._db.connection() as connection:
-            entries = _entries(connection)
-        if not entries:
-            return verify_chain([], Head())
-        first = entries[0].hash
-        found = verify_chain(entries, self._anchor.end(first))
-        if found.ok:
-            self._anchor.keep(first, Head(seq=entries[-1].seq, hash=entries[-1].hash))
-        return found
-
-    def _fold(self) -> Versions:
-        with self._db.connection() as connection:
-            return _folded(connection)
+        return self._entries.verify()
 
     # ---- writing ---------------------------------------------------------------------------------
 
     def add(self, folder: Path, *, name: str = "", who: str = "", why: str = "") -> Version:
         """Import a folder: it becomes the next version of its name, a candidate.
 
-        What is in the registry under that name already, to the bit, is not imported again.
+        What is in the registry under that name already, to the bit, is not imported again; its
+        files are put back if they are gone.
 
         Raises:
             DataError, ConfigError: if the folder is no whole model, see `Model.load`.
@@ -158,52 +141,70 @@ class Registry:
                 f"name of a model must not be that of a policy that comes with Don, was "
                 f"{model.card.name!r}: give another with --name"
             )
-        self.keep(model)
         told = {
             "name": model.card.name, "id": model.id, "card": model.card.model_dump(mode="json"),
             "source": str(Path(folder).absolute()), "who": who or user(), "why": why,
         }  # fmt: skip
 
         def change(versions: Versions) -> list[Event]:
+            self._files.keep(model)  # here, where nobody takes them away meanwhile
             own = [one for one in versions.values() if one.name == told["name"]]
             if any(one.id == told["id"] and not one.deleted for one in own):
                 return []
             return [("import", {**told, "version": max((v.version for v in own), default=0) + 1})]
 
-        found = self._change(change)
+        found = self._entries.change(change)
         own = [v for v in found.values() if v.name == told["name"] and v.id == told["id"]]
         return next(v for v in reversed(own) if not v.deleted)
 
-    def keep(self, model: Model) -> Path:
-        """Put a model's files into the store, if they are not there; registers nothing."""
-        folder = self._store / model.id
-        if not folder.exists():
-            self._store.mkdir(parents=True, exist_ok=True, mode=0o700)
-            model.save(folder)
-        return folder
-
     def promote(
-        self, text: str, *, why: str, to: Stage | None = None, who: str = "", force: bool = False
-    ) -> list[Version]:
+        self, text: str, *, why: str, to: Stage | None = None, who: str = "", force: bool = False,
+        at: Stage | None = None, asked: int | None = None,
+    ) -> list[Version]:  # fmt: skip
         """Move a version up: to the next stage, or to the one named. Who held it makes room.
+
+        Args:
+            text: see `find`.
+            why: kept.
+            to: None: the next stage.
+            who: kept; "": this user.
+            force: leave stages out.
+            at: the stage that whoever asks saw it in; in another it stays where it is.
+            asked: when that was, ns: where `to` is not said, what moved since stays where it is.
 
         Returns:
             The versions that moved.
 
         Raises:
-            UsageError: if it is no promotion, or leaves out a stage without `force`; see `find`.
+            UsageError: if it is no promotion, leaves out a stage without `force`, or was moved
+                meanwhile; see `find`.
+            DataError, ConfigError: if its files are not there, or not what was imported.
         """
 
         def change(versions: Versions) -> list[tuple[Version, Stage]]:
             one = find(versions, text)
-            return moves_for(versions, one, promoted(one, to, force=force))
+            unmoved(one, at, asked if to is None else None)
+            then = promoted(one, to, force=force)
+            self._whole(one, then)
+            return moves_for(versions, one, then)
 
         return self._move(change, who, why)
 
     def demote(
-        self, text: str, *, why: str, to: Stage = Stage.CANDIDATE, who: str = "", rule: str = ""
-    ) -> list[Version]:
+        self, text: str, *, why: str, to: Stage = Stage.CANDIDATE, who: str = "", rule: str = "",
+        key: str = "", seen: int = 0,
+    ) -> list[Version]:  # fmt: skip
         """Move a version down.
+
+        Args:
+            text: see `find`.
+            why: kept.
+            to: where.
+            who: kept; "": this user.
+            rule: that made it; "": a person.
+            key: of the command that halted its slot; what it made is on record once.
+            seen: with `key`: how many of its moves were known then. Nothing moves if it was taken
+                down since.
 
         Raises:
             UsageError: if it stands no higher than that.
@@ -211,6 +212,8 @@ class Registry:
 
         def change(versions: Versions) -> list[tuple[Version, Stage]]:
             one = find(versions, text)
+            if key and (any(m.key == key for m in one.moves) or taken_down(one.moves[seen:])):
+                return []
             if (
                 one.stage not in LADDER
                 or to not in LADDER
@@ -219,15 +222,31 @@ class Registry:
                 raise UsageError(f"{one.label} is {one.stage}: it cannot be demoted to {to}")
             return moves_for(versions, one, to)
 
-        return self._move(change, who, why, rule)
+        return self._move(change, who, why, rule, key)
 
-    def rollback(self, name: str, *, why: str, who: str = "") -> list[Version]:
+    def rollback(
+        self, name: str, *, why: str, who: str = "", asked: int | None = None
+    ) -> list[Version]:
         """Bring back the version that was live before.
+
+        Args:
+            name: of the model.
+            why: kept.
+            who: kept; "": this user.
+            asked: when it was asked for, ns: a live version that became so since stays.
 
         Raises:
             UsageError: if none was.
+            DataError, ConfigError: if its files are not there, or not what was imported.
         """
-        return self._move(lambda versions: rolled_back(versions, name), who, why)
+
+        def change(versions: Versions) -> list[tuple[Version, Stage]]:
+            moves = rolled_back(versions, name)
+            unmoved(moves[0][0], None, asked)
+            self._whole(*moves[-1])
+            return moves
+
+        return self._move(change, who, why)
 
     def measure(self, text: str, measures: Mapping[str, float], *, who: str = "") -> Version:
         """Note what a version was worth out of sample."""
@@ -236,7 +255,7 @@ class Registry:
             one = find(versions, text)
             return [_event("measure", one, measures=dict(measures), who=who or user())]
 
-        return find(self._change(change), text)
+        return find(self._entries.change(change), text)
 
     def delete(self, text: str, *, why: str, who: str = "", used: bool = False) -> Version:
         """Take a version out of the registry. Its entries stay; its files go with its last name.
@@ -259,17 +278,43 @@ class Registry:
             gone[:] = [one]
             return [_event("delete", one, who=who or user(), why=why)]
 
-        left = self._change(change)
-        one = gone[0]
-        if not used and not any(v.id == one.id and not v.deleted for v in left.values()):
-            shutil.rmtree(self.folder(one), ignore_errors=True)
-        return one
+        self._entries.change(change)
+        if not used:
+            self._remove(gone[0])
+        return gone[0]
+
+    def _remove(self, one: Version) -> None:
+        """Remove files that no version means and no session needs; under the lock, so that whoever
+        imports the same content meanwhile finds them whole or not at all.
+        """
+        try:
+            with self._db.connection() as connection:
+                lock(connection)
+                alive = (v.id for v in folded(connection).values() if not v.deleted)
+                left = one.id in alive or _sessions(connection, one)
+                gone = None if left else self._files.aside(one.id)
+        except DonError as error:  # it is deleted all the same
+            get_logger("don.models").warning(
+                "files of a deleted model stay", model=one.label, error=str(error)
+            )
+            return
+        removed(gone)
+
+    def _whole(self, one: Version, to: Stage) -> None:
+        """Refuse to have a version trade that cannot be loaded."""
+        try:
+            self.model(one)
+        except UsageError as error:
+            raise type(error)(
+                f"{one.label} cannot become {to}: {error}; if its files are lost, importing the "
+                f"same folder again (it was {one.source}) puts them back"
+            ) from error
 
     # ---- entries ---------------------------------------------------------------------------------
 
     def _move(
         self, decide: Callable[[Versions], list[tuple[Version, Stage]]], who: str, why: str,
-        rule: str = "",
+        rule: str = "", key: str = "",
     ) -> list[Version]:  # fmt: skip
         if not why.strip():
             raise UsageError("say why: it is kept with the change")
@@ -279,87 +324,24 @@ class Registry:
             moves = decide(versions)
             moved[:] = [(one.name, one.version) for one, _ in moves]
             return [
-                _event("move", one, to=str(to), who=who or user(), why=why, rule=rule)
+                _event("move", one, to=str(to), who=who or user(), why=why, rule=rule, key=key)
                 for one, to in moves
             ]
 
-        found = self._change(change)
+        found = self._entries.change(change)
         return [found[key] for key in moved]
-
-    def _change(self, decide: Callable[[Versions], list[Event]]) -> Versions:
-        """Append what is decided on the registry as it stands; nobody else changes it meanwhile."""
-        keys = secrets.token_hex(12)
-        for attempt in patient(self._patience_s):
-            with attempt, self._db.connection() as connection:
-                connection.execute("SET LOCAL synchronous_commit TO on")
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-                known = connection.execute(
-                    "SELECT 1 FROM model_entry WHERE key = %s", (f"{keys}/0",)
-                ).fetchone()
-                if known is None:  # else an attempt before this one was committed after all
-                    self._append(connection, decide(_folded(connection)), keys)
-                found = _folded(connection)
-                ends = self._ends(connection)
-        if ends is not None:
-            self._anchor.keep(*ends)
-        return found
-
-    def _ends(self, connection: Connection) -> tuple[bytes, Head] | None:
-        """First entry's hash and last entry, for the anchor; None where the end that it knows is
-        missing: then it goes on saying so.
-        """
-        row = connection.execute("SELECT hash FROM model_entry WHERE seq = 1").fetchone()
-        if row is None:
-            return None
-        known = self._anchor.end(bytes(row[0]))
-        rows = connection.execute(
-            "SELECT seq, hash FROM model_entry WHERE seq = %s "
-            "OR seq = (SELECT max(seq) FROM model_entry) ORDER BY seq",
-            (known.seq,),
-        ).fetchall()
-        if known.seq and (rows[0][0] != known.seq or bytes(rows[0][1]) != known.hash):
-            return None
-        return bytes(row[0]), Head(seq=rows[-1][0], hash=bytes(rows[-1][1]))
-
-    def _append(self, connection: Connection, events: list[Event], keys: str) -> None:
-        last = connection.execute(
-            "SELECT seq, hash FROM model_entry ORDER BY seq DESC LIMIT 1"
-        ).fetchone()
-        head = Head(seq=last[0], hash=bytes(last[1])) if last else Head()
-        now = self._clock.now_ns()
-        for place, (kind, told) in enumerate(events):
-            record = Record(
-                kind=kind, key=f"{keys}/{place}", payload=json.dumps(told, sort_keys=True).encode(),
-                ts_recv=now,
-            )  # fmt: skip
-            entry = chain([record], head, _ACCOUNT, told["name"])[0]
-            connection.execute(
-                "INSERT INTO model_entry VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-                (entry.seq, told["name"], kind, entry.key, entry.payload.decode(), now,
-                 entry.prev_hash, entry.hash),
-            )  # fmt: skip
-            head = Head(seq=entry.seq, hash=entry.hash)
 
 
 def _event(kind: str, one: Version, **told: Any) -> Event:
     return kind, {"name": one.name, "version": one.version, **told}
 
 
-def _entries(connection: Connection) -> list[Entry]:
+def _sessions(connection: Connection, version: Version) -> list[str]:
     rows = connection.execute(
-        "SELECT seq, model, kind, key, payload, ts, prev_hash, hash FROM model_entry ORDER BY seq"
+        "SELECT id FROM session WHERE position(%s in config::text) > 0 ORDER BY ts_start",
+        (f'"{version.id}"',),
     )
-    return [
-        Entry(
-            account=_ACCOUNT, seq=r[0], session=r[1], kind=r[2], key=r[3], payload=r[4].encode(),
-            ts_recv=r[5], prev_hash=bytes(r[6]), hash=bytes(r[7]),
-        )
-        for r in rows
-    ]  # fmt: skip
-
-
-def _folded(connection: Connection) -> Versions:
-    return fold((e.kind, e.ts_recv, json.loads(e.payload)) for e in _entries(connection))
+    return [row[0] for row in rows]
 
 
 def user() -> str:

@@ -35,6 +35,7 @@ class Move:
     why: str
     rule: str  # that made it; "": a person
     ts: int
+    key: str = ""  # of the command that halted its slot, if a rule made it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,7 @@ def fold(entries: Iterable[tuple[str, int, Mapping[str, Any]]]) -> Versions:
                 one = found[key]
                 move = Move(
                     before=one.stage, after=Stage(told["to"]), who=told["who"], why=told["why"],
-                    rule=told["rule"], ts=ts,
+                    rule=told["rule"], ts=ts, key=told.get("key", ""),
                 )  # fmt: skip
                 found[key] = replace(one, stage=move.after, moves=(*one.moves, move))
             case "measure":
@@ -186,6 +187,30 @@ def promoted(one: Version, to: Stage | None, *, force: bool) -> Stage:
         left = ", ".join(LADDER[at + 1 : LADDER.index(to)])
         raise UsageError(f"{one.label} would leave out {left}: say --force if you mean it")
     return to
+
+
+def unmoved(one: Version, at: Stage | None, asked: int | None) -> None:
+    """Refuse where a version stands elsewhere than whoever asks has seen it.
+
+    Args:
+        one: as it stands.
+        at: the stage that it was seen in; None: any.
+        asked: when it was seen, ns; None: just now.
+
+    Raises:
+        UsageError: says who moved it.
+    """
+    last = one.moves[-1] if one.moves else None
+    how = f": {last.who} moved it from {last.before} ({last.why})" if last else ""
+    if at is not None and one.stage is not at:
+        raise UsageError(f"{one.label} is {one.stage}, not {at}{how}")
+    if asked is not None and last is not None and last.ts > asked:
+        raise UsageError(f"{one.label} is {one.stage} already{how} after this was asked for")
+
+
+def taken_down(moves: Iterable[Move]) -> bool:
+    """Whether a version left the stages that trade by one of these moves."""
+    return any(move.after not in TRADING for move in moves)
 
 
 def moves_for(versions: Versions, one: Version, to: Stage) -> list[tuple[Version, Stage]]:

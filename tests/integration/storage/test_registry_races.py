@@ -1,0 +1,153 @@
+"""Several people at the registry at once: nothing moves twice, and no version is without files."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.envs import market
+
+from don.cli import models as commands
+from don.clock import ReplayClock
+from don.envs import BatchEnv, EnvConfig
+from don.errors import DataError, DonError, UsageError
+from don.learning.config import NetConfig
+from don.learning.entries import lock
+from don.learning.model import Model
+from don.learning.registry import Registry
+from don.learning.stages import Stage
+from don.storage.database import Database
+
+pytestmark = pytest.mark.postgres
+PATIENCE_S = 60.0
+
+
+def exported(folder: Path, seed: int = 0) -> Path:
+    config = EnvConfig.model_validate({"observation": {"features": ["log_return_1"]}})
+    env = BatchEnv(market(30, 1), config, 1)
+    model = Model.untrained(env, NetConfig(hidden=(4,)), name="trend", seed=seed)
+    model.save(folder / f"trend-{seed}")
+    return folder / f"trend-{seed}"
+
+
+@pytest.fixture
+def registry(database: Database, tmp_path: Path) -> Registry:
+    return Registry(database, tmp_path / "models", clock=ReplayClock(7))
+
+
+@contextmanager
+def queued(database: Database) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Calls that all wait for the registry, one behind the other, until the block ends."""
+    threads: list[threading.Thread] = []
+
+    def begin(call: Callable[[], object]) -> None:
+        threads.append(threading.Thread(target=call))
+        threads[-1].start()
+        end = time.monotonic() + PATIENCE_S
+        while _waiting(database) < len(threads):
+            assert threads[-1].is_alive() and time.monotonic() < end, "it did not wait"
+
+    with database.connect(autocommit=False) as holder:
+        lock(holder)
+        yield begin
+    for thread in threads:
+        thread.join(PATIENCE_S)
+
+
+def _waiting(database: Database) -> int:
+    with database.connection() as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND "
+            "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_who_deletes_and_imports_the_same_at_once_has_its_files(
+    registry: Registry, database: Database, tmp_path: Path
+) -> None:
+    folder = exported(tmp_path)
+    one = registry.add(folder)
+    with queued(database) as begin:
+        begin(lambda: registry.delete("trend@1", why="of no use"))
+        begin(lambda: registry.add(folder))
+    (two,) = registry.versions()
+    assert (two.label, two.id) == ("trend@2", one.id)
+    assert registry.model(two).id == one.id
+    registry.delete("trend@2", why="of no use")
+    assert not registry.folder(two).exists()
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["registry.json"]
+
+
+def test_a_version_without_its_files_is_not_promoted(registry: Registry, tmp_path: Path) -> None:
+    folder = exported(tmp_path)
+    one = registry.add(folder)
+    kept = registry.folder(one)
+    shutil.rmtree(kept)
+    with pytest.raises(
+        DataError, match=r"cannot become live: .*model\.json cannot be read"
+    ):
+        registry.promote("trend", why="good", to=Stage.LIVE, force=True)
+    shutil.copytree(exported(tmp_path, 1), kept)
+    with pytest.raises(DataError, match=r"cannot become shadow: .* has the files of another model"):
+        registry.promote("trend", why="good")
+    assert registry.find("trend").moves == ()
+    assert registry.add(folder).label == "trend@1"  # puts them back
+    registry.promote("trend", why="good", to=Stage.LIVE, force=True)
+    registry.add(exported(tmp_path, 2))
+    registry.promote("trend@2", why="better", to=Stage.LIVE, force=True)
+    (kept / "weights.npz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"trend@1 cannot become live: .* is torn"):
+        registry.rollback("trend", why="it lost")
+    assert registry.find("trend").label == "trend@2"
+
+
+def test_what_is_asked_for_three_times_at_once_moves_once(
+    registry: Registry, database: Database, database_url: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("DON_HOME", str(tmp_path))
+    monkeypatch.setenv("DON_DATABASE_URL", database_url)
+    registry = Registry(database, tmp_path / "models")
+    registry.add(exported(tmp_path))
+    refused: list[str] = []
+
+    def promote() -> None:
+        try:
+            commands.promote("trend", why="good", to="", force=False, who="ann", as_json=True)
+        except DonError as error:
+            refused.append(str(error))
+
+    def rollback() -> None:
+        try:
+            commands.rollback("trend", why="it lost", who="ann", as_json=False)
+        except DonError as error:
+            refused.append(str(error))
+
+    with queued(database) as begin:
+        for _ in range(3):
+            begin(promote)
+    assert registry.find("trend").stage is Stage.SHADOW
+    assert len(refused) == 2 and set(refused) == {
+        "trend@1 is shadow already: ann moved it from candidate (good) after this was asked for"
+    }
+    promote()  # seen as it stands now
+    assert registry.find("trend").stage is Stage.CANARY
+    with pytest.raises(UsageError, match="trend@1 is canary, not shadow: ann moved it from shadow"):
+        commands.promote(
+            "trend", why="good", to="", force=False, who="", as_json=False, at="shadow"
+        )
+    for seed in (1, 2):
+        registry.add(exported(tmp_path, seed))
+    for label in ("trend@1", "trend@2", "trend@3"):
+        registry.promote(label, why="better", to=Stage.LIVE, force=True)
+    refused.clear()
+    with queued(database) as begin:
+        for _ in range(2):
+            begin(rollback)
+    assert registry.find("trend").label == "trend@2"
+    assert len(refused) == 1 and "trend@2 is live already: ann moved it from retired" in refused[0]
