@@ -91,6 +91,7 @@ class BatchEnv:
         if batch < 1:
             raise UsageError(f"batch must be 1 or more, was {batch}")
         self.market, self.config, self.batch = market, config, batch
+        self.began_with, self.own_rewards = tuple(states), len(rewards)  # for the record
         self.roles = roles(config, market.symbols)
         own = self.roles
         self.observer = Observer(market, config.observation, own.seen, own.owner, own.mine, states)
@@ -141,6 +142,11 @@ class BatchEnv:
         self._starts, self._stops = possible_starts(
             market.segments, self.observer.ready, config.episode.length
         )
+
+    @property
+    def seeds(self) -> Ints:
+        """[B] what slots draw from, with the numbers of their episodes."""
+        return self._seeds.copy()
 
     # ---- beginnings ------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Episode records: enough to run an episode again and compare each step. Reads and writes Parquet.
 
 One file an episode: a row a step, and in its metadata the configuration, the market's hash, where
-it was loaded from, the seed and the start. Actions are kept as they were given.
+it was loaded from, what the normalisers began with, the seed and the start. Actions are kept as
+they were given.
 """
 
 import hashlib
@@ -19,9 +20,11 @@ from don.envs.config import EnvConfig
 from don.envs.core import BatchEnv, Step
 from don.envs.layout import LEVERAGE, Floats
 from don.envs.market import DEFAULT_LEVERAGE, EnvMarket, load_market
+from don.envs.normalize import NormalizerState
 from don.errors import DataError, UsageError
 
-FORMAT = 1
+FORMAT = 2
+OLDER = (1,)  # without states and the hash of the features
 _META = b"don.episode"
 
 
@@ -81,6 +84,8 @@ class Episode:
     rewards: dict[str, Floats]  # group -> [S, A]
     equity: Floats  # [S, K]
     flow: Floats  # [S, K, FLOW]
+    features: str  # hash of what the features mean; "" in older records
+    states: tuple[NormalizerState, ...]  # that the environment's normalisers went on from
     seen: tuple[str, ...]  # [S] hash of the observations after each step
     observations: dict[str, np.ndarray]  # [S, A, D] if they were kept
 
@@ -97,19 +102,25 @@ class Recorder:
     def __init__(
         self, env: BatchEnv, source: Source | None = None, *, observations: bool = False
     ) -> None:
+        if not isinstance(env, BatchEnv):
+            raise UsageError(f"a recorder takes a BatchEnv, was {type(env).__name__}")
+        if env.own_rewards:
+            raise UsageError(
+                "an environment with rewards of your own functions cannot be recorded: nothing "
+                "would tell a replay what they were; record it without them"
+            )
         if env.batch != 1:
             raise UsageError(f"a recorder takes a batch of one, was {env.batch}")
         if source is not None and source.leverage is None:  # a symbol's own is never above it
             source = replace(source, leverage=int(env.market.spec[:, LEVERAGE].max()))
         self._env, self._source, self._keep = env, source, observations
         self._rows: list[dict[str, Any]] = []
-        self._seed = env.config.seed
 
     def reset(self, seed: int | None = None, start: int | None = None) -> dict[str, Any]:
         """Begin an episode; see `BatchEnv.reset`."""
         starts = None if start is None else np.array([start], np.int64)
         told = self._env.reset(seed, starts=starts)
-        self._seed = self._seed if seed is None else seed
+        self._seed = int(self._env.seeds[0])
         self._number, self._start = int(self._env.episode[0]), int(self._env.bar_of[0])
         self._rows = []
         return told
@@ -152,6 +163,8 @@ class Recorder:
             rewards=joined("rewards"),
             equity=np.stack([row["equity"] for row in self._rows]),
             flow=np.stack([row["flow"] for row in self._rows]),
+            features=self._env.config.observation.feature_set().hash,
+            states=self._env.began_with,
             seen=tuple(row["seen"] for row in self._rows),
             observations=joined("observations"),
         )
@@ -197,6 +210,8 @@ def save(episode: Episode, path: Path) -> None:
         "seed": episode.seed,
         "number": episode.number,
         "start": episode.start,
+        "features": episode.features,
+        "states": [state.dump() for state in episode.states],
         "shapes": shapes,
     }  # fmt: skip
     table = pa.table(columns).replace_schema_metadata({_META: json.dumps(meta).encode()})
@@ -219,7 +234,7 @@ def load(path: Path) -> Episode:
         raise DataError(f"episode {path} is not a readable Parquet file: {error}") from error
     held = (table.schema.metadata or {}).get(_META)
     meta = json.loads(held) if held is not None else {}
-    if meta.get("format") != FORMAT:
+    if meta.get("format") not in (FORMAT, *OLDER):
         raise DataError(
             f"{path} is no episode of format {FORMAT}, was {meta.get('format', 'another file')}"
         )
@@ -247,6 +262,8 @@ def load(path: Path) -> Episode:
         rewards=group("rewards"),
         equity=take("equity"),
         flow=take("flow"),
+        features=meta.get("features", ""),
+        states=tuple(NormalizerState.load(text) for text in meta.get("states", ())),
         seen=tuple(table["seen"].to_pylist()),
         observations=group("observations"),
     )
@@ -275,7 +292,8 @@ def replay(episode: Episode, market: EnvMarket | None = None) -> Replayed:
         market: what it ran on; None: loaded from its source.
 
     Raises:
-        DataError: if the market is not the one that was recorded, or nobody says where it is.
+        DataError: if the market is not the one that was recorded, nobody says where it is, or
+            the features mean something else now.
     """
     if market is None:
         if episode.source is None:
@@ -286,8 +304,14 @@ def replay(episode: Episode, market: EnvMarket | None = None) -> Replayed:
             f"the market has hash {market.hash}, the episode was recorded on {episode.market_hash}:"
             " the data changed"
         )
-    recorder = Recorder(BatchEnv(market, episode.config, 1))
-    env = recorder._env
+    now = episode.config.observation.feature_set().hash
+    if episode.features and now != episode.features:
+        raise DataError(
+            f"the episode was recorded with features of hash {episode.features}, they make {now} "
+            "here: another version of them"
+        )
+    env = BatchEnv(market, episode.config, 1, states=episode.states)
+    recorder = Recorder(env)
     env.reset(episode.seed)
     env.episode[:] = episode.number - 1
     recorder.reset(start=episode.start)

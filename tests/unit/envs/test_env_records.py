@@ -8,13 +8,14 @@ import pytest
 from support.envs import columns, market
 
 from don.envs import BatchEnv, EnvConfig, load_market
+from don.envs.arena import ArenaBatch, ArenaConfig
 from don.envs.config import RewardConfig, RewardTerm, Scaling
 from don.envs.layout import ABSENT, CLOSE, HIGH, LOW, OPEN, STATE, VOLUME
 from don.envs.normalize import Normalizer, NormalizerState, fit
 from don.envs.randomize import VariantConfig, stationary_bootstrap, variants
 from don.envs.record import Recorder, Source, load, replay, save
 from don.envs.rewards import Rewards, StepView
-from don.errors import ConfigError, DataError
+from don.errors import ConfigError, DataError, UsageError
 
 
 def setting(**more: object) -> EnvConfig:
@@ -56,6 +57,30 @@ def test_a_record_replays_to_the_bit(tmp_path: Path, form: str, layout: str) -> 
         replay(held, market(seed=1))
     with pytest.raises(DataError, match="name the tape"):
         replay(held)
+
+
+def test_a_record_knows_what_its_environment_began_with(tmp_path: Path) -> None:
+    made, config = market(), setting(observation={"features": ["log_return_1"], "window": 2})
+    trained = BatchEnv(made, config, 1)
+    env = BatchEnv(made, config, 1, states=trained.states)  # as a model's environment does
+    env.reset(9)  # and not by the recorder
+    recorder = Recorder(env)
+    recorder.reset()
+    for _ in range(10):
+        recorder.step(np.full((1, 2, len(made.symbols)), 0.5))
+    save(recorder.episode(), tmp_path / "episode.parquet")
+    held = load(tmp_path / "episode.parquet")
+    assert replay(held, made).same and held.seed == 9 and held.number == 2
+    assert not replay(replace(held, states=()), made).same
+    with pytest.raises(DataError, match=r"features of hash abc, they make .* another version"):
+        replay(replace(held, features="abc"), made)
+
+
+def test_what_cannot_be_replayed_is_not_recorded() -> None:
+    with pytest.raises(UsageError, match=r"rewards of your own functions cannot be recorded"):
+        Recorder(BatchEnv(market(), setting(), 1, rewards=[(1.0, lambda view: view.equity)]))
+    with pytest.raises(UsageError, match="takes a BatchEnv, was ArenaBatch"):
+        Recorder(ArenaBatch(ArenaConfig()))
 
 
 def test_replay_command(tmp_path: Path) -> None:
