@@ -136,7 +136,7 @@ def measures(result: Result) -> list[dict[str, float]]:
 def counted(trials: Trials, research: Research) -> Counted:
     """What the ledger says of data, as the statistics take it."""
     return Counted(
-        trials=trials.count, sharpes=trials.sharpes, looks=trials.looks, outside=trials.outside,
+        trials=trials.count, ratios=trials.ratios, looks=trials.looks, outside=trials.outside,
         ledger=research.reference(),
     )  # fmt: skip
 
@@ -166,10 +166,11 @@ def lineage(market: EnvMarket, data: DataConfig) -> list[str]:
 
 def metrics(a: Assessment) -> dict[str, Any]:
     """What the ledger keeps of a result."""
-    own = a.figures[a.strategy]
+    own, c = a.figures[a.strategy], a.certainty
     return {
-        "sharpe": own["sharpe"], "total_return": own["total_return"],
-        "max_drawdown": own["max_drawdown"], "deflated": a.certainty.deflated,
+        "sharpe": own["sharpe"], "returns": c.steps, "days": c.steps * c.step_days,
+        "total_return": own["total_return"],
+        "max_drawdown": own["max_drawdown"], "deflated": c.deflated,
         "grade": str(grade(a)), "answer": words(a)[0],
     }  # fmt: skip
 

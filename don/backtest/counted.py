@@ -15,6 +15,7 @@ from don.backtest.run import Progress, data_hash
 from don.backtest.summary import summary
 from don.clock import SystemClock
 from don.errors import DonError
+from don.performance import DAY_NS
 from don.storage.research_notes import Notes
 from don.storage.research_runs import RunKind, RunStatus, begin_payload, end_payload
 
@@ -26,6 +27,7 @@ class Counting:
 
     def __init__(self) -> None:
         self.told: dict[str, Any] | None = None
+        self.record: dict[str, float] = {}  # what its ratios are of
         self.played = False  # whether it has begun to look at the market
 
     def watched(self, progress: Progress) -> Progress:
@@ -44,6 +46,8 @@ class Counting:
             Its summary.
         """
         self.told = summary(result)
+        returns = max(len(result.closes_ts) - 1, 0)
+        self.record = {"returns": returns, "days": returns * result.interval_ns / DAY_NS}
         return self.told
 
 
@@ -90,6 +94,7 @@ def counted(config: BacktestConfig, home: Path) -> Iterator[Counting]:
         return
     figures = found["performance"][found["policy"]]
     metrics = {name: figures[name] for name in FIGURES if math.isfinite(figures[name])}
+    metrics |= counting.record
     metrics["digest"] = found["digest"]
     symbols = tuple(found["symbols"])
     notes.end(key, end_payload(RunStatus.DONE, metrics, lineage=symbols, ts=clock.now_ns()))

@@ -17,6 +17,7 @@ from don.errors import DataError
 from don.evaluation.advantage import Advantage, advantage
 from don.evaluation.baselines import HOLD
 from don.evaluation.course import Course, mixed
+from don.evaluation.luck import luck_variance
 from don.evaluation.overfitting import overfitting
 from don.evaluation.reality import LEAST, Reality, reality_check
 from don.evaluation.sharpe import (
@@ -25,9 +26,9 @@ from don.evaluation.sharpe import (
     expected_best,
     minimum_record,
     probabilistic,
-    trial_variance,
 )
 from don.performance import YEAR_NS
+from don.storage.research_ratios import Ratio
 from don.words import amount
 
 Floats = NDArray[np.float64]
@@ -40,7 +41,7 @@ class Counted:
     """How often luck was tried, from the research ledger."""
 
     trials: int  # >= 1
-    sharpes: tuple[float, ...] = ()  # annual, of those that told one
+    ratios: tuple[Ratio, ...] = ()  # of those that told one, in the order in which they did
     looks: int = 0  # evaluations of the same data before
     outside: int = 0  # trials that the ledger misses
     ledger: Mapping[str, object] = field(default_factory=dict)  # which ledger, up to which entry
@@ -169,8 +170,8 @@ def certainty(course: Course, hold: Course, counted: Counted) -> Certainty:
     r, step_ns = daily(course)
     root = math.sqrt(YEAR_NS / step_ns)
     m, held = Moments.of(r), Moments.of(daily(hold)[0])
-    variance = trial_variance(np.array(counted.sharpes) / root, m.count)
     days = step_ns / _DAY_NS
+    variance = luck_variance(counted.ratios, counted.trials, m.count, days, YEAR_NS / step_ns)
     return Certainty(
         steps=m.count,
         step_days=days,

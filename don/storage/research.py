@@ -122,7 +122,10 @@ class Research:
         self, run: int, status: RunStatus | str = RunStatus.DONE,
         metrics: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
-        """Enter what came of a run; `metrics["sharpe"]`, annual, is used to deflate others.
+        """Enter what came of a run.
+
+        `metrics["sharpe"]`, annual, deflates others; with `metrics["returns"]`, of how many it is,
+        and `metrics["days"]`, how long a record: without them it is worth little.
 
         Raises:
             UsageError: if the run never began, has ended already, or the status is none.
@@ -266,8 +269,7 @@ class Research:
 
     def trials(self, data_hash: str, lineage: Sequence[str] = ()) -> Trials:
         """How many trials a result on these data is the best of; see `count_trials`."""
-        entries = self._entries()
-        return count_trials(runs_of(entries), outside_of(entries), (data_hash, *lineage))
+        return count_trials(self._entries(), (data_hash, *lineage))
 
     def outside(self) -> list[Outside]:
         """Runs that are known to be missing."""

@@ -17,6 +17,7 @@ import numpy as np
 from don.errors import UsageError
 from don.sources import code_version
 from don.storage.chain import Entry
+from don.storage.research_ratios import Ratio, ratios_of
 
 
 class RunKind(StrEnum):
@@ -86,7 +87,12 @@ class Trials:
     runs: tuple[int, ...]  # of the family
     outside: int  # trials among `count` that are not in this ledger
     looks: int  # evaluations of the family
-    sharpes: tuple[float, ...]  # annual, of the family's runs that told one
+    ratios: tuple[Ratio, ...]  # of the family's trials that told one, as they became known
+
+    @property
+    def sharpes(self) -> tuple[float, ...]:
+        """The ratios alone, annual."""
+        return tuple(one.sharpe for one in self.ratios)
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -219,22 +225,17 @@ def family(runs: Sequence[Run], labels: Iterable[str]) -> list[Run]:
         left = [run for run in left if run.run not in taken]
 
 
-def count_trials(runs: Sequence[Run], outside: Sequence[Outside], labels: Iterable[str]) -> Trials:
-    """How many trials a result on data with these labels is the best of.
+def count_trials(entries: Sequence[Entry], labels: Sequence[str]) -> Trials:
+    """How many trials a result on data with these labels is the best of, of the ledger's entries.
 
     Runs that are missing from the ledger may have been on these data: they all count.
     """
-    own = family(runs, labels)
-    missing = sum(one.runs for one in outside)
-    sharpes = []
-    for run in own:
-        value = run.metrics.get("sharpe")
-        if isinstance(value, int | float) and value == value:
-            sharpes.append(float(value))
+    own = family(runs_of(entries), labels)
+    missing = sum(one.runs for one in outside_of(entries))
     return Trials(
         count=max(sum(run.trials for run in own) + missing, 1),
         runs=tuple(run.run for run in own),
         outside=missing,
         looks=sum(run.kind is RunKind.EVALUATE for run in own),
-        sharpes=tuple(sharpes),
+        ratios=ratios_of(entries, labels),
     )

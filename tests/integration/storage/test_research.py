@@ -11,6 +11,7 @@ from don.errors import JournalError, UsageError
 from don.storage.database import Database
 from don.storage.research import Research, counted_by
 from don.storage.research_notes import NOTES, Notes
+from don.storage.research_ratios import Ratio
 from don.storage.research_runs import RunKind, RunStatus, begin_payload, end_payload
 
 pytestmark = pytest.mark.postgres
@@ -68,6 +69,30 @@ def test_parts_of_a_counted_run_do_not_count_again(database: Database) -> None:
     after = ledger.begin("train", {}, "d")
     assert ledger.run(part).parent == whole and ledger.run(after).parent is None
     assert ledger.trials("d").count == 4
+
+
+def test_ratios_come_with_their_records_in_the_order_they_were_told(database: Database) -> None:
+    ledger = research(database)
+    slow, quick = ledger.begin("walk_forward", {}, "d"), ledger.begin("backtest", {}, "d")
+    far = ledger.begin("backtest", {}, "elsewhere")
+    ledger.end(far, "done", {"sharpe": 9.0, "returns": 96, "days": 4.0})
+    ledger.end(quick, "done", {"sharpe": 2.0, "returns": 48, "days": 2.0})
+    ledger.end(slow, "done", {"sharpe": 1.0, "returns": 1_000, "days": 0.0})
+    look = ledger.begin("evaluate", {}, "d")
+    ledger.end(look, "done", {"sharpe": 7.0, "returns": 30, "days": 30.0})  # no trial
+    refused = ledger.begin("backtest", {}, "d")
+    ledger.end(refused, "refused", {"sharpe": 8.0})
+    with counted_by(slow):
+        part = ledger.begin("train", {}, "d")
+    ledger.end(part, "done", {"sharpe": 6.0})
+    own = (Ratio(sharpe=2.0, returns=48, days=2.0), Ratio(sharpe=1.0))
+    found = ledger.trials("d")
+    assert (found.ratios, found.sharpes, found.count) == (own, (2.0, 1.0), 2)
+    last = ledger.begin("backtest", {}, "d", lineage=["BTC"])
+    ledger.begin("sweep", {}, "elsewhere", lineage=["BTC"])  # what it joins is told last
+    ledger.end(last, "done", {"sharpe": 0.5, "returns": True, "days": 3.0})
+    later = (Ratio(sharpe=9.0, returns=96, days=4.0), Ratio(sharpe=0.5))
+    assert ledger.trials("d").ratios == own + later
 
 
 def test_bad_runs_are_refused(database: Database) -> None:

@@ -127,6 +127,8 @@ def test_commands_write_reports(
         begin, end = list(noted)[:2]
     assert begin.payload["kind"] == "backtest" and begin.payload["trials"] == 1
     assert end.payload["status"] == "done" and "BTC-USDT-PERP" in end.payload["lineage"]
+    record = end.payload["metrics"]  # what its ratio is of
+    assert record["days"] == record["returns"] / 48 and 40 < record["returns"] <= 48
     assert not Notes(tmp_path / "home").waiting()
     refused = CliRunner().invoke(app, ["backtest", "--detail", "bars", "--start", "2031-01-01"])
     assert isinstance(refused.exception, DonError) and "2031" in str(refused.exception)

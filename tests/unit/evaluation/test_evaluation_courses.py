@@ -33,6 +33,7 @@ from don.evaluation.verdict import Grade, grade, words
 from don.learning.card import ModelCard
 from don.learning.config import NetConfig
 from don.learning.model import card_of
+from don.storage.research_ratios import Ratio
 
 SETTINGS: dict[str, Any] = {
     "action": {"kind": "long_short"},
@@ -367,7 +368,8 @@ def test_seeds_are_told_and_results_are_whole() -> None:
     hold = rng.normal(0.001, 0.02, 400)
     seeds = [course(f"seed {n}", hold + rng.normal(0.0005, 0.01, 400)) for n in range(3)]
     base = {HOLD: course(HOLD, hold)}
-    counted = Counted(trials=7, sharpes=(0.1,) * 3, looks=2, outside=4, ledger={"runs": 9})
+    ratios = (Ratio(sharpe=0.1),) * 3
+    counted = Counted(trials=7, ratios=ratios, looks=2, outside=4, ledger={"runs": 9})
     found = assess("study", seeds, base, counted, cautions=["mind the gap"], draws=30)
     ends = sum(s.equity[-1] > base[HOLD].equity[-1] for s in seeds)
     assert found.seeds_above_hold == (ends, 3) and found.choice is not None
