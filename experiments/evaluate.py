@@ -18,6 +18,7 @@ from don.errors import ConfigError, UsageError
 from don.evaluation.agent import check_market, history_needed, run_agent, window
 from don.evaluation.assess import Assessment, Counted, assess
 from don.evaluation.baselines import run_baselines
+from don.evaluation.costs import together, told_of
 from don.evaluation.course import Course, first_bar, mixed, out_of_sample
 from don.evaluation.figure import growth_svg
 from don.evaluation.page import document, page, text
@@ -79,7 +80,7 @@ def evaluate(
     if market is not None:
         data, whole = config.data, market
     else:
-        data = _data(config, (trained or folders)[0], models, ends)
+        data = _data(config, trained or folders, models, ends)
         whole = open_data(data, home)
     start, end, cautions = _window(ends, config.data, whole)
     told = {
@@ -92,10 +93,11 @@ def evaluate(
     run = research.begin(RunKind.EVALUATE, told, whole.hash, seed=config.seed, lineage=names)
     try:
         shares = completeness(whole.part(start, end))
+        paid = told_of([model.card.env.costs for model in models], part)
         own, courses, others, baselines = _courses(models, whole, part, begin, config, tell)
         found = assess(
             own, courses, baselines, counted(before, research), others=others,
-            cautions=[*cautions, *elsewhere, *_costs(models[0].card), *caution(shares)],
+            cautions=[*cautions, *elsewhere, *paid, *caution(shares)],
             draws=config.draws, seed=config.seed,
         )  # fmt: skip
         about = {
@@ -211,15 +213,16 @@ def _courses(
     own = cards[0].name if len(models) == 1 else f"{len(models)} models"
     courses: list[Course] = []
     others: list[Course] = []
+    env = together([card.env for card in cards], part)
     for n, model in enumerate(models):
         name = own if len(models) == 1 else f"{model.card.name} #{n + 1}"
         tell(f"{name}: {amount(len(part.close_ns) - begin - 1, 'bar')}")
         seeds = range(config.seed + 1, config.seed + 1 + config.seeds)
-        first, *drawn = run_agent(model, part, begin, name=name, drawn=seeds)
+        first, *drawn = run_agent(model, part, begin, name=name, drawn=seeds, costs=env.costs)
         courses.append(first)
         others += drawn
     tell("baselines")
-    baselines = run_baselines(part, cards[0].env, begin, config.baselines, history=whole)
+    baselines = run_baselines(part, env, begin, config.baselines, history=whole)
     tell("statistics")
     return own, courses, others, baselines
 
@@ -235,8 +238,9 @@ def _tested(
     part, begin = window(whole, _greediest([model.card for model in models]), start, end)
     for model in models:
         check_market(model.card, part)
-        env = BatchEnv(part, out_of_sample(model.card.env), states=model.states)
+        env = BatchEnv(part, out_of_sample(model.card.env, part), states=model.states)
         first_bar(env, begin)
+    together([model.card.env for model in models], part)
     return part, begin
 
 
@@ -298,12 +302,13 @@ def _begin(ends: Sequence[int | None], data: DataConfig) -> int:
 
 
 def _data(
-    config: EvaluateConfig, folder: Path, models: Sequence[Model], ends: Sequence[int | None]
-) -> DataConfig:
+    config: EvaluateConfig, folders: Sequence[Path], models: Sequence[Model],
+    ends: Sequence[int | None],
+) -> DataConfig:  # fmt: skip
     """The bars to open: the test's, and what lies before them."""
     card, data = models[0].card, config.data
     if not config.store:
-        data = data if data.tape is not None else _data_of(folder, data)
+        data = data if data.tape is not None else _data_of(folders, data)
         if not data.store:
             names = data.symbols or card.symbols
             return data.model_copy(update={"start": None, "end": None, "symbols": names})
@@ -326,36 +331,39 @@ def _data(
     return DataConfig.model_validate(told)
 
 
-def _data_of(folder: Path, given: DataConfig) -> DataConfig:
-    """The bars that a model was trained on come from, with the window that is asked for."""
-    try:
-        told = json.loads((folder.parent / "config.json").read_text())["config"]["data"]
-        found = DataConfig.model_validate(told)
-    except FileNotFoundError:
-        return given
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{folder.parent / 'config.json'} is no training's: {error}; give --data"
-        ) from error
-    return found.model_copy(update={"start": given.start, "end": given.end})
+def _data_of(folders: Sequence[Path], given: DataConfig) -> DataConfig:
+    """The bars that models were trained on come from, with the window that is asked for.
+
+    Raises:
+        UsageError: if they come from different ones.
+    """
+    found: list[DataConfig] = []
+    for folder in folders:
+        try:
+            told = json.loads((folder.parent / "config.json").read_text())["config"]["data"]
+            one = DataConfig.model_validate(told)
+        except FileNotFoundError:
+            continue
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{folder.parent / 'config.json'} is no training's: {error}; give --data"
+            ) from error
+        found.append(one.model_copy(update={"start": given.start, "end": given.end}))
+    # symbols and interval are those of the cards, which are compared with the bars
+    named = DataConfig.model_fields.keys() - {"symbols", "interval"}
+    odd = sorted(n for n in named if any(getattr(one, n) != getattr(found[0], n) for one in found))
+    if odd:
+        raise UsageError(
+            f"the models were trained on data that differ in {', '.join(odd)}: give --data, or "
+            "--store, for all of them"
+        )
+    return found[0] if found else given
 
 
 def caution(shares: Mapping[str, Any]) -> list[str]:
     """What a reader must know of the bars that were used."""
     short = weak(shares)
     return [f"The data are not all complete: {short}."] if short else []
-
-
-def _costs(card: ModelCard) -> list[str]:
-    low = {
-        name: value
-        for name in ("taker", "maker", "funding")
-        if (value := getattr(card.env.costs, name)) < 1.0
-    }
-    if not low:
-        return []
-    shown = ", ".join(f"{name} × {value:g}" for name, value in low.items())
-    return [f"It was trained with lower costs ({shown}); here it pays what the exchange lists."]
 
 
 def _about(card: ModelCard, model_id: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from don.errors import DonError, Interrupted, UsageError
 from don.evaluation.agent import run_agent, window
 from don.evaluation.assess import assess
 from don.evaluation.baselines import run_baselines
+from don.evaluation.costs import told_of
 from don.evaluation.course import SUMS, Course, idle, joined
 from don.evaluation.page import document
 from don.home import home_dir
@@ -208,7 +209,8 @@ def _judge(
     names, shares = lineage(whole, config.train.data), completeness(whole)
     found = assess(
         config.name, seeds, baselines, counted(research.trials(whole.hash, names), research),
-        draws=config.draws, cautions=[*_said(config), *caution(shares)],
+        draws=config.draws,
+        cautions=[*_said(config), *told_of([config.train.env.costs], whole), *caution(shares)],
     )  # fmt: skip
     about = {
         "run": number, "version": code_version(), "data": whole.hash,

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from don.clock import NS_PER_S, between, iso
+from don.envs.config import CostConfig
 from don.envs.core import BatchEnv
 from don.envs.market import EnvMarket
 from don.envs.normalize import NormalizerState
 from don.envs.observe import Observation
 from don.errors import ConfigError, DataError
+from don.evaluation.costs import charged, dearest
 from don.evaluation.course import Course, out_of_sample, play
 from don.features.sets import FeatureSet
 from don.learning.card import ModelCard
@@ -91,8 +93,9 @@ def window(
 
 
 def run_agent(
-    model: Acting, market: EnvMarket, begin: int, *, name: str, drawn: Sequence[int] = ()
-) -> list[Course]:
+    model: Acting, market: EnvMarket, begin: int, *, name: str, drawn: Sequence[int] = (),
+    costs: CostConfig | None = None,
+) -> list[Course]:  # fmt: skip
     """The course of an agent that always does the likeliest, then one a seed with drawn actions.
 
     Args:
@@ -100,6 +103,7 @@ def run_agent(
         market: bars, see `window`.
         begin: bar at whose close is first decided, see `play`.
         name: of the course.
+        costs: of all that it is compared with, which it pays where they are dearer than its own.
         drawn: seeds of further courses.
 
     Raises:
@@ -107,7 +111,10 @@ def run_agent(
         DataError: if nothing can be observed.
     """
     check_market(model.card, market)
-    config = out_of_sample(model.card.env)
+    config = out_of_sample(model.card.env, market)
+    if costs is not None:
+        both = dearest([config.costs, charged(costs, market)])
+        config = config.model_copy(update={"costs": both})
     courses = _courses(model, market, config, begin, [name], None)
     for seed in drawn:
         rng = np.random.default_rng(seed)

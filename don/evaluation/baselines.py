@@ -19,11 +19,12 @@ from pydantic import Field
 
 from don.backtest.rules import RuleConfig, RuleKind, weights
 from don.clock import NS_PER_S
-from don.envs.config import ActionKind, EnvConfig, Form, ObservationConfig, Part
+from don.envs.config import ActionKind, EnvConfig, ObservationConfig, Part
 from don.envs.core import AGENTS, BatchEnv
 from don.envs.layout import CLOSE, EQUITY, LOT, LOTS, TICK, Floats, Ints
 from don.envs.market import EnvMarket
 from don.envs.observe import Observation
+from don.evaluation.costs import together
 from don.evaluation.course import Course, out_of_sample, play
 from don.model.section import Section
 from don.portfolio.estimators import ledoit_wolf_cov
@@ -56,7 +57,8 @@ def run_baselines(
 
     Args:
         market: bars.
-        config: of the agents that they are compared with: costs, capital, margin.
+        config: of the agents that they are compared with: costs, capital, margin; of several, what
+            `don.evaluation.costs.together` makes of them.
         begin: bar at whose close is first decided.
         baselines: parameters.
         history: bars that `market` is the end of, so that estimates have a past; None: `market`.
@@ -64,18 +66,13 @@ def run_baselines(
     whole = market if history is None else history
     shift = int(np.searchsorted(whole.close_ns, market.close_ns[0]))
     spot = config.costs.spot
-    agents = config.agents if config.form is not Form.SINGLE else len(market.symbols)
-    accounts = 1 if config.form is Form.SHARED else agents
-    test = out_of_sample(config)
+    test = out_of_sample(together([config], market), market)
     own = test.model_copy(
         update={
-            "form": Form.OWN,
-            "agents": 1,
             "action": test.action.model_copy(
                 update={"kind": ActionKind.LONG_SHORT, "gross": _ROOM, "band": 0.0, "every": 1}
             ),
             "observation": ObservationConfig(features=("log_return_1",), parts=(Part.ACCOUNT,)),
-            "episode": test.episode.model_copy(update={"capital": test.episode.capital * accounts}),
         }
     )
     env = BatchEnv(market, own, len(NAMES))

@@ -36,6 +36,7 @@ from don.envs.layout import (
 from don.envs.market import EnvMarket
 from don.envs.observe import Observation
 from don.errors import DataError, UsageError
+from don.evaluation.costs import charged
 from don.performance import YEAR_NS
 
 SUMS = {
@@ -87,21 +88,17 @@ class Course:
         }
 
 
-def out_of_sample(config: EnvConfig) -> EnvConfig:
+def out_of_sample(config: EnvConfig, market: EnvMarket) -> EnvConfig:
     """An environment's configuration for a test: one episode in order, nothing drawn, costs on.
 
-    Cost factors that a training set below what the exchange lists are raised to it.
+    Whatever a training set below what the exchange takes is raised to it: see `charged`.
     """
-    costs = config.costs
-    paid = costs.model_copy(
-        update={
-            "taker": max(costs.taker, 1.0),
-            "maker": max(costs.maker, 1.0),
-            "funding": max(costs.funding, 1.0),
-        }
-    )
     episode = config.episode.model_copy(update={"length": None, "random_start": False})
-    return config.model_copy(update={"costs": paid, "random": RandomConfig(), "episode": episode})
+    return config.model_copy(
+        update={
+            "costs": charged(config.costs, market), "random": RandomConfig(), "episode": episode,
+        }
+    )  # fmt: skip
 
 
 def first_bar(env: BatchEnv, begin: int) -> int:

@@ -27,7 +27,7 @@ from don.envs.layout import (
 TESTS = Path(__file__).resolve().parents[2]
 ENV_GATES, VIEWS = "unit/envs/test_env_gates.py", "unit/envs/test_env_views.py"
 PARITY, COURSES = "unit/envs/test_env_parity.py", "unit/evaluation/test_evaluation_courses.py"
-HERE = "unit/evaluation/test_evaluation_gates.py"
+HERE, COSTS = (f"unit/evaluation/test_evaluation_{each}.py" for each in ("gates", "costs"))
 
 GATES = {
     "equity change is profit less all costs": (ENV_GATES, "test_money_is_conserved"),
@@ -39,7 +39,7 @@ GATES = {
     "seeds reproduce": (VIEWS, "test_seeds_reproduce_and_differ"),
     "evaluations reproduce": (COURSES, "test_a_course_adds_up_and_trades_the_whole_window"),
     "callers' arrays are untouched": (ENV_GATES, "test_callers_arrays_are_untouched"),
-    "costs are always on": (COURSES, "test_costs_are_always_on"),
+    "costs are always on": (COSTS, "test_costs_are_always_on"),
 }
 MISTAKES = {
     "interest assigned instead of accrued": (ENV_GATES, "test_funding_accrues"),
@@ -136,7 +136,7 @@ def test_account_state_is_in_every_test() -> None:
     made = from_arrays(columns(bars=120), SYMBOLS, interval_ns=HOUR)
     config = EnvConfig.model_validate({"form": "shared", "episode": {"length": 20}})
     card = card_of(BatchEnv(made, config, 1), NetConfig(), name="m")
-    tested = BatchEnv(made, out_of_sample(card.env), 1)
+    tested = BatchEnv(made, out_of_sample(card.env, made), 1)
     assert observation_shapes(tested)["agents"] == card.policies["agents"].observation
     seen = tested.reset(0)["agents"]
     tested.step(np.ones((1, 3, 1)))

@@ -45,10 +45,10 @@ def config(folder: Path, **windows: Any) -> WalkForwardConfig:
     )  # fmt: skip
 
 
-def model_in(folder: Path, made: EnvMarket, seed: int = 0) -> Path:
+def model_in(folder: Path, made: EnvMarket, seed: int = 0, **more: Any) -> Path:
     """A folder as a training leaves it."""
     folder.mkdir(parents=True)
-    env = BatchEnv(made, EnvConfig.model_validate(ENV), 1)
+    env = BatchEnv(made, EnvConfig.model_validate({**ENV, **more}), 1)
     Model.untrained(env, NetConfig(hidden=(8,)), name="m", seed=seed).save(folder / "model")
     write_market(made, folder / "market.npz")
     return folder / "model"
@@ -123,7 +123,7 @@ def test_who_decides_seldom_is_followed_bar_by_bar() -> None:
     env = BatchEnv(made, EnvConfig.model_validate(seldom), 1)
     model = Model.untrained(env, NetConfig(hidden=(8,)))
     (course,) = run_agent(model, made, 20, name="m")
-    steps = BatchEnv(made, out_of_sample(model.card.env), 1, states=model.states)
+    steps = BatchEnv(made, out_of_sample(model.card.env, made), 1, states=model.states)
     seen, equity = steps.reset(starts=np.array([20])), []
     while not steps.done.all():
         seen = steps.step(model.act(seen)[0]).observations
@@ -193,6 +193,38 @@ def test_a_study_goes_on_and_is_counted_once(tmp_path: Path, database: Database)
     with pytest.raises(UsageError, match="holds another study"):
         other = study.model_copy(update={"seeds": (1, 2, 3)})
         walk_forward.run(other, said.append, research=research, market=made)
+
+
+@pytest.mark.postgres
+def test_the_order_of_models_changes_nothing(tmp_path: Path, database: Database) -> None:
+    made, research = market(bars=160), Research(database)
+    cut = made.part(None, int(made.close_ns[100]))
+    models = [
+        model_in(tmp_path / "free", cut, costs={"taker": 0.0, "fills": {"price": "open"}}),
+        model_in(tmp_path / "dear", cut, seed=1, costs={"taker": 4.0}),
+    ]
+    settings = EvaluateConfig(draws=20)
+    one, two = (
+        evaluate(order, settings, tmp_path / "out", research=research, tell=str, market=made)
+        for order in (models, models[::-1])
+    )
+    figures, others = dict(one.assessment.figures), dict(two.assessment.figures)
+    assert figures.pop("m #1") == others.pop("m #2") and figures.pop("m #2") == others.pop("m #1")
+    for name, told in figures.items():
+        assert told == pytest.approx(others[name], rel=1e-9, abs=1e-12), name
+    said = one.assessment.cautions
+    assert any("fills.price open in training, pessimistic here" in line for line in said)
+    assert any("taker 0.0 in training, 4.0 here" in line for line in said)
+    assert any("differ in taker: all of them, and the baselines" in line for line in said)
+    assert [c for c in said if "looked at" not in c] == [
+        c for c in two.assessment.cautions if "looked at" not in c
+    ]
+    for folder, tape in zip(models, ("a.parquet", "b.parquet"), strict=True):
+        told = {"config": {"data": {"tape": tape}}}
+        (folder.parent / "config.json").write_text(json.dumps(told))
+    with pytest.raises(UsageError, match="data that differ in tape: give --data"):
+        evaluate(models, settings, tmp_path / "out", research=research, tell=str)
+    assert len(research.runs()) == 2
 
 
 @pytest.mark.postgres
