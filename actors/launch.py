@@ -26,7 +26,7 @@ from actors.desk import Desk
 from actors.exchange_process import ExchangeProcess
 from actors.execution import Execution
 from actors.feed import ExchangeFeed
-from actors.modelwatch import ModelWatch
+from actors.modelwatch import ModelWatch, finish
 from actors.optimizer import PortfolioOptimizerActor
 from actors.parts import Steps, actor_part
 from actors.runtime import Probe, Progress, spawn
@@ -117,8 +117,10 @@ class Launch:
             gateway = compose.gateway_config(self._config, ready)
             instruments = asyncio.run(compose.instruments(gateway, self._clock))
         with Database(url) as db:
-            self._config = compose.with_models(self._config, self._home, db)
             self.has_models = compose.has_models(db)
+            if self.has_models:
+                finish(self._home, db)
+            self._config = compose.with_models(self._config, self._home, db)
         spec = compose.session_spec(
             self._home, url, self.session, self._config, ready, gateway, instruments
         )
@@ -196,6 +198,8 @@ class Launch:
             self._home, spec.database_url, spec.session, spec.config, self._clock,
             lambda told: ray.get(self._actors["desk"].take.remote(told), timeout=30),
         )  # fmt: skip
+        if watch and watch.active:
+            self.supervisor.watch(Part(name="models", probe=watch.probe, revive=lambda: None))
         while not self._stop_asked.wait(COMMANDS_EVERY_S):
             if watch:
                 watch.look()

@@ -91,7 +91,8 @@ def command(
         home: the state folder.
         kind: which command.
         reason: why, for the journal.
-        more: further fields of the request, and `payload`, the same as the journal keeps it.
+        more: further fields of the request, its `key` among them, and `payload`, the same as the
+            journal keeps it.
 
     Raises:
         DependencyError: if nobody runs, or it was not taken in time.
@@ -110,7 +111,7 @@ def command(
     clock = SystemClock()
     now = clock.now_ns()
     written = Command(
-        key=f"command:{kind}:{now}-{os.getpid()}",
+        key=f"command:{kind}:{(more or {}).get('key') or f'{now}-{os.getpid()}'}",
         kind=kind,
         actor="cli",
         reason=reason,

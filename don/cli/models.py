@@ -249,6 +249,7 @@ def delete(model: str = Model, why: str = Why, who: str = Who, as_json: bool = J
     else:
         out.print(f"{gone.label} is deleted")
     running.serve(served, as_json)
+    running.forget(gone)
 
 
 def history(
@@ -299,31 +300,29 @@ def check(
     from don.cli import client
     from don.clock import SystemClock
     from don.config import load_config
-    from don.learning.demotion import Judge, demote
+    from don.learning.demotion import Judge
+    from don.learning.takedown import Takedown, owed
     from don.model.messages import Command
 
-    unheard: list[str] = []
     trades = client.running(home_dir())
 
     def send(command: Command) -> None:
-        try:
-            if trades is not None and trades.session == chosen:  # else nothing trades any more
-                running.tell(command)
-        except DonError as error:
-            unheard.append(f"{command.reason}, but its slot could not be halted: {error}")
+        if trades is not None and trades.session == chosen:  # else nothing trades any more
+            running.tell(command)
 
+    takedown = Takedown(send)
     with opened() as registry:
         chosen = session or registry.last_session()
         judge = Judge(chosen, load_config(home_dir()).models)
-        found = judge.look(registry)
+        found = [*owed(registry), *judge.look(registry)]
         served: list[Version] = []
         if apply:
-            done = demote(registry, found, SystemClock().now_ns(), send)
-            moved = [one.slot.version for one in done if one.slot.version is not None]
-            served = running.served(registry, moved)
+            takedown.act(registry, found, SystemClock().now_ns())
+            moved = [one.slot.version for one in found if takedown.recorded(one)]
+            served = running.served(registry, [one for one in moved if one is not None])
     told = [
         {"model": one.label, "slot": one.slot.name, "rule": one.breach.rule,
-         "value": one.breach.value, "limit": one.breach.limit, "demoted": apply}
+         "value": one.breach.value, "limit": one.breach.limit, "demoted": takedown.recorded(one)}
         for one in found
     ]  # fmt: skip
     if as_json:
@@ -331,11 +330,15 @@ def check(
     else:
         out.print(f"session {chosen}: {len(found)} rules broken")
         for one in found:
-            out.print(f"{one.label} ({one.slot.name}): {one.breach.why}")
+            left = f"; halted in session {one.session}, not demoted" if one.halted else ""
+            out.print(f"{one.label} ({one.slot.name}): {one.breach.why}{left if not apply else ''}")
     for label in judge.unwatched:
         err.print(f"don: {label} has the whole account, no slot: no rule watches it")
-    for line in unheard:
-        err.print(f"don: {line}; halt it with `don risk state policy:SLOT halted`")
+    for line in takedown.failures:
+        err.print(
+            f"don: {line}; `don models check --apply` tries again, `don risk state policy:SLOT "
+            "halted` halts it"
+        )
     running.serve(served, as_json)
     if found:
         raise typer.Exit(DIFFERENT)

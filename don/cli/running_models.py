@@ -59,6 +59,8 @@ def tell(command: "Command") -> None:
     from don.cli import client
 
     more = {**json.loads(command.payload), "payload": command.payload}
+    if command.key:  # by which a demotion that was left half done is found again
+        more["key"] = command.key.removeprefix(f"command:{command.kind}:")
     client.command(home_dir(), command.kind, command.reason, more)
 
 
@@ -82,6 +84,21 @@ def served(registry: "Registry", moved: "list[Version]") -> "list[Version]":
 
     names = {one.name for one in moved}
     return [one for name, one in nearest(registry.versions()).items() if name in names]
+
+
+def forget(gone: "Version") -> None:
+    """Have a running Don's HTTP side forget a version that was deleted; after `serve`, so that a
+    name that means another now never means nothing.
+    """
+    from don.cli import client
+
+    running = client.running(home_dir())
+    if running is None or not running.url:
+        return
+    try:
+        client.post(home_dir(), f"/v1/policies/{gone.name}/unload", {"version": gone.version})
+    except DonError as error:
+        err.print(f"don: the running Don may go on answering as {gone.label}: {error}")
 
 
 def serve(meant: "list[Version]", as_json: bool) -> None:

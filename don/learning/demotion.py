@@ -1,14 +1,13 @@
-"""Takes down models whose books break a rule: in the registry, and on the desk. Reads the database.
+"""Judges the books of models by the rules of demotion. Reads the database.
 
 A session goes on trading what its names meant when it began, whatever the registry says since. So
 its books are judged by what it pinned, not by stages; whoever breaks a rule is halted, and becomes
-a candidate again if it still stands higher.
+a candidate again if it still stands higher (`don.learning.takedown`).
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from don.books.config import Mode
 from don.books.rules import PAPER, Breach, DemotionConfig
@@ -16,7 +15,7 @@ from don.engine.state import EngineState, load
 from don.errors import JournalError, UsageError
 from don.learning.registry import Registry
 from don.learning.resolve import Traded, traded
-from don.learning.stages import TRADING, Version
+from don.learning.stages import Version
 from don.learning.trail import Trail, Worth
 from don.log import get_logger
 from don.model import codec
@@ -28,6 +27,7 @@ from don.storage.database import Connection
 WHO = "don"  # who demotes, where no person does
 _CHUNK = 5_000  # rows read at once
 _SCOPE = "policy:"
+DEMOTED = "command:state:demoted:"  # begins the keys of commands that demotions halt slots with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,7 @@ class Broken:
     slot: Traded
     session: str
     seen: int  # how often a person has set the slot going again: another halt then is a new one
+    halted: bool = False  # the desk has it already, the registry perhaps not
 
     @property
     def label(self) -> str:
@@ -48,7 +49,12 @@ class Broken:
     def key(self) -> str:
         """Of the command that halts it: a repeat is harmless."""
         name = self.slot.name
-        return f"command:state:demoted:{self.session}:{name}:{self.breach.rule}:{self.seen}"
+        return f"{DEMOTED}{self.session}:{name}:{self.breach.rule}:{self.seen}"
+
+    @property
+    def turn(self) -> tuple[str, str, int]:
+        """What one demotion ends: of several rules that are broken at once the first does it."""
+        return self.session, self.slot.name, self.seen
 
 
 class Judge:
@@ -218,39 +224,6 @@ class Judge:
             (self._account, seq, before, book, str(Mode.SHADOW)),
         ).fetchone()
         return int(row[0]) if row else 0
-
-
-def demote(
-    registry: Registry, found: list[Broken], now: int, send: Callable[[Command], Any]
-) -> list[Broken]:
-    """Have the desk close the books of slots that broke a rule, and demote what traded there.
-
-    The desk is told first: a model that lost too much must stop even if the registry is away. What
-    stands in no stage that trades any more, or was never in the registry, is halted all the same.
-
-    Args:
-        registry: where they are demoted.
-        found: of `Judge.look`.
-        now: wall time, ns.
-        send: hands a command to the desk.
-
-    Returns:
-        What was acted upon, one a slot.
-    """
-    done: dict[str, Broken] = {}
-    for one in found:
-        if one.slot.name in done:
-            continue
-        done[one.slot.name] = one
-        send(halting(one.slot, f"{one.label} is demoted: {one.breach.why}", one.key, now))
-        version = one.slot.version
-        if version is None or version.deleted or version.stage not in TRADING:
-            continue
-        try:
-            registry.demote(version.label, why=one.breach.why, who=WHO, rule=one.breach.rule)
-        except UsageError:
-            continue  # somebody else moved it meanwhile
-    return list(done.values())
 
 
 def halting(slot: Traded, why: str, key: str, now: int) -> Command:

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from ray.exceptions import RayActorError
 from support.envs import market
+from support.registered import Session, exported, pinned_slots
 
 from actors.commands import waiting_commands
 from actors.modelwatch import ModelWatch
@@ -26,33 +27,23 @@ from don.cli.models_shown import versions
 from don.clock import NS_PER_S, ReplayClock
 from don.config import DonConfig
 from don.engine import EngineConfig
-from don.engine.state import EngineState, dump
-from don.envs import BatchEnv, EnvConfig
+from don.engine.state import EngineState
+from don.envs import BatchEnv
 from don.errors import ConfigError, DataError, UsageError
 from don.home import TRADE_LOCK, hold
 from don.learning import demotion
-from don.learning.config import NetConfig
-from don.learning.demotion import Judge, demote, slots_trading
-from don.learning.model import Model
+from don.learning.demotion import Judge, slots_trading
 from don.learning.registry import Registry
 from don.learning.resolve import pinned, slots_of, traded
 from don.learning.stages import Stage
-from don.model.messages import BookPoint, BookValue, Command, SessionStart
+from don.learning.takedown import Takedown
+from don.model.messages import Command
 from don.policies import make_policy
 from don.risk.states import Standing, TradingState
 from don.security.secrets import Secret
 from don.storage.database import Database
-from don.storage.journal import Journal, Record
 
 pytestmark = pytest.mark.postgres
-
-
-def exported(folder: Path, seed: int = 0, name: str = "trend") -> Path:
-    config = EnvConfig.model_validate({"observation": {"features": ["log_return_1"]}})
-    env = BatchEnv(market(30, 1), config, 1)
-    model = Model.untrained(env, NetConfig(hidden=(4,)), name=name, seed=seed)
-    model.save(folder / f"{name}-{seed}")
-    return folder / f"{name}-{seed}"
 
 
 @pytest.fixture
@@ -173,41 +164,6 @@ def test_sessions_pin_what_a_name_means(registry: Registry, tmp_path: Path) -> N
     assert np.isfinite(registry.model(one).act(seen)[0]["agents"]).all()
 
 
-class Session:
-    """A session of the account `paper`, as a desk journals it."""
-
-    def __init__(
-        self, db: Database, name: str, engine: EngineConfig, state: EngineState | None = None
-    ) -> None:
-        self.journal = Journal(db, "paper", name)
-        self.journal.acquire()
-        self.put(
-            SessionStart(
-                key=f"start:{name}", session=name, account="paper", policy="trend.v1",
-                symbols=("BTC-USDT-PERP",), instruments=(), interval_ns=60, feature_set="f",
-                config=engine.model_dump_json(), state=dump(state) if state else "", ts_recv=1,
-            )
-        )  # fmt: skip
-
-    def put(self, message: Command | SessionStart) -> None:
-        assert self.journal.append([Record.of(message)])
-
-    def worth(self, book: str, equity: float, mode: str = "live") -> None:
-        value = BookValue(
-            book=book, mode=mode, equity=Decimal(repr(equity)), pnl=Decimal(repr(equity - 1000)),
-            capital=Decimal(1000), share=1.0,
-        )  # fmt: skip
-        key = f"point:{self.journal.head().seq}"
-        point = BookPoint(ts_event=1, values=(value,))
-        assert self.journal.append([Record.of(point, key=key, ts_recv=1)])
-
-
-def pinned_slots(registry: Registry, folder: Path, *slots: SlotConfig) -> EngineConfig:
-    engine = EngineConfig(slots=slots)
-    policy = "hold" if slots else "models"
-    return pinned(policy, engine, lambda: nullcontext(registry), folder / "models")[1]
-
-
 def test_a_model_that_loses_is_demoted_and_the_desk_told(
     registry: Registry, database: Database, tmp_path: Path
 ) -> None:
@@ -222,7 +178,7 @@ def test_a_model_that_loses_is_demoted_and_the_desk_told(
     found = judge.look(registry)
     assert [(b.breach.rule, b.label) for b in found] == [("drawdown", "trend@1")]
     sent: list[Command] = []
-    assert len(demote(registry, found, 7, sent.append)) == 1
+    assert len(Takedown(sent.append).act(registry, found, 7)) == 1
     assert json.loads(sent[0].payload) == {"scope": "policy:trend.v1", "state": "halted"}
     last = registry.find("trend@1").moves[-1]
     assert (last.who, last.rule, last.after) == ("don", "drawdown", "candidate")
@@ -259,7 +215,7 @@ def test_what_trades_is_watched_whatever_the_registry_says_since(
     assert (one.label, one.slot.name, one.breach.rule) == ("trend@1", "mine", "drawdown")
     assert one.breach.value == pytest.approx(1 - 0.9 / 1.1)
     sent: list[Command] = []
-    assert len(demote(registry, [one], 7, sent.append)) == 1 and len(sent) == 1
+    assert len(Takedown(sent.append).act(registry, [one], 7)) == 1 and len(sent) == 1
     assert stages(registry) == {"trend@1": "retired", "trend@2": "live"}  # it stood no higher
     (place,) = slots_trading(registry, "s1", [registry.find("trend@1")])
     assert place.name == "mine" and place.version.label == "trend@1"

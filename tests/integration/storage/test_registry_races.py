@@ -8,29 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.envs import market
+from support.registered import exported
 
 from don.cli import models as commands
 from don.clock import ReplayClock
-from don.envs import BatchEnv, EnvConfig
 from don.errors import DataError, DonError, UsageError
-from don.learning.config import NetConfig
 from don.learning.entries import lock
-from don.learning.model import Model
 from don.learning.registry import Registry
 from don.learning.stages import Stage
 from don.storage.database import Database
 
 pytestmark = pytest.mark.postgres
 PATIENCE_S = 60.0
-
-
-def exported(folder: Path, seed: int = 0) -> Path:
-    config = EnvConfig.model_validate({"observation": {"features": ["log_return_1"]}})
-    env = BatchEnv(market(30, 1), config, 1)
-    model = Model.untrained(env, NetConfig(hidden=(4,)), name="trend", seed=seed)
-    model.save(folder / f"trend-{seed}")
-    return folder / f"trend-{seed}"
 
 
 @pytest.fixture
@@ -70,7 +59,7 @@ def _waiting(database: Database) -> int:
 def test_who_deletes_and_imports_the_same_at_once_has_its_files(
     registry: Registry, database: Database, tmp_path: Path
 ) -> None:
-    folder = exported(tmp_path)
+    folder = exported(tmp_path, 0)
     one = registry.add(folder)
     with queued(database) as begin:
         begin(lambda: registry.delete("trend@1", why="of no use"))
@@ -84,13 +73,11 @@ def test_who_deletes_and_imports_the_same_at_once_has_its_files(
 
 
 def test_a_version_without_its_files_is_not_promoted(registry: Registry, tmp_path: Path) -> None:
-    folder = exported(tmp_path)
+    folder = exported(tmp_path, 0)
     one = registry.add(folder)
     kept = registry.folder(one)
     shutil.rmtree(kept)
-    with pytest.raises(
-        DataError, match=r"cannot become live: .*model\.json cannot be read"
-    ):
+    with pytest.raises(DataError, match=r"cannot become live: .*model\.json cannot be read"):
         registry.promote("trend", why="good", to=Stage.LIVE, force=True)
     shutil.copytree(exported(tmp_path, 1), kept)
     with pytest.raises(DataError, match=r"cannot become shadow: .* has the files of another model"):
@@ -113,7 +100,7 @@ def test_what_is_asked_for_three_times_at_once_moves_once(
     monkeypatch.setenv("DON_HOME", str(tmp_path))
     monkeypatch.setenv("DON_DATABASE_URL", database_url)
     registry = Registry(database, tmp_path / "models")
-    registry.add(exported(tmp_path))
+    registry.add(exported(tmp_path, 0))
     refused: list[str] = []
 
     def promote() -> None:
