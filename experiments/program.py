@@ -1,6 +1,7 @@
 """What the programs of this folder share: their arguments, and how they begin, stop and end."""
 
 import argparse
+import importlib
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from don.config import read_section
-from don.errors import DonError
+from don.errors import DonError, Interrupted
 from don.model.section import Section
 
 # Hashes of strings order RLlib's agents; a second thread makes small networks slower.
@@ -21,7 +22,8 @@ S = TypeVar("S", bound=Section)
 def become(module: str, *words: str) -> NoReturn:
     """Go on as the program of a module: what a seed depends on is read when Python begins."""
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-m", module, *words], {**FIXED, **os.environ})
+    run = [sys.executable, "-m", __spec__.name, module, *words]
+    os.execve(sys.executable, run, {**FIXED, **os.environ})
 
 
 def options(out: Path | None, *, resume: bool = False, as_json: bool = False) -> list[str]:
@@ -66,9 +68,26 @@ def run_as_program(module: str, main: Callable[[list[str]], int]) -> NoReturn:
     try:
         sys.exit(main(sys.argv[1:]))
     except DonError as error:
-        print(f"{module.removeprefix('experiments.').replace('_', '-')}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(module, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _end(module, "interrupted", Interrupted.exit_code)
+
+
+def _end(module: str, why: str, code: int) -> NoReturn:
+    print(f"{module.removeprefix('experiments.').replace('_', '-')}: {why}", file=sys.stderr)
+    sys.exit(code)
 
 
 def _stop(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+def _run(words: list[str]) -> int:
+    """Import a program's module, which takes seconds and may be interrupted too, and run it."""
+    found: int = importlib.import_module(words[0]).main(words[1:])
+    return found
+
+
+if __name__ == "__main__":
+    sys.argv[:2] = sys.argv[1:2]  # the program's own name and words
+    run_as_program(sys.argv[0], lambda words: _run([sys.argv[0], *words]))

@@ -113,6 +113,11 @@ def build(
     from don.features.sets import FeatureSet
     from don.storage.features.source import ParquetBars
 
+    for name, value in {"start": start, "end": end, "exchange": exchange}.items():
+        if bars is not None and value is not None:
+            raise UsageError(f"--{name} is for bars of the database: a file is taken whole")
+    if bars is None and funding is not None:
+        raise UsageError("--funding is for a file of bars: the database has its own")
     chosen = _split(names)
     own = _split(modules)
     if not chosen:

@@ -166,3 +166,31 @@ def test_parts_that_cannot_start_leave_nothing_behind(don_home: Path, tmp_path: 
 
     assert_nothing_runs(don_home)
     assert not (don_home / "run.json").exists()
+
+
+def test_builds_refuse_what_they_would_not_heed(
+    don_here: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    for words in (["bars.parquet", "--start", "2025-01-01"], ["bars.parquet", "--exchange", "x"]):
+        done = don_here("features", "build", *words)
+        assert_one_line(done, 2, words[1], "is for bars of the database")
+    done = don_here("features", "build", "--funding", "f.parquet")
+    assert_one_line(done, 2, "--funding is for a file of bars")
+
+
+def test_a_program_that_is_interrupted_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from experiments.program import FIXED, run_as_program
+
+    def interrupted(words: list[str]) -> int:
+        assert words == ["c.toml"]
+        raise KeyboardInterrupt
+
+    for name, value in FIXED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["train", "c.toml"])
+    with pytest.raises(SystemExit) as ended:
+        run_as_program("experiments.walk_forward", interrupted)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "walk-forward: interrupted\n"
