@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.spec import SessionSpec
-from don.books.config import features_needed, rows_needed, slots_name
+from don.books.config import features_needed, modules_needed, rows_needed, slots_name
 from don.clock import NS_PER_MS, Clock, interval_ns
 from don.config import DonConfig
 from don.errors import ConfigError
@@ -68,10 +68,12 @@ def session_spec(
     names = {i.exchange_symbol: i.symbol for i in listed}
     symbols = config.symbols or tuple(names[name] for name in ready.symbols)
     needed = features_needed(config.policy, config.engine)
+    modules = (*config.features.modules, *modules_needed(config.policy, config.engine))
     features = config.features.model_copy(
         update={
             "interval": ready.interval,
             "names": tuple(dict.fromkeys((*config.features.names, *needed))),
+            "modules": tuple(dict.fromkeys(modules)),
             "rows": rows_needed(config.policy, config.engine),
         }
     )
@@ -125,7 +127,8 @@ def paper_feed(config: DonConfig, ready: Ready, symbols: tuple[str, ...]) -> Fee
 
 def first_entry(spec: SessionSpec, listed: Sequence[Instrument], now_ns: int) -> SessionStart:
     """The session's first journal entry, still without the state that the desk carries over."""
-    features = FeatureSet(spec.config.features.names)
+    told = spec.config.features
+    features = FeatureSet(told.names, modules=told.modules)
     return SessionStart(
         key=f"start:{spec.session}",
         session=spec.session,

@@ -50,6 +50,13 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
+class Learned(Protocol):
+    """A policy that was trained on features, maybe on some of its trainer's own."""
+
+    modules: tuple[str, ...]  # that register them
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BarSeen:
     """One closed bar, and the account at its close: what a `Watcher` sees, bar after bar."""

@@ -145,7 +145,7 @@ def _targets(start: SessionStart, entries: list[Entry]) -> tuple[int, FirstDiffe
 def _feature_config(start: SessionStart) -> FeatureConfig:
     """The feature configuration that the session was run with; refused if it is another set now."""
     config = FeatureConfig.model_validate_json(start.feature_config)
-    current = FeatureSet(config.names).hash
+    current = FeatureSet(config.names, modules=config.modules).hash
     if current != start.feature_set:
         raise UsageError(
             f"session {start.session} was run with feature set {start.feature_set}; this version "

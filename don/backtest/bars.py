@@ -16,9 +16,10 @@ from don.backtest.drawn import DrawnExchange, worst_margins
 from don.backtest.panel import Market, features_of, open_market, recorded, span
 from don.backtest.result import BacktestResult
 from don.backtest.run import end_of, fees_of, first_entry, moment, result_of
-from don.books.config import features_needed, rows_needed
+from don.books.config import features_needed, modules_needed, rows_needed
 from don.engine import Engine
 from don.features.config import FeatureConfig
+from don.features.plugins import load_modules
 from don.features.sets import FeatureSet
 from don.model.messages import FeatureSnapshot, History
 from don.paper.events import Event
@@ -52,8 +53,12 @@ class _Run:
         self._config, self._market, self._begin, self._stop = config, market, begin, stop
         panel = market.panel
         needed = features_needed(config.policy, config.engine) or ("log_return_1",)
+        own = (*config.features.modules, *modules_needed(config.policy, config.engine))
+        modules = tuple(dict.fromkeys(own))
+        load_modules(modules)
         features = FeatureSet(_with_compared(needed))
-        lean = config.model_copy(update={"features": FeatureConfig(names=features.names)})
+        known = FeatureConfig(names=features.names, modules=modules)
+        lean = config.model_copy(update={"features": known})
         instruments = fees_of(config, panel.instruments)
         self._first = first_entry(lean, instruments, panel.interval_ns, panel.open_ns(begin))
         self._features, self._values = features, features_of(market, features)

@@ -20,7 +20,7 @@ from don.backtest.provenance import shares_beside
 from don.backtest.replay import Replay, TapeClock
 from don.backtest.result import BacktestResult, Books, OrderOutcome
 from don.backtest.resumed import Resumed
-from don.books.config import features_needed, rows_needed, slots_name
+from don.books.config import features_needed, modules_needed, rows_needed, slots_name
 from don.clock import iso, parse_iso
 from don.engine import Engine
 from don.errors import DataError, UsageError
@@ -196,14 +196,16 @@ def first_entry(
     """The session's first entry, as the composition of a live session makes it."""
     needed = features_needed(config.policy, config.engine)
     names = tuple(dict.fromkeys((*config.features.names, *needed)))
+    modules = (*config.features.modules, *modules_needed(config.policy, config.engine))
     features = config.features.model_copy(
         update={
             "interval": interval_name(interval),
             "names": names,
+            "modules": tuple(dict.fromkeys(modules)),
             "rows": rows_needed(config.policy, config.engine),
         }
     )
-    made = FeatureSet(features.names)
+    made = FeatureSet(features.names, modules=features.modules)
     return SessionStart(
         key=f"start:{config.session}",
         session=config.session,

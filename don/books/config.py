@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from don.errors import ConfigError
 from don.model.section import Section
-from don.policies import PoliciesConfig, Policy, Watcher, make_policy
+from don.policies import Learned, PoliciesConfig, Policy, Watcher, make_policy
 
 DESK = "desk"  # the book of what no policy ordered: orders by hand, reserves, what was found
 
@@ -159,6 +159,12 @@ def features_needed(policy: str, config: HasSlots) -> tuple[str, ...]:
     """Features that the policies of a session need, each once."""
     made = slot_policies(policy, config)
     return tuple(dict.fromkeys(name for one in made for name in one.features))
+
+
+def modules_needed(policy: str, config: HasSlots) -> tuple[str, ...]:
+    """Python modules that the features of a session's policies are in, each once."""
+    made = slot_policies(policy, config)
+    return tuple(dict.fromkeys(m for one in made if isinstance(one, Learned) for m in one.modules))
 
 
 def rows_needed(policy: str, config: HasSlots) -> int:

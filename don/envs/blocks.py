@@ -55,7 +55,7 @@ def make_blocks(
 def _block(
     market: EnvMarket, config: ObservationConfig, length: int, state: NormalizerState | None
 ) -> Block:
-    features = FeatureSet(config.features)
+    features = config.feature_set()
     columns = market.columns()
     T = len(market.bars)
     row_of, first = np.full(T, -1, np.int64), np.zeros(T, np.int64)
@@ -146,7 +146,7 @@ def _features(
 
 def never_known(market: EnvMarket, config: ObservationConfig) -> list[str]:
     """Names of features that have no value for some symbol, however long one waits."""
-    features = FeatureSet(config.features)
+    features = config.feature_set()
     columns = market.columns()
     rows = [slice(t, t + 1) for s in market.segments for t in range(s.start, s.stop)]
     raw = _features(features, columns, rows, market.listed)

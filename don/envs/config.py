@@ -1,12 +1,15 @@
 """What an environment can be told. Pure; imports nothing heavy."""
 
 from enum import StrEnum
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
 from don.backtest.config import BarFillConfig
 from don.model.section import Section
+
+if TYPE_CHECKING:
+    from don.features.sets import FeatureSet
 
 
 class Form(StrEnum):
@@ -82,6 +85,9 @@ class ObservationConfig(Section):
     """What agents see."""
 
     features: tuple[str, ...] = ("log_return_1", "return_12", "rsi_14", "atr_14", "zscore_24")
+    # Python modules that register features of one's own, imported where the features are computed;
+    # none is left out of what is written: hashes of what was made before there were any stay
+    modules: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     parts: tuple[Part, ...] = (Part.WINDOW, Part.ACCOUNT)
     layout: Layout = Layout.FLAT
     window: int = Field(default=1, ge=1, le=4096)  # bars
@@ -102,7 +108,25 @@ class ObservationConfig(Section):
             raise ValueError(f"frames must be different and at least 2, were {self.frames}")
         if not self.features:
             raise ValueError("features must be one or more names")
+        odd = [m for m in self.modules if not all(part.isidentifier() for part in m.split("."))]
+        if odd or len(set(self.modules)) != len(self.modules):
+            raise ValueError(
+                f"modules must be different dotted names of Python modules, were {self.modules}"
+            )
         return self
+
+    def feature_set(self, interval_ns: int | None = None) -> "FeatureSet":
+        """The features, with the modules that register them.
+
+        Raises:
+            ConfigError: if a feature is none, or a module cannot be loaded.
+        """
+        # Imported here: whoever only carries a configuration must not load TA-Lib and the kernels.
+        from don.features.plugins import load_modules
+        from don.features.sets import FeatureSet
+
+        load_modules(self.modules, "observation.modules")
+        return FeatureSet(self.features, interval_ns)
 
 
 class RewardTerm(Section):

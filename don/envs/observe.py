@@ -108,9 +108,7 @@ class Observer:
         """
         if self.ready.any():
             return
-        from don.features.sets import FeatureSet
-
-        warm = FeatureSet(self.config.features).warm_up
+        warm = self.config.feature_set().warm_up
         longest = max(s.stop - s.start for s in self._market.segments)
         dead = never_known(self._market, self.config)
         if dead and longest > warm:

@@ -15,7 +15,6 @@ from don.envs.observe import Observation
 from don.errors import ConfigError, DataError
 from don.evaluation.costs import charged, dearest
 from don.evaluation.course import Course, out_of_sample, play
-from don.features.sets import FeatureSet
 from don.learning.card import ModelCard
 
 
@@ -60,7 +59,7 @@ def check_market(card: ModelCard, market: EnvMarket) -> None:
 def history_needed(card: ModelCard) -> int:
     """Bars before the first decision that features, windows and frames look back over."""
     seen = card.env.observation
-    warm = FeatureSet(seen.features, card.interval_ns).warm_up
+    warm = seen.feature_set(card.interval_ns).warm_up
     needed = warm + seen.window + 1
     for length in seen.frames:
         needed = max(needed, (warm + seen.frame_window + 2) * length)

@@ -45,7 +45,7 @@ class FeatureCache:
             raise DataError(f"symbols must be one or more different names, were {list(symbols)}")
         self._config, self._session = config, session
         self.symbols = tuple(symbols)
-        self.features = FeatureSet(config.names, config.interval_ns)
+        self.features = FeatureSet(config.names, config.interval_ns, config.modules)
         self.warm = False  # whether history has been taken in
         N = len(self.symbols)
         self._engine = FeatureEngine(self.features, N)

@@ -70,12 +70,10 @@ class FeatureConfig(Section):
     @model_validator(mode="after")
     def _known(self) -> Self:
         # Imported here: whoever only carries a configuration must not load TA-Lib and the kernels.
-        from don.features.plugins import load_modules
         from don.features.sets import FeatureSet
 
         try:
-            load_modules(self.modules)
-            FeatureSet(self.names, self.interval_ns)
+            FeatureSet(self.names, self.interval_ns, self.modules)
         except ConfigError as error:
             raise ValueError(str(error)) from error
         return self

@@ -12,6 +12,7 @@ from don.errors import ConfigError
 from don.features.base import CrossFeature, Feature
 from don.features.columns import COLUMNS, FIRST, PRICE, Floats
 from don.features.joined import Joined, join
+from don.features.plugins import load_modules
 from don.features.registry import make
 from don.features.standard import Live, TalibFeature
 from don.features.timeframe import Larger
@@ -25,12 +26,19 @@ class FeatureSet:
     Args:
         names: of the features.
         interval_ns: of the bars, if known: larger timeframes must be multiples of it.
+        modules: Python modules that register features of one's own; imported where they are not.
+
+    Raises:
+        ConfigError: if a name is none, they do not fit together, or a module cannot be loaded.
 
     `hash` covers names, parameters and versions (of the features, of the columns, of TA-Lib): what
     was computed or learned with one set is refused by another.
     """
 
-    def __init__(self, names: Sequence[str], interval_ns: int | None = None) -> None:
+    def __init__(
+        self, names: Sequence[str], interval_ns: int | None = None, modules: Sequence[str] = ()
+    ) -> None:
+        load_modules(modules)  # in whatever process this is
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"features must be one or more different names, were {list(names)}")
         self.names = tuple(names)

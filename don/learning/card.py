@@ -6,6 +6,7 @@ import json
 from pydantic import Field
 
 from don.envs.config import EnvConfig
+from don.errors import ConfigError
 from don.learning.config import NetConfig
 from don.learning.shapes import ActionShape, ObservationShape
 from don.model.section import Section
@@ -40,7 +41,7 @@ class ModelCard(Section):
     policies: dict[str, PolicySpec] = Field(min_length=1)
     agents: dict[str, dict[str, str]]  # group -> agent, in order -> policy
     features: tuple[str, ...]
-    feature_hash: str  # of `FeatureSet(features)` where it was trained
+    feature_hash: str  # of `env.observation.feature_set()` where it was trained
     symbols: tuple[str, ...]  # canonical, in order
     leverage: tuple[float, ...]  # of each symbol; margin used is reckoned with it
     interval_ns: int = Field(gt=0)
@@ -65,3 +66,24 @@ class ModelCard(Section):
         """
         told = self.model_dump(mode="json", include={"env", "policies", "agents", "algorithm"})
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+    def check_features(self) -> None:
+        """Make sure that the features mean here what they meant where it was trained.
+
+        Raises:
+            ConfigError: if one is not there, a module of theirs cannot be loaded, or they mean
+                something else.
+        """
+        seen = self.env.observation
+        try:
+            now = seen.feature_set().hash
+        except ConfigError as error:
+            raise ConfigError(f"features of model {self.name}: {error}") from error
+        if now == self.feature_hash:
+            return
+        own = ", ".join(seen.modules)
+        raise ConfigError(
+            f"model {self.name} was trained on features of hash {self.feature_hash}; "
+            f"{', '.join(self.features)} have the hash {now} here: train it again"
+            + (f" (or {own} has changed since: take it as it was)" if own else "")
+        )

@@ -25,7 +25,6 @@ from don.envs.core import AGENTS, BatchEnv
 from don.envs.layout import LEVERAGE, Floats
 from don.envs.normalize import NormalizerState
 from don.errors import ConfigError, DataError, UsageError
-from don.features.sets import FeatureSet
 from don.learning.act import choose
 from don.learning.card import FORMAT, ModelCard, PolicySpec
 from don.learning.config import NetConfig, NetKind
@@ -279,12 +278,7 @@ class Model:
                     f"{folder / name} is torn: its hash must be {digest}, was "
                     f"{_hash(content[name])}; export or import the model again"
                 )
-        now = FeatureSet(card.features).hash
-        if now != card.feature_hash:
-            raise ConfigError(
-                f"model {card.name} was trained on features of hash {card.feature_hash}; "
-                f"{', '.join(card.features)} have the hash {now} here: train it again"
-            )
+        card.check_features()
         weights: dict[str, dict[str, NDArray[np.float32]]] = {p: {} for p in card.policies}
         with np.load(io.BytesIO(content[WEIGHTS]), allow_pickle=False) as arrays:
             for key in arrays.files:
@@ -368,7 +362,7 @@ def card_of(
         policies=specs,
         agents=agents,
         features=seen.features,
-        feature_hash=FeatureSet(seen.features).hash,
+        feature_hash=seen.feature_set().hash,
         symbols=env.market.symbols,
         leverage=tuple(env.market.spec[:, LEVERAGE].tolist()),
         interval_ns=env.market.interval_ns,

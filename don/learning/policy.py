@@ -78,6 +78,7 @@ class LearnedPolicy:
             )
         self._agent = agents.index(agent) if agent else 0 if alone else None
         self.features = card.features
+        self.modules = card.env.observation.modules
         self.rows = card.env.observation.window
         self.observed: Floats32 | None = None  # [1, A, D] of the last bar that was acted on
         self._look: Look | None = None

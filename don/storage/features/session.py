@@ -38,7 +38,7 @@ def certify_session(db: Database, row: SessionRow) -> Certificate:
     if start is None:
         raise UsageError(f"session {row.session} has no journal: it ended before it began")
     config = FeatureConfig.model_validate_json(start.feature_config)
-    features = FeatureSet(config.names, config.interval_ns)
+    features = FeatureSet(config.names, config.interval_ns, config.modules)
     if features.hash != start.feature_set:
         raise ConfigError(
             f"session {start.session} was run with feature set {start.feature_set}; this version "
