@@ -92,7 +92,7 @@ class ModelActResponse(View):
 
 
 class LoadRequest(BaseModel):
-    """Which version a name is to mean."""
+    """Which version: the one that a name is to mean, or that is to be forgotten."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -103,3 +103,9 @@ class LoadResponse(View):
     """What every replica means by the name now."""
 
     replicas: list[str]
+
+
+class UnloadResponse(View):
+    """What no replica has in memory any more."""
+
+    model: str

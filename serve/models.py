@@ -37,6 +37,10 @@ class LocalModels:
         """Exchange a version."""
         return [await asyncio.to_thread(self._shelf.load, name)]
 
+    async def unload(self, name: str) -> None:
+        """Forget a version."""
+        self._shelf.unload(name)
+
 
 def question(name: str, request: ModelActRequest) -> Asked:
     """A request as a question."""

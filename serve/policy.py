@@ -120,6 +120,10 @@ class PolicyDeployment:
         """
         return await asyncio.to_thread(self._shelf.load, text)
 
+    async def unload(self, label: str) -> None:
+        """Forget a version that is no more; for `handle.broadcast`."""
+        self._shelf.unload(label)
+
     async def describe(self, text: str) -> dict[str, Any] | Refused:
         """What a model reads and says."""
         if self._shelf.find(text):
@@ -167,6 +171,13 @@ class ServedModels:
         except RayTaskError as error:
             cause = error.cause
             raise cause if isinstance(cause, DonError) else error from None
+
+    async def unload(self, name: str) -> None:
+        """Forget a version in every replica."""
+        handle = await self._found()
+        if handle is not None:  # else none is served
+            forgetting = handle.broadcast("unload", name)
+            await asyncio.wait_for(forgetting.results_async(), LOAD_S)
 
     async def _need(self, name: str) -> DeploymentHandle:
         handle = await self._found()

@@ -214,6 +214,10 @@ class Models(Protocol):
         """What a model does."""
         ...
 
+    async def unload(self, name: str) -> None:
+        """Forget `NAME@VERSION`, which is deleted; requests that are being answered are."""
+        ...
+
     async def load(self, name: str) -> Sequence[str]:
         """Let a name mean another version, `name@version`, in every replica."""
         ...

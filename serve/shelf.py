@@ -82,6 +82,7 @@ class Shelf:
         self._current: dict[str, str] = {}  # name -> label
         self._texts: dict[str, tuple[str, float]] = {}  # NAME@live and such -> label, until when
         self._reading = threading.Lock()  # two that want the same model read it once
+        self._unloads = 0  # what was looked up before one of them may be gone
 
     @property
     def current(self) -> dict[str, str]:
@@ -102,9 +103,31 @@ class Shelf:
         """
         return self._load(text, current)[0]
 
+    def unload(self, label: str) -> None:
+        """Forget a version that is no more; its name means nothing until another is loaded for it.
+
+        Questions that are being answered keep it; whoever is reading it now looks it up again.
+        """
+        with self._lock:
+            self._unloads += 1
+            self._models.pop(label, None)
+            self._current = {n: own for n, own in self._current.items() if own != label}
+            self._texts = {t: own for t, own in self._texts.items() if own[0] != label}
+
     def _load(self, text: str, current: bool) -> Found:
-        name, version, folder = self._lookup(text)
-        label = f"{name}@{version}"
+        found: Found | None = None
+        while found is None:
+            with self._lock:
+                unloads = self._unloads
+            name, version, folder = self._lookup(text)
+            found = self._put(text, f"{name}@{version}", folder, current, unloads)
+        return found
+
+    def _put(
+        self, text: str, label: str, folder: Path, current: bool, unloads: int
+    ) -> Found | None:
+        """Read a version and have it there; None if any was unloaded since it was looked up."""
+        name = label.partition("@")[0]
         with self._reading:
             with self._lock:
                 model = self._models.get(label)
@@ -112,6 +135,8 @@ class Shelf:
                 model = Model.load(folder)
                 _warm(model)
         with self._lock:
+            if self._unloads != unloads:
+                return None
             self._models.pop(label, None)
             self._models[label] = model
             if current:

@@ -16,6 +16,7 @@ from serve.asking import (
     ModelActRequest,
     ModelActResponse,
     PolicyInfo,
+    UnloadResponse,
 )
 from serve.auth import Gate
 from serve.ports import Models, Policies
@@ -62,7 +63,12 @@ def build(asked: Policies, models: Models | None, gate: Gate) -> APIRouter:
         if models is None:
             return found
         for name, label in (await models.names()).items():
-            told = await models.describe(label)
+            try:
+                told = await models.describe(label)
+            except ApiError as error:
+                if error.status == 404:  # deleted just now
+                    continue
+                raise
             found.append(
                 PolicyInfo(name=name, summary=f"trained model {label}", features=told["features"])
             )
@@ -112,5 +118,16 @@ def build(asked: Policies, models: Models | None, gate: Gate) -> APIRouter:
         if name in built_in():
             raise ApiError(404, "not_found", "path.name", f"{name} is no trained model here")
         return LoadResponse(replicas=list(await models.load(f"{name}@{request.version}")))
+
+    @router.post(
+        "/{name}/unload", dependencies=[gate.dependency()], responses={401: {"model": Problem}}
+    )
+    async def unload(name: str, request: LoadRequest) -> UnloadResponse:
+        """Forget a version that was deleted; requests meanwhile are answered. Where the name meant
+        it, it means nothing until another is loaded.
+        """
+        if models is not None and name not in built_in():
+            await models.unload(f"{name}@{request.version}")
+        return UnloadResponse(model=f"{name}@{request.version}")
 
     return router

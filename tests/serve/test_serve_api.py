@@ -295,6 +295,7 @@ def test_the_description_is_complete(client: httpx.Client) -> None:
         "/v1/commands/state",
         "/v1/policies/{name}/act",
         "/v1/policies/{name}/load",
+        "/v1/policies/{name}/unload",
     }
     for path, item in spec["paths"].items():
         for method, operation in item.items():

@@ -179,6 +179,70 @@ def test_no_request_is_lost_while_versions_are_exchanged(
     assert flow.turns == [["trend@1", "trend@2", "trend@3", "trend@1"]] * 3
 
 
+def test_what_is_deleted_is_no_more_and_what_is_asked_meanwhile_is_answered(
+    models: tuple[Path, list[Model]],
+) -> None:
+    deleted: list[str] = []
+
+    def lookup(text: str) -> tuple[str, str, Path]:
+        name, _, version = text.partition("@")
+        if text in deleted:
+            raise UsageError(f"model {text!r} is not in the registry")
+        return name, version, models[0] / version
+
+    shelf = Shelf(lookup)
+    shelf.load("trend@1")
+    app = FastAPI()
+    install(app)
+    app.include_router(policies.build(DeskPolicies(), LocalModels(shelf), Gate(Secret(TOKEN))))
+    card = models[1][0].card
+    size = card.policies["agents"].observation.size
+    values = np.zeros((1, 1, size), np.float32)
+    body = {"observations": values.tolist(), "feature_hash": card.feature_hash}
+    found = shelf.need("trend")
+    sign = {"Authorization": f"Bearer {TOKEN}"}
+    with running(app) as url, httpx.Client(base_url=url, timeout=120) as client:
+        path = "/v1/policies/trend/unload"
+        assert client.post(path, json={"version": 1}).status_code == 401
+        gone = client.get("/v1/policies/nope").text.replace("nope", "trend")
+        gone = gone.replace(', trend"', '"')  # the message of a name that there is not
+        with Flow(url, "trend", body) as flow:
+            flow.wait_for("trend@1")
+            deleted.append("trend@1")
+            told = client.post(path, json={"version": 1}, headers=sign)
+            assert told.json() == {"model": "trend@1"}
+            flow.wait_for(gone)
+        assert flow.turns == [["trend@1", gone]] * 3
+        assert "was 'trend', must be one of" in gone
+        refused = client.post("/v1/policies/trend@1/act", json=body)
+        assert refused.status_code == 404 and "'trend@1'" in refused.json()["detail"]
+        assert client.get("/v1/policies/trend").status_code == 404
+        assert "trend" not in {one["name"] for one in client.get("/v1/policies").json()}
+        client.post("/v1/policies/trend/load", json={"version": 2}, headers=sign)
+        assert client.post("/v1/policies/trend/act", json=body).json()["model"] == "trend@2"
+        client.post(path, json={"version": 1}, headers=sign)  # another is what the name means
+        assert client.post("/v1/policies/trend/act", json=body).json()["model"] == "trend@2"
+    asked = Asked(name="trend", feature_hash=card.feature_hash, observations=values)
+    (answer,) = shelf.answer([(asked, found)])  # its question came before
+    assert isinstance(answer, Answered) and answer.model == "trend@1"
+
+
+def test_what_is_deleted_while_it_is_read_is_not_kept(models: tuple[Path, list[Model]]) -> None:
+    looked: list[str] = []
+
+    def lookup(text: str) -> tuple[str, str, Path]:
+        looked.append(text)
+        if len(looked) > 1:
+            raise UsageError(f"{text} is not there")
+        shelf.unload(text)  # right after it was looked up
+        return "trend", "1", models[0] / "1"
+
+    shelf = Shelf(lookup)
+    told = shelf.need("trend@1")
+    assert isinstance(told, Refused) and told.status == 404 and looked == ["trend@1"] * 2
+    assert shelf.find("trend@1") is None and shelf.current == {}
+
+
 def test_questions_of_many_models_are_answered_together(
     models: tuple[Path, list[Model]],
 ) -> None:
