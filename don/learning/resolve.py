@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from don.books.config import Mode, SlotConfig
+from don.books.config import CANARY_SHARE, Mode, SlotConfig
 from don.books.rules import PAPER
 from don.engine.config import EngineConfig
 from don.errors import ConfigError
@@ -24,6 +24,7 @@ from don.model.section import parsed
 from don.policies import REGISTRY, ModelRef
 
 MODES = {Stage.LIVE: Mode.LIVE, Stage.CANARY: Mode.CANARY, Stage.SHADOW: Mode.SHADOW}
+_PARTS = 1_000_000  # of equity: what a canary may trade is cut to whole ones
 _SLOT_NAME = 20  # characters of a model's name in its slot's
 _SLOT, _HASHED = 32, 6  # of a slot's name; of them what tells long names apart
 Opened = Callable[[], AbstractContextManager[Registry]]
@@ -85,6 +86,8 @@ def pinned(
 def slots_of(versions: list[Version], names: str = "") -> tuple[SlotConfig, ...]:
     """Slots for what is live, canary and shadow; a paper twin beside each that trades.
 
+    All canaries together may trade `CANARY_SHARE` of equity: each has an equal part of it at most.
+
     Args:
         versions: of the registry.
         names: comma-separated; "": all.
@@ -94,11 +97,15 @@ def slots_of(versions: list[Version], names: str = "") -> tuple[SlotConfig, ...]
     """
     wanted = {name.strip() for name in names.split(",") if name.strip()}
     slots = []
-    for one in versions:
-        if one.stage not in MODES or (wanted and one.name not in wanted):
-            continue
+    chosen = [v for v in versions if v.stage in MODES and (not wanted or v.name in wanted)]
+    canaries = sum(one.stage is Stage.CANARY for one in chosen)
+    for one in chosen:
         name = slot_name(one.name, one.version)
-        slots.append(SlotConfig(name=name, policy=f"{PREFIX}{one.label}", mode=MODES[one.stage]))
+        policy = f"{PREFIX}{one.label}"
+        slot: dict[str, object] = {"name": name, "policy": policy, "mode": MODES[one.stage]}
+        if one.stage is Stage.CANARY:
+            slot["max_share"] = round(CANARY_SHARE * _PARTS) // canaries / _PARTS
+        slots.append(SlotConfig.model_validate(slot))
         if one.stage is not Stage.SHADOW:
             twin = {"name": name + PAPER, "policy": f"{PREFIX}{one.label}", "mode": Mode.SHADOW}
             slots.append(SlotConfig.model_validate(twin))

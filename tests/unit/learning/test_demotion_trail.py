@@ -5,11 +5,11 @@ from decimal import Decimal
 import pytest
 
 from don.books.book import Book, BookState
-from don.books.config import Mode
+from don.books.config import CANARY_SHARE, Mode
 from don.books.rules import DemotionConfig
 from don.errors import UsageError
 from don.learning.card import ModelCard
-from don.learning.resolve import slot_name, traded
+from don.learning.resolve import slot_name, slots_of, traded
 from don.learning.stages import Stage, Version, find, nearest
 from don.learning.trail import Trail, Worth
 from don.risk.states import TradingState
@@ -108,6 +108,19 @@ def test_long_names_have_slots_of_their_own() -> None:
     assert len(set(names)) == 2 and all(len(name) + len(".paper") <= 32 for name in names)
     assert slot_name("trend", 3) == "trend.v3"
     assert len(slot_name("m" * 60, 123_456_789) + ".paper") <= 32
+
+
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_canaries_together_have_the_bound_of_one(count: int) -> None:
+    versions = [version("main", 1, Stage.LIVE), version("watched", 1, Stage.SHADOW)]
+    versions += [version(f"bird-{n}", 1, Stage.CANARY) for n in range(count)]
+    slots = slots_of(versions)
+    bounds = [Decimal(repr(one.max_share)) for one in slots if one.mode is Mode.CANARY]
+    assert len(bounds) == count and len(set(bounds)) == 1
+    assert Decimal("0.0499") < sum(bounds) <= Decimal(repr(CANARY_SHARE))
+    assert [one.max_share for one in slots if one.mode is not Mode.CANARY] == [1.0] * (3 + count)
+    (alone,) = (s for s in slots_of(versions, "bird-0") if s.mode is Mode.CANARY)
+    assert alone.max_share == CANARY_SHARE
 
 
 def test_a_session_tells_where_its_models_trade() -> None:
