@@ -39,7 +39,6 @@ from don.envs.normalize import Normalizer, NormalizerState
 from don.envs.observe import Floats32
 from don.envs.rules import DRAWN, draw_rules
 from don.errors import ConfigError
-from don.features.sets import FeatureSet
 from don.learning.card import ModelCard
 from don.model.instrument import Instrument
 
@@ -216,7 +215,7 @@ def check_tradable(card: ModelCard) -> None:
             "train it with action.every 1"
         )
     # an environment's bar has the rate that was paid in it, a desk's what is told of the next one
-    read = FeatureSet(card.features).features if card.features else []
+    read = card.env.observation.feature_set().features if card.features else []
     paid = [feature.name for _, feature in read if "rate" in feature.inputs]
     if paid:
         raise ConfigError(
