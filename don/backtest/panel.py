@@ -16,7 +16,7 @@ from don.backtest.result import Recorded
 from don.clock import between, iso
 from don.clock import interval_ns as parse_interval
 from don.errors import DataError
-from don.features.columns import COLUMNS, TIME, Floats
+from don.features.columns import COLUMNS, TIME, Floats, Ints
 from don.features.sets import FeatureSet
 from don.market.bars import MICRO
 from don.paper.funding import DEFAULT_RATE, FundingSchedule, funding_beside, load_funding
@@ -95,39 +95,52 @@ def _payments(
 
 
 def features_of(market: Market, features: FeatureSet) -> Floats:
-    """[S, N, feature] values of the whole history, those that the stream would give bar by bar."""
+    """[S, N, feature] values of the whole history, those that the stream would give bar by bar.
+
+    A slot in which no symbol has a bar is passed over, as live: values stand until the next one.
+    """
     panel = market.panel
     S, N = panel.close.shape
-    out = np.full((S, N, len(features.names)), np.nan)
+    fed = np.flatnonzero(market.present.any(axis=1))
+    found = np.full((len(fed), N, len(features.names)), np.nan)
     wanted = {name for _, feature in features.features for name in feature.inputs}
     for n in range(N):
-        first, last = int(panel.first[n]), int(panel.last[n]) + 1
-        columns = _columns(market, n, first, last, wanted)
+        first, stop = np.searchsorted(fed, [panel.first[n], panel.last[n] + 1]).tolist()
+        columns = _columns(market, n, fed[first:stop], wanted)
         for place, feature in features.features:
-            out[first:last, n, place] = feature.batch(columns)
+            found[first:stop, n, place] = feature.batch(columns)
     for place, of, cross in features.cross:
-        out[:, :, place] = cross.across(out[:, :, of])
-    return out
+        found[:, :, place] = cross.across(found[:, :, of])
+    at = np.searchsorted(fed, np.arange(S), side="right") - 1  # the last slot with bars
+    return np.where(np.isfinite(market.close)[:, :, None], found[at], np.nan)
 
 
-def _columns(market: Market, n: int, first: int, last: int, wanted: set[str]) -> dict[str, Floats]:
-    panel, own = market.panel, slice(first, last)
+def _columns(market: Market, n: int, slots: Ints, wanted: set[str]) -> dict[str, Floats]:
+    """What features read of a symbol's slots. There are no marks: none are recorded with bars."""
+    panel = market.panel
     instrument = panel.instruments[n]
     tick, lot = float(1 / instrument.tick_size), float(1 / instrument.lot_size)
-    found = {name: np.full(last - first, np.nan) for name in MICRO if name in wanted}
+    found = {name: np.full(len(slots), np.nan) for name in MICRO if name in wanted}
     found |= {
-        name: np.ascontiguousarray(getattr(panel, name)[own, n] / tick)
+        name: np.ascontiguousarray(getattr(panel, name)[slots, n] / tick)
         for name in ("open", "high", "low", "close")
     }
-    found["volume"] = np.ascontiguousarray(panel.volume[own, n] / lot)
-    found[TIME] = market.close_ns[own] / 1e9
-    if "mark" in wanted:
-        found["mark"] = found["close"].copy()
+    found["volume"] = np.ascontiguousarray(panel.volume[slots, n] / lot)
+    found[TIME] = market.close_ns[slots] / 1e9
     if "rate" in wanted:
-        schedule = market.funding[n]
-        rates = np.array([*map(float, schedule.rates), float(DEFAULT_RATE)])  # -1: the default
-        found["rate"] = rates[schedule.known_at(market.close_ns[own])]
+        found["rate"] = _told(market.funding[n], market.close_ns[slots])
     return {name: found[name] for name in COLUMNS if name in found}
+
+
+def rates_told(market: Market) -> Floats:
+    """[S, N] what of the next funding payment is told at each close: the rate paid last before."""
+    return np.stack([_told(each, market.close_ns) for each in market.funding], axis=1)
+
+
+def _told(schedule: FundingSchedule, ts: Ints) -> Floats:
+    rates = np.array([*map(float, schedule.rates), float(DEFAULT_RATE)])  # -1: the default
+    told: Floats = rates[schedule.known_at(ts)]
+    return told
 
 
 def recorded(market: Market, begin: int, stop: int) -> tuple[Recorded, ...]:

@@ -1,8 +1,9 @@
 """Features of a market in the shape that windows are copied from, whole and of longer bars. Pure.
 
-Row t of a block is known at the close of bar t. A frame of length L holds bars of L market bars,
+A row of a block is known at the close of its bar. A frame of length L holds bars of L market bars,
 closed on multiples of their length; at bar t the last *closed* one is shown, never the forming one.
-Segments share nothing: features, normalisation and longer bars begin anew in each.
+Bars that no symbol has are no rows: a desk is not shown them either, and sees the last one until
+then. Segments share nothing: features, normalisation and longer bars begin anew in each.
 """
 
 from collections.abc import Sequence
@@ -12,13 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from don.envs.config import ObservationConfig
-from don.envs.layout import STATE, UNLISTED, Bools, Floats, Ints
+from don.envs.layout import Bools, Floats, Ints
 from don.envs.market import EnvMarket, Segment
 from don.envs.normalize import Normalizer, NormalizerState
-from don.errors import DataError
+from don.errors import ConfigError, DataError
 from don.features.sets import FeatureSet
-
-SUMS = ("volume",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,7 @@ def make_blocks(
 def _block(
     market: EnvMarket, config: ObservationConfig, length: int, state: NormalizerState | None
 ) -> Block:
-    features = config.feature_set()
+    features = _set(market, config, length)
     columns = market.columns()
     T = len(market.bars)
     row_of, first = np.full(T, -1, np.int64), np.zeros(T, np.int64)
@@ -65,7 +64,7 @@ def _block(
     last = state
     for segment in market.segments:
         rows, at = _rows(market, segment, length)
-        raw = _features(features, columns, rows, market.bars[:, :, STATE] != UNLISTED)
+        raw = _features(features, market, columns, rows, length)
         one = Normalizer(
             config.scaling, features.names, market.symbols, half_life=config.half_life,
             clip=config.clip, state=state,
@@ -89,66 +88,87 @@ def _block(
     )  # fmt: skip
 
 
-def _rows(market: EnvMarket, segment: Segment, length: int) -> tuple[list[slice], Ints]:
-    """The market's bars of each longer bar, and for each bar of the segment the last closed one."""
-    count = segment.stop - segment.start
-    if length == 1:
-        rows = [slice(t, t + 1) for t in range(segment.start, segment.stop)]
-        return rows, np.arange(count, dtype=np.int64)
-    number = market.close_ns[segment.start : segment.stop] // market.interval_ns
+def _set(market: EnvMarket, config: ObservationConfig, length: int) -> FeatureSet:
+    try:
+        return config.feature_set(market.interval_ns * length)
+    except ConfigError as error:
+        if length == 1:
+            raise
+        raise ConfigError(f"frames of {length} bars: {error}") from error
+
+
+def _rows(market: EnvMarket, segment: Segment, length: int) -> tuple[Ints, Ints]:
+    """Last bars of the rows, and for each bar of the segment the row that closed last, or -1."""
+    own = slice(segment.start, segment.stop)
+    seen = np.concatenate([[0], np.cumsum(market.recorded[own])])
+    number = market.close_ns[own] // market.interval_ns
     ends = np.flatnonzero(number % length == 0)
     ends = ends[ends >= length - 1]  # whole ones only
-    rows = [slice(segment.start + e - length + 1, segment.start + e + 1) for e in ends.tolist()]
-    at = np.searchsorted(ends, np.arange(count), side="right") - 1
-    return rows, np.asarray(at, np.int64)
+    ends = ends[seen[ends + 1] > seen[ends + 1 - length]]
+    at = np.searchsorted(ends, np.arange(segment.stop - segment.start), side="right") - 1
+    return ends + segment.start, np.asarray(at, np.int64)
+
+
+def _joined(market: EnvMarket, columns: dict[str, Floats], bars: Ints) -> dict[str, Floats]:
+    """Columns [R, N] of longer bars, of the market's bars [R, L]; those that are none left out."""
+    there = market.recorded[bars]
+    first = bars[np.arange(len(bars)), np.argmax(there, axis=1)]
+    out = there[:, :, None]
+    joined: dict[str, Floats] = {}
+    for name, values in columns.items():
+        match name:
+            case "open":
+                joined[name] = values[first]
+            case "high":
+                joined[name] = np.where(out, values[bars], -np.inf).max(axis=1)
+            case "low":
+                joined[name] = np.where(out, values[bars], np.inf).min(axis=1)
+            case "volume":
+                joined[name] = values[bars].sum(axis=1)
+            case _:
+                joined[name] = values[bars[:, -1]]
+    return joined
 
 
 def _features(
-    features: FeatureSet, columns: dict[str, Floats], rows: list[slice], listed: Bools
+    features: FeatureSet, market: EnvMarket, columns: dict[str, Floats], rows: Ints, length: int
 ) -> Floats:
-    """[R, N, F] features of bars joined from rows; NaN where a symbol is not listed yet."""
-    N = listed.shape[1]
+    """[R, N, F] features of bars of L market bars that end with `rows`; NaN where not listed."""
+    N = len(market.symbols)
     out = np.full((len(rows), N, len(features.names)), np.nan)
-    if not rows:
-        return out
-    starts = np.array([r.start for r in rows])
-    stops = np.array([r.stop for r in rows])
-    joined = {}
-    for name, values in columns.items():
-        own = values[starts[0] : stops[-1]]
-        size = stops[0] - starts[0]
-        shaped = own[: len(rows) * size].reshape(len(rows), size, N)
-        if name == "open":
-            joined[name] = shaped[:, 0]
-        elif name == "high":
-            joined[name] = shaped.max(axis=1)
-        elif name == "low":
-            joined[name] = shaped.min(axis=1)
-        elif name in SUMS:
-            joined[name] = shaped.sum(axis=1)
-        else:
-            joined[name] = shaped[:, -1]
-    there = np.array([listed[r].all(axis=0) for r in rows])
+    bars = rows[:, None] + np.arange(1 - length, 1)
+    joined = _joined(market, columns, bars)
+    listed = np.asarray(market.listed[bars].all(axis=1))
     for n in range(N):
-        begins = np.flatnonzero(there[:, n])
-        if not len(begins):
+        own = np.flatnonzero(listed[:, n])
+        if not len(own):
             continue
-        after = slice(int(begins[0]), len(rows))
-        lean = {name: np.ascontiguousarray(values[after, n]) for name, values in joined.items()}
+        lean = {name: np.ascontiguousarray(values[own, n]) for name, values in joined.items()}
         for place, feature in features.features:
-            wanted = {name: lean.get(name, np.full(len(lean["close"]), np.nan))
-                      for name in feature.inputs}  # fmt: skip
-            out[after, n, place] = feature.batch(wanted)
+            wanted = {name: lean.get(name, np.full(len(own), np.nan)) for name in feature.inputs}
+            out[own, n, place] = feature.batch(wanted)
     for place, of, cross in features.cross:
         out[:, :, place] = cross.across(out[:, :, of])
     return out
 
 
-def never_known(market: EnvMarket, config: ObservationConfig) -> list[str]:
-    """Names of features that have no value for some symbol, however long one waits."""
-    features = config.feature_set()
+def never_known(market: EnvMarket, config: ObservationConfig) -> dict[str, str]:
+    """Features that have no value for some symbol, however long one waits, and why, by name."""
+    features = _set(market, config, 1)
     columns = market.columns()
-    rows = [slice(t, t + 1) for s in market.segments for t in range(s.start, s.stop)]
-    raw = _features(features, columns, rows, market.listed)
-    dead = np.asarray(~np.isfinite(raw).any(axis=0), np.bool_).reshape(raw.shape[1:])
-    return [name for f, name in enumerate(features.names) if dead[:, f].any()]
+    rows = np.concatenate([_rows(market, segment, 1)[0] for segment in market.segments])
+    known = np.isfinite(_features(features, market, columns, rows, 1)).any(axis=0)
+    dead = np.asarray(~known.all(axis=0))
+    lacking = {name for name, v in columns.items() if not np.isfinite(v[rows]).any(axis=0).all()}
+    why = {}
+    for place, feature in features.features:
+        if dead[place]:
+            needs = [c for c in feature.inputs if c in lacking or c not in columns]
+            why[feature.name] = (
+                f"needs {' and '.join(needs)}" if needs
+                else f"needs {features.warm_ups[feature.name]} bars of each symbol before"
+            )  # fmt: skip
+    for place, of, cross in features.cross:
+        if dead[place]:
+            why[cross.name] = f"compares {features.names[of]}"
+    return {name: why[name] for name in features.names if name in why}

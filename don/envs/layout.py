@@ -15,7 +15,8 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 # bars [T, N, BAR]: one cache line a bar
-OPEN, HIGH, LOW, CLOSE, VOLUME, STATE, RATE = range(7)
+# RATE: paid in the bar; TOLD: of the last payment before its close, which features read; NaN: none
+OPEN, HIGH, LOW, CLOSE, VOLUME, STATE, RATE, TOLD = range(8)
 BAR = 8
 UNLISTED, ABSENT, PRESENT = 0.0, 1.0, 2.0  # values of STATE; absent: a flat bar, nobody trades
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from don.backtest.config import BacktestConfig, Detail
-from don.backtest.panel import Market, open_market
+from don.backtest.panel import Market, open_market, rates_told
 from don.clock import between, iso
 from don.envs.layout import (
     ABSENT,
@@ -34,6 +34,7 @@ from don.envs.layout import (
     STATE,
     TAKER,
     TICK,
+    TOLD,
     UNLISTED,
     VOLUME,
     Bools,
@@ -42,6 +43,7 @@ from don.envs.layout import (
     aligned,
 )  # fmt: skip
 from don.errors import DataError
+from don.features.columns import TIME
 from don.model.instrument import Instrument
 
 DEFAULT_LEVERAGE = 20
@@ -91,6 +93,11 @@ class EnvMarket:
         """[T, N] bool."""
         return np.asarray(self.bars[:, :, STATE] != UNLISTED)
 
+    @property
+    def recorded(self) -> Bools:
+        """[T] bool: some symbol has a bar of its own; features pass over the others, as live."""
+        return np.asarray((self.bars[:, :, STATE] == PRESENT).any(axis=1))
+
     @cached_property
     def hash(self) -> str:
         """Of everything in it."""
@@ -100,7 +107,10 @@ class EnvMarket:
         return digest.hexdigest()[:16]
 
     def columns(self) -> dict[str, Floats]:
-        """Columns [T, N] that features read, in quote and base units; NaN where not listed."""
+        """Columns [T, N] that features read, in quote and base units; NaN where not listed.
+
+        Marks and micro-structure are not among them: bars do not have them.
+        """
         found: dict[str, Floats] = {}
         units = {OPEN: TICK, HIGH: TICK, LOW: TICK, CLOSE: TICK, VOLUME: LOT}
         names = {OPEN: "open", HIGH: "high", LOW: "low", CLOSE: "close", VOLUME: "volume"}
@@ -112,8 +122,8 @@ class EnvMarket:
                 exact, self.bars[:, :, place] / scale, self.bars[:, :, place] * self.spec[:, unit]
             )
             found[names[place]] = np.where(self.listed, values, np.nan)
-        found["mark"] = found["close"].copy()
-        found["rate"] = np.where(self.listed, self.bars[:, :, RATE], np.nan)
+        found["rate"] = np.where(self.listed, self.bars[:, :, TOLD], np.nan)
+        found[TIME] = np.where(self.listed, self.close_ns[:, None] / 1e9, np.nan)
         return found
 
     def close(self) -> Floats:
@@ -162,6 +172,8 @@ def check_bars(bars: Floats, symbols: Sequence[str]) -> None:
         else:
             bad |= listed & (np.abs(values) >= 1)
         _refuse(bad, values, symbols, name)
+    told = bars[:, :, TOLD]
+    _refuse(listed & ~(np.abs(np.nan_to_num(told)) < 1), told, symbols, "told_rate")
     body = np.stack([bars[:, :, OPEN], bars[:, :, CLOSE]])
     _refuse(listed & (bars[:, :, HIGH] < body.max(axis=0)), bars[:, :, HIGH], symbols, "high")
     _refuse(listed & (bars[:, :, LOW] > body.min(axis=0)), bars[:, :, LOW], symbols, "low")
@@ -200,7 +212,8 @@ def from_market(market: Market, *, leverage: int = DEFAULT_LEVERAGE) -> EnvMarke
         bars[:, :, place] = values
     slots = np.arange(S)[:, None]
     bars[:, :, STATE] = np.where(market.present, PRESENT, ABSENT)
-    bars[slots < panel.first] = 0.0  # UNLISTED: nothing is known of it
+    bars[:, :, TOLD] = rates_told(market)
+    bars[(slots < panel.first) | (slots > panel.last)] = 0.0  # UNLISTED: nothing is known of it
     for slot, payments in market.payments.items():
         for _, n, rate in payments:
             bars[slot, n, RATE] += float(rate)
@@ -245,6 +258,9 @@ def from_arrays(
 ) -> EnvMarket:
     """A market of made-up bars: open, high, low, close, volume, and rate if there is funding.
 
+    `rate` is what is paid in a bar, `told_rate` what of the next payment is told at its close; left
+    out it is the last rate other than 0 that was paid in an earlier bar, unknown without `rate`.
+
     Args:
         columns: name -> [T, N], in quote and base units; rounded to tick and lot.
         symbols: [N] names.
@@ -274,6 +290,8 @@ def from_arrays(
     bars[:, :, STATE] = PRESENT
     if "rate" in columns:
         bars[:, :, RATE] = columns["rate"]
+    paid = _paid_last(bars[:, :, RATE]) if "rate" in columns else np.full((T, N), np.nan)
+    bars[:, :, TOLD] = columns.get("told_rate", paid)
     spec = np.tile(np.array([tick, lot, 1.0, 1e12, min_notional, leverage, maker, taker]), (N, 1))
     return EnvMarket(
         symbols=tuple(symbols),
@@ -283,3 +301,11 @@ def from_arrays(
         spec=spec,
         segments=(Segment(start=0, stop=max(T, 1)),),
     )
+
+
+def _paid_last(paid: Floats) -> Floats:
+    """[T, N] rate of the last payment in an earlier bar; 0 before the first."""
+    at = np.where(paid != 0, np.arange(1, len(paid) + 1)[:, None], 0)  # 0: none yet
+    before = np.maximum.accumulate(np.vstack([np.zeros_like(at[:1]), at[:-1]]), axis=0)
+    held = np.vstack([np.zeros_like(paid[:1]), paid])
+    return np.asarray(np.take_along_axis(held, before, axis=0))

@@ -83,12 +83,12 @@ class Observer:
         """[T] bars that can be observed, and on which can be decided: the next one is there."""
         market, config = self._market, self.config
         used = np.unique(self._columns[self._columns >= 0])
-        T = len(market.close_ns)
-        ready = market.listed[:, used].all(axis=1)
-        following = np.zeros(T, np.bool_)
-        for segment in market.segments:
-            following[segment.start : segment.stop - 1] = True
-        ready &= following
+        listed = np.asarray(market.listed[:, used].all(axis=1))
+        following = np.zeros(len(listed), np.bool_)
+        for segment in market.segments:  # on whose next bar all symbols can still be traded
+            own = slice(segment.start, segment.stop - 1)
+            following[own] = listed[segment.start + 1 : segment.stop]
+        ready = listed & following
         widths = [config.window, *([config.frame_window] * len(config.frames))]
         for block, width in zip(self.blocks, widths, strict=True):
             good = block.known[:, used].all(axis=1)
@@ -108,13 +108,14 @@ class Observer:
         """
         if self.ready.any():
             return
-        warm = self.config.feature_set().warm_up
+        warm = self.config.feature_set(self._market.interval_ns).warm_up
         longest = max(s.stop - s.start for s in self._market.segments)
         dead = never_known(self._market, self.config)
         if dead and longest > warm:
             raise DataError(
-                f"features {', '.join(dead)} have no value in these data (NaN): they need columns "
-                "that bars do not have; choose others"
+                f"features {', '.join(dead)} have no value in these data (NaN): "
+                f"{'; '.join(f'{name} {why}' for name, why in dead.items())}. Bars have "
+                f"{', '.join(self._market.columns())}: choose others"
             )
         needed = warm + self.config.window + 1
         for length in self.config.frames:

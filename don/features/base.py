@@ -31,6 +31,8 @@ class Feature(ABC):
     spec: Spec
     inputs: tuple[str, ...]  # columns that it reads
     warm_up: int  # bars without a value before the first one
+    # a sum or mean since the stream began: its values depend on how long it has run, for good
+    endless: bool = False
 
     @property
     def name(self) -> str:

@@ -285,6 +285,8 @@ def hours_place(w: Floats, p: Ints) -> float:
 @njit(cache=True)
 def weekend(w: Floats, p: Ints) -> float:
     """1 on Saturdays and Sundays, UTC, else 0; a close at midnight belongs to the day it ends."""
+    if w[0, -1] != w[0, -1]:
+        return np.nan
     day = int((np.ceil(w[0, -1] / DAY_S) - 1.0 + THURSDAY) % 7)
     return 1.0 if day >= 5 else 0.0
 
@@ -292,5 +294,7 @@ def weekend(w: Floats, p: Ints) -> float:
 @njit(cache=True)
 def between(w: Floats, p: Ints) -> float:
     """1 on weekdays while the second of the day is in (p[0], p[1]], else 0."""
+    if w[0, -1] != w[0, -1]:
+        return np.nan
     second = w[0, -1] - np.floor(w[0, -1] / DAY_S) * DAY_S
     return 1.0 if p[0] < second <= p[1] and weekend(w, p) == 0.0 else 0.0

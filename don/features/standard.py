@@ -115,6 +115,7 @@ class TalibFeature(Feature):
         arguments: the function's parameters.
         outputs: which of its outputs go into `finish`; one to three.
         finish: outputs and close -> value; compiled, of plain arithmetic.
+        endless: see `Feature`.
     """
 
     def __init__(
@@ -125,8 +126,9 @@ class TalibFeature(Feature):
         arguments: tuple[float, ...],
         finish: Finish = plain,
         outputs: tuple[int, ...] = (0,),
+        endless: bool = False,
     ) -> None:
-        self.spec = spec
+        self.spec, self.endless = spec, endless
         self.inputs = inputs if "close" in inputs else (*inputs, "close")
         self._function, self._columns, self._arguments = function, inputs, arguments
         self._finish, self._outputs = finish, outputs
@@ -150,6 +152,7 @@ class TalibFeature(Feature):
             self._arguments,
             self._finish,
             self._outputs,
+            self.endless,
         )
 
     def batch(self, columns: Mapping[str, Floats]) -> Floats:

@@ -93,7 +93,7 @@ class Larger(Feature):
         self.spec: Spec = inner.spec
         self.inputs = tuple(dict.fromkeys((*inner.inputs, TIME)))
         self.interval_ns = interval_ns
-        self.inner = inner
+        self.inner, self.endless = inner, inner.endless
         self.warm_up = self.warm_up_at(60 * 10**9)
         self._stream = inner.fresh()
         self._bar, self._seen = np.full(len(COLUMNS), np.nan), np.zeros(len(COLUMNS))

@@ -202,7 +202,7 @@ def check_tradable(card: ModelCard) -> None:
     if Part.FRAMES in env.observation.parts:
         raise ConfigError(
             f"model {card.name} observes frames of longer bars, which a desk does not have: train "
-            "it on features of longer timeframes instead (rsi_14@4h)"
+            "it on features of longer timeframes instead, as rsi_14@4h is on shorter bars"
         )
     if env.action.kind is ActionKind.TICKET:
         raise ConfigError(
@@ -214,11 +214,10 @@ def check_tradable(card: ModelCard) -> None:
             f"model {card.name} decides every {env.action.every} bars; a desk asks it at each: "
             "train it with action.every 1"
         )
-    # an environment's bar has the rate that was paid in it, a desk's what is told of the next one
-    read = card.env.observation.feature_set().features if card.features else []
-    paid = [feature.name for _, feature in read if "rate" in feature.inputs]
-    if paid:
+    read = card.env.observation.feature_set(card.interval_ns).features if card.features else []
+    if endless := [feature.name for _, feature in read if feature.endless]:
         raise ConfigError(
-            f"model {card.name} observes {', '.join(paid)}: the funding rate of its environment is "
-            "the one paid in a bar, a desk's is what is told of the next one; train it without"
+            f"model {card.name} observes {', '.join(endless)}, summed since the stream began: a "
+            "desk's begins with the history it is given, not with the training's data; train it "
+            "on what a number of bars says"
         )

@@ -65,12 +65,13 @@ class Family:
         outputs: tuple[int, ...] = (0,),
         extra: tuple[float, ...] = (),
         version: int = 1,
+        endless: bool = False,
     ) -> None:
         """A function of TA-Lib and what is made of it."""
 
         def make(spec: Spec) -> Feature:
             arguments = (*spec.params, *extra)
-            return TalibFeature(spec, function, inputs, arguments, finish, outputs)
+            return TalibFeature(spec, function, inputs, arguments, finish, outputs, endless)
 
         source = f"TA-Lib {function}; {source}" if source else f"TA-Lib {function}"
         smallest = 2 if defaults else 1
@@ -90,6 +91,7 @@ class Family:
         rings: int = 1,
         before: int = -1,
         smallest: int = 1,
+        version: int = 1,
     ) -> None:
         """A compiled step over explicit state."""
 
@@ -98,7 +100,7 @@ class Family:
             warm_up = max(window + before, 0)
             return KernelFeature(spec, step, inputs, window=window, rings=rings, warm_up=warm_up)
 
-        self.add(kind, defaults, doc, make, formula, units, source, smallest)
+        self.add(kind, defaults, doc, make, formula, units, source, smallest, version)
 
     def window(
         self,
@@ -115,6 +117,7 @@ class Family:
         bars: Callable[[tuple[int, ...]], int] | None = None,
         params: tuple[int, ...] = (),
         smallest: int = 1,
+        version: int = 1,
     ) -> None:
         """A kernel over the last n + `more` bars, n being the first parameter."""
 
@@ -123,4 +126,4 @@ class Family:
             given = params or spec.params
             return WindowFeature(spec, kernel, inputs, window=size, params=given)
 
-        self.add(kind, defaults, doc, make, formula, units, source, smallest)
+        self.add(kind, defaults, doc, make, formula, units, source, smallest, version)

@@ -16,6 +16,7 @@ _v.talib(
     formula="sum sign(close - close[-1]) volume",
     units="base units",
     source="Granville 1963",
+    endless=True,
 )
 _v.talib(
     "adosc",
@@ -96,6 +97,7 @@ _v.talib(
     HLCV,
     formula="close / (sum (h + l + c) / 3 v / sum v) - 1",
     version=2,  # rounded as TA-Lib does
+    endless=True,
 )
 _v.window(
     "vwap_distance",

@@ -197,8 +197,11 @@ def test_what_a_desk_cannot_do_is_refused(tmp_path: Path) -> None:
         LearnedPolicy(model(action={"kind": "ticket"}))
     with pytest.raises(ConfigError, match="decides every 8 bars"):
         LearnedPolicy(model(action={"every": 8}))
-    with pytest.raises(ConfigError, match="observes funding_mean_72: the funding rate"):
-        LearnedPolicy(model(observation={"features": [*FEATURES, "funding_mean_72"]}))
+    endless = [*FEATURES, "obv", "vwap_ratio", "obv@2h"]
+    with pytest.raises(ConfigError, match=r"observes obv, vwap_ratio, obv@2h, summed since the s"):
+        LearnedPolicy(model(observation={"features": endless}))
+    told = [*FEATURES, "funding_mean_72", "hour_sin", "rsi_14@2h", "adosc_3_10"]
+    assert LearnedPolicy(model(observation={"features": told})).features == tuple(told)
     with pytest.raises(ConfigError, match="choose one of the agents agent_0, agent_1"):
         LearnedPolicy(model(agents=2))
     assert LearnedPolicy(model(agents=2), agent="agent_1").rows == 1
