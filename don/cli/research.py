@@ -116,6 +116,7 @@ def verify(as_json: bool = Json) -> None:
     told = {
         "ok": found.ok, "entries": found.entries, "broken": found.broken_seq,
         "problem": found.problem, "missing_runs": sum(one.runs for one in outside),
+        "missing": "; ".join(_lost(one.runs, one.ledger, one.why) for one in outside),
     }  # fmt: skip
     print_json(told) if as_json else print_pairs(told)
     if not found.ok:

@@ -22,8 +22,8 @@ from don.home import home_dir
 from don.storage.chain import Entry, Head, Record, Verification, chain, verify_chain
 from don.storage.database import Connection, Database, patient
 from don.storage.opened import open_database
-from don.storage.research_anchor import Anchor
-from don.storage.research_notes import Notes
+from don.storage.research_anchor import ANCHOR, Anchor
+from don.storage.research_notes import Found, Notes
 from don.storage.research_runs import (
     Outside,
     Run,
@@ -39,7 +39,6 @@ from don.storage.research_runs import (
 )
 from don.words import amount
 
-ANCHOR = "research.json"
 _LOCK = 0x646F6E72  # "donr"
 _within: ContextVar[int | None] = ContextVar("research_run", default=None)
 
@@ -136,6 +135,8 @@ class Research:
     def take_in(self, notes: Notes) -> int:
         """Enter what was noted while the ledger was closed; each run once, whatever happens.
 
+        Notes that were removed or changed since are entered as runs that are missing.
+
         Returns:
             How many runs began.
 
@@ -144,7 +145,9 @@ class Research:
         """
         begun = 0
         with notes.taken() as found:
-            for note in found:
+            if found.lost:
+                self._lost(found)
+            for note in found.notes:
                 key = f"begin:{note.key}"
                 if not note.ended:
                     self._append("begin", key, note.payload, None)
@@ -156,6 +159,23 @@ class Research:
                     continue
                 self._append("end", f"end:{run}", note.payload, run)
         return begun
+
+    def _lost(self, found: Found) -> None:
+        """Enter runs whose notes were not left as they were; the same ones once."""
+        self._warn(found.words)
+        for attempt in patient(self._patience_s):
+            with attempt, self._db.connection() as connection:
+                ledger, head, runs = self._begun(connection)
+                key = f"outside:{ledger}:notes:{found.name}"
+                head, cut = self._missing(connection, ledger, head, runs)
+                if not connection.execute(
+                    "SELECT 1 FROM research_entry WHERE key = %s", (key,)
+                ).fetchone():
+                    cut += found.lost
+                    entry = {"ledger": ledger, "runs": cut, "why": "cut"}
+                    head = self._write(connection, ledger, head, "outside", key, 0, entry)
+                self._move(connection, head, runs)
+        self._anchor.keep(ledger, head, runs + cut)
 
     def _number(self, key: str) -> int | None:
         with self._db.connection() as connection:
@@ -175,9 +195,7 @@ class Research:
         self, connection: Connection, kind: str, key: str, payload: Mapping[str, Any],
         run: int | None,
     ) -> tuple[int, Head, str, int]:  # fmt: skip
-        connection.execute("SET LOCAL synchronous_commit TO on")
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        ledger, head, runs = self._head(connection)
+        ledger, head, runs = self._begun(connection)
         known = connection.execute(
             "SELECT run, payload FROM research_entry WHERE key = %s", (key,)
         ).fetchone()
@@ -191,13 +209,19 @@ class Research:
         number = runs + 1 if run is None else run
         runs += run is None
         head = self._write(connection, ledger, head, kind, key, number, payload)
+        self._move(connection, head, runs)
+        return number, head, ledger, runs + cut
+
+    def _move(self, connection: Connection, head: Head, runs: int) -> None:
         connection.execute(
             "UPDATE research_head SET seq = %s, hash = %s, runs = %s",
             (head.seq, head.hash, runs),
         )
-        return number, head, ledger, runs + cut
 
-    def _head(self, connection: Connection) -> tuple[str, Head, int]:
+    def _begun(self, connection: Connection) -> tuple[str, Head, int]:
+        """The ledger's name, its end and how many runs began; nobody else enters meanwhile."""
+        connection.execute("SET LOCAL synchronous_commit TO on")
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         row = connection.execute("SELECT ledger, seq, hash, runs FROM research_head").fetchone()
         if row is None:
             row = (secrets.token_hex(8), 0, Head().hash, 0)

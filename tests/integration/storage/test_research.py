@@ -229,3 +229,125 @@ def test_what_was_noted_without_a_database_is_counted_once(
     (don_home / "file").write_text("")
     with pytest.raises(UsageError, match="counts every backtest"):
         Notes(don_home / "file").begin(told)
+
+
+def noted(folder: Path, count: int) -> None:
+    """Backtests that ran, each two notes."""
+    for n in range(count):
+        notes = Notes(folder)
+        key = notes.begin(begin_payload("backtest", {"n": n}, "abc", ts=n))
+        notes.end(key, end_payload("done", {"sharpe": float(n)}, ts=n + 1))
+
+
+def without(folder: Path, *lines: int) -> None:
+    kept = (folder / NOTES).read_bytes().splitlines(keepends=True)
+    (folder / NOTES).write_bytes(b"".join(one for n, one in enumerate(kept) if n not in lines))
+
+
+def test_notes_that_are_removed_go_on_counting(database: Database, don_home: Path) -> None:
+    said: list[str] = []
+    ledger = research(database, don_home, warn=said.append)
+    noted(don_home, 3)
+    (don_home / NOTES).unlink()
+    assert Notes(don_home).waiting()  # nobody may say that there is nothing
+    ledger.take_in(Notes(don_home))
+    assert said.pop().startswith("6 notes removed before") and not Notes(don_home).waiting()
+    found = ledger.trials("abc")
+    assert (found.count, found.outside, found.runs) == (3, 3, ())
+    assert [(one.runs, one.why) for one in ledger.outside()] == [(3, "cut")]
+    assert ledger.take_in(Notes(don_home)) == 0 and ledger.trials("abc").count == 3
+    noted(don_home, 2)
+    (don_home / NOTES).unlink()
+    noted(don_home, 3)  # what is noted after it does not hide it
+    without(don_home, 4, 5)  # the last run
+    ledger.take_in(Notes(don_home))
+    assert "6 notes removed" in said[0] and "3 runs of them go on counting" in said[0]
+    assert (ledger.trials("abc").count, ledger.trials("abc").outside) == (8, 6)
+    noted(don_home, 1)
+    without(don_home, 1)  # what came of it
+    ledger.take_in(Notes(don_home))
+    assert "1 note removed" in said[1] and ledger.trials("abc").count == 10  # one at least
+    run = ledger.begin("train", {}, "abc")
+    assert ledger.trials("abc").count == 11 and ledger.verify().ok and len(said) == 2
+    execute(
+        database, FREE, "DELETE FROM research_entry WHERE seq > 1",
+        "UPDATE research_head SET seq = 1, runs = 0, "
+        "hash = (SELECT hash FROM research_entry WHERE seq = 1)",
+    )  # fmt: skip
+    assert ledger.begin("train", {}, "abc") != run  # all of it is known, of notes as well
+    assert ledger.trials("abc").count == 12
+
+
+def test_notes_that_are_changed_go_on_counting(database: Database, don_home: Path) -> None:
+    said: list[str] = []
+    ledger = research(database, don_home, warn=said.append)
+    noted(don_home, 3)
+    lines = (don_home / NOTES).read_text().splitlines()
+    lines[2] = lines[2].replace('"abc"', '"xyz"')  # of other data, it says now
+    last = json.loads(lines[5])
+    last["payload"]["metrics"]["sharpe"] = -5.0
+    lines[5] = json.dumps(last)
+    (don_home / NOTES).write_text("\n".join(lines) + "\n")
+    ledger.take_in(Notes(don_home))
+    assert said[0].startswith("2 notes changed") and len(said) == 2  # an end without a begin
+    assert ledger.trials("abc").count == 3 and ledger.trials("xyz").count == 1 + 0
+    assert ledger.trials("abc").sharpes == (0.0,) and ledger.trials("abc").outside == 1
+
+
+def test_whoever_dies_while_noting_loses_nothing_and_misses_nothing(
+    database: Database, don_home: Path
+) -> None:
+    said: list[str] = []
+    ledger, anchor = research(database, don_home, warn=said.append), don_home / "research.json"
+    for last in (1, 2, 3):
+        before = anchor.read_bytes() if anchor.exists() else b"{}"
+        noted(don_home, 1)
+        Notes(don_home).begin(begin_payload("backtest", {}, "abc"))
+        if last == 1:  # as by a Don that chained none
+            before = b"{}"
+        anchor.write_bytes(before)  # killed before the anchor: here even three notes long
+        with (don_home / NOTES).open("ab") as file:
+            file.write(b'{"key": "torn')
+    kept, known = (don_home / NOTES).read_bytes(), anchor.read_bytes()
+    assert ledger.take_in(Notes(don_home, said.append)) == 6
+    assert ["cannot be read" in line for line in said] == [True] * 3
+    (don_home / NOTES).write_bytes(kept)  # killed before the notes were gone
+    ledger.take_in(Notes(don_home))
+    anchor.write_bytes(known)  # or before the anchor knew of it
+    (don_home / NOTES).write_bytes(kept)
+    ledger.take_in(Notes(don_home))
+    assert ledger.trials("abc").count == 6 and len(said) == 3 and not ledger.outside()
+    noted(don_home, 1)
+    anchor.unlink()  # what is there speaks for itself
+    noted(don_home, 1)
+    assert ledger.take_in(Notes(don_home)) == 2
+    assert ledger.trials("abc").count == 8 and len(said) == 3 and not ledger.outside()
+
+
+def test_notes_of_an_older_don_are_taken_in(database: Database, don_home: Path) -> None:
+    ledger = research(database, don_home)
+    ledger.begin("train", {}, "abc")
+    for ended, told in enumerate(
+        (begin_payload("backtest", {}, "abc"), end_payload("done", {"sharpe": 1.0}))
+    ):
+        with (don_home / NOTES).open("a") as file:
+            file.write(json.dumps({"key": "k", "ended": bool(ended), "payload": told}) + "\n")
+    noted(don_home, 1)
+    assert ledger.take_in(Notes(don_home)) == 2 and not ledger.outside()
+    assert ledger.trials("abc").sharpes == (1.0, 0.0)
+
+
+def test_many_may_note_at_once(database: Database, don_home: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    ledger = research(database, don_home)
+    with ThreadPoolExecutor(4) as pool:
+        writing = [pool.submit(noted, don_home, 4) for _ in range(4)]
+        begun = sum(ledger.take_in(Notes(don_home)) for _ in range(3))
+        for n in range(4):
+            ledger.begin("train", {"n": n}, "abc")
+        for one in writing:
+            one.result()
+    begun += ledger.take_in(Notes(don_home))
+    assert begun == 16 and ledger.trials("abc").count == 20
+    assert not ledger.outside() and ledger.verify().ok

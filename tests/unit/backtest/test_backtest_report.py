@@ -124,7 +124,7 @@ def test_commands_write_reports(
     assert re.search(r"^annual_return +–", plain.output, re.M)
     assert re.search(r"^equity +[\d,]+\.\d\d$", plain.output, re.M)
     with Notes(tmp_path / "home").taken() as noted:
-        begin, end = list(noted)[:2]
+        begin, end = noted.notes[:2]
     assert begin.payload["kind"] == "backtest" and begin.payload["trials"] == 1
     assert end.payload["status"] == "done" and "BTC-USDT-PERP" in end.payload["lineage"]
     record = end.payload["metrics"]  # what its ratio is of
@@ -133,6 +133,6 @@ def test_commands_write_reports(
     refused = CliRunner().invoke(app, ["backtest", "--detail", "bars", "--start", "2031-01-01"])
     assert isinstance(refused.exception, DonError) and "2031" in str(refused.exception)
     with Notes(tmp_path / "home").taken() as noted:  # it is told, and that nothing was looked at
-        assert [one.payload.get("status") for one in noted][-1] == "refused"
+        assert [one.payload.get("status") for one in noted.notes][-1] == "refused"
     absent = CliRunner().invoke(app, ["backtest", "report", str(tmp_path / "none.json")])
     assert isinstance(absent.exception, DataError)
