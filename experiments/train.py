@@ -13,22 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from don.envs import EnvMarket
 from don.envs.completeness import told_in_words
-from don.errors import Interrupted, UsageError
+from don.errors import Interrupted
 from don.home import home_dir
 from don.learning.trainings import announced
 from don.storage.research import Research, open_research
-from don.storage.research_runs import RunKind, RunStatus
+from don.storage.research_runs import RunStatus
+from experiments.begun import alone
 from experiments.cluster import local_cluster
 from experiments.program import asked, run_as_program
 from experiments.training_config import TrainConfig
+from experiments.training_record import Record
 
 if TYPE_CHECKING:
     from experiments.rllib.loop import Outcome, Training
 
 Tell = Callable[[str], None]
-CONFIG = "config.json"
-# what may differ when a training goes on: it changes how long and by whom, not what is learned
-FREE = ("stop", "workers", "keep", "out")
 
 
 def train(
@@ -54,7 +53,8 @@ def train(
         Where the model is, and how it went.
 
     Raises:
-        UsageError: if the folder holds another training, or data or configuration do not fit.
+        UsageError: if the folder holds another training, or another process trains in it, or data
+            or configuration do not fit.
         TrainingDiverged: if a loss is no number any more; the last good checkpoint is kept.
         Interrupted: if it was stopped; it can be resumed.
     """
@@ -69,31 +69,37 @@ def train(
         from experiments.rllib.market_file import open_data
 
         found = open_data(config.data, home) if market is None else market
-        _same(config, found, resume=resume)
         training = Training(config, found, tell, resume=resume)
-        _remember(config, found)
+        until.enter_context(alone(config.out))
+        record = Record.of(config, found.hash, training.begun, resume=resume)
         until.enter_context(shown)
         names = (*found.symbols, *([config.data.source] if market is None else []))
-        return _counted(training, research, names, home or home_dir())
+        return _counted(training, record, research, names, home or home_dir(), tell)
 
 
 def _counted(
-    training: "Training", research: Research, names: tuple[str, ...], home: Path
-) -> "Outcome":
+    training: "Training", record: Record, research: Research, names: tuple[str, ...], home: Path,
+    tell: Tell,
+) -> "Outcome":  # fmt: skip
     """Run a training that fits, entered in the ledger before it begins."""
-    config, data = training.config, training.market.hash
-    told = config.model_dump(mode="json")
-    run = research.begin(RunKind.TRAIN, told, data, seed=config.seed, lineage=names)
+    data = training.market.hash
+    run = record.enter(research, names)
     try:
-        training.notes = research.stamp(run, data, names)
-        with local_cluster(home, cpus=max(1, config.workers.runners + 1)):
-            outcome = training.run()
+        stamp = research.stamp(run, data, names)
+        with local_cluster(home, cpus=max(1, training.config.workers.runners + 1)):
+            for change in record.from_iteration(training.begin() + 1):
+                tell(change)
+            training.notes = {**stamp, **record.notes}
+            outcome = training.go()
+    except (Interrupted, KeyboardInterrupt) as error:
+        # the run stays open: what goes on is the same one
+        if isinstance(error, Interrupted):
+            raise
+        raise Interrupted("stopped; --resume goes on") from None
     except BaseException as error:
-        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
-        status = RunStatus.STOPPED if stopped else RunStatus.FAILED
-        research.end(run, status, {"error": str(error) or type(error).__name__})
+        research.end(run, RunStatus.FAILED, {"error": str(error) or type(error).__name__})
         raise
-    research.end(run, RunStatus.DONE, summary(outcome))
+    research.end(run, RunStatus.DONE, {**summary(outcome), **record.notes})
     return outcome
 
 
@@ -109,42 +115,6 @@ def summary(outcome: "Outcome") -> dict[str, Any]:
         "reason": outcome.reason,
         "data": outcome.data,
     }
-
-
-def _told(config: TrainConfig, market: EnvMarket) -> dict[str, Any]:
-    return {"config": config.model_dump(mode="json"), "data_hash": market.hash}
-
-
-def _same(config: TrainConfig, market: EnvMarket, *, resume: bool) -> None:
-    """What goes on must be what began.
-
-    Raises:
-        UsageError: if the folder's training is another one.
-    """
-    told = _told(config, market)
-    path, begun = config.out / CONFIG, (config.out / "progress.jsonl").exists()
-    if begun and not resume:
-        raise UsageError(f"{config.out} holds a training already: use --resume, or another --out")
-    if begun and path.exists():
-        before = json.loads(path.read_text())
-        was, now = before["config"], told["config"]
-        other = [k for k in now if k not in FREE and was.get(k) != now[k]]
-        if before["data_hash"] != told["data_hash"]:
-            other.append("the data")
-        if other:
-            raise UsageError(
-                f"{config.out} was begun with another {', '.join(other)}: resume with what it was "
-                "begun with, or use another --out"
-            )
-
-
-def _remember(config: TrainConfig, market: EnvMarket) -> None:
-    """Write the configuration into the folder."""
-    config.out.mkdir(parents=True, exist_ok=True)
-    path = config.out / CONFIG
-    draft = path.with_suffix(".new")
-    draft.write_text(json.dumps(_told(config, market), indent=1))
-    draft.replace(path)
 
 
 def main(words: list[str]) -> int:

@@ -33,12 +33,15 @@ from don.sources import code_version
 from don.storage.research import Research, counted_by, open_research
 from don.storage.research_runs import RunKind, RunStatus
 from don.words import amount
+from experiments.begun import alone, check_versions, feature_hash, versions
 from experiments.choosing import LAST, OUT, Choice, candidates, choose
 from experiments.cluster import local_cluster
+from experiments.durable import read_json, write_json
 from experiments.evaluate import Result, caution, counted, lineage, metrics, write
 from experiments.evaluation_config import Scheme, WalkForwardConfig, WindowConfig
 from experiments.fitting import fitting
 from experiments.program import asked, run_as_program
+from experiments.rllib.errors import TrainingDiverged
 from experiments.rllib.market_file import open_data
 from experiments.study_parts import Part, parts
 
@@ -73,13 +76,13 @@ def run(
         # what is refused here has looked at nothing: it is neither counted nor shown
         whole = open_data(config.train.data, home) if market is None else market
         todo = parts(config, whole)
-        plan, before = _plan(config, whole), _before(config)
-        if before is None:
+        if _before(config) is None:
             for part in todo:
                 if part.seed == config.seeds[0]:  # windows of all seeds are the same
                     fitting(config.train, part.market)
-        elif {k: before[k] for k in plan} != plan:
-            raise UsageError(f"{config.out} holds another study: use another --out")
+        until.enter_context(alone(config.out, "studied"))
+        if (before := _before(config)) is not None:
+            _check(config, whole, before, tell, over=all(_done(config, part) for part in todo))
         until.enter_context(shown)
         return _counted(config, tell, research, whole, todo, home or home_dir())
 
@@ -123,9 +126,16 @@ def _train(
         )  # fmt: skip
         head = f"[{n + 1}/{len(left)}] {part.key}, {part.trained}"
         tell(head)
-        with counted_by(number):
-            outcome = train(settings, lambda line, h=head: tell(f"{h}: {line}"),  # type: ignore[misc]
-                            resume=True, market=part.market, research=research)  # fmt: skip
+        try:
+            with counted_by(number):
+                outcome = train(settings, lambda line, h=head: tell(f"{h}: {line}"),  # type: ignore[misc]
+                                resume=True, market=part.market, research=research)  # fmt: skip
+        except TrainingDiverged as error:
+            raise TrainingDiverged(
+                f"{part.key}: {error.what}",
+                "windows are trained alike: lower train.algorithm.lr, grad_clip or reward_scale, "
+                "in another --out",
+            ) from error
         model, chosen = _chosen(outcome.out, Model.load(outcome.model), whole, part, config.windows)
         tell(f"{head}: traded is {chosen.words}")
         chosen.write(folder)
@@ -246,13 +256,31 @@ def _plan(config: WalkForwardConfig, market: EnvMarket) -> dict[str, Any]:
     return {"config": told, "data_hash": market.hash}
 
 
+def _check(
+    config: WalkForwardConfig, market: EnvMarket, before: dict[str, Any], tell: Tell, *, over: bool
+) -> None:
+    """What goes on must be what began. What is over is only judged: no model is read any more.
+
+    Raises:
+        UsageError: if the folder's study is another one, or features mean something else by now.
+    """
+    if {k: before.get(k) for k in ("config", "data_hash")} != _plan(config, market):
+        raise UsageError(f"{config.out} holds another study: use another --out")
+    if over:
+        return
+    now = versions(feature_hash(config.train.env.observation))
+    if (was := before.get("ray", now["ray"])) != now["ray"]:
+        # each training is of one Ray: one that is not over refuses to go on by itself
+        tell(f"begun with Ray {was}, goes on with Ray {now['ray']}")
+    check_versions({k: v for k, v in before.items() if k != "ray"}, now, config.out)
+
+
 def _before(config: WalkForwardConfig) -> dict[str, Any] | None:
     """The plan that the folder was begun with, with `run` and `ledger`."""
     path = config.out / PLAN
     if not path.exists():
         return None
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    return read_json(path, "study")
 
 
 def _begun(config: WalkForwardConfig, market: EnvMarket, research: Research) -> int:
@@ -265,12 +293,10 @@ def _begun(config: WalkForwardConfig, market: EnvMarket, research: Research) -> 
         lineage=lineage(market, config.train.data), trials=len(config.seeds),
     )  # fmt: skip
     config.out.mkdir(parents=True, exist_ok=True)
-    path = config.out / PLAN
-    draft = path.with_suffix(".new")
     ledger = research.reference()["ledger"]
-    kept = {**_plan(config, market), "run": number, "ledger": ledger}
-    draft.write_text(json.dumps(kept, indent=1))
-    draft.replace(path)
+    begun = versions(feature_hash(config.train.env.observation))
+    kept = {**begun, **(before or {}), **_plan(config, market), "run": number, "ledger": ledger}
+    write_json(config.out / PLAN, kept)
     return number
 
 

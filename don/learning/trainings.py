@@ -99,9 +99,12 @@ def announced(
         folder = home / INDEX
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = _hold(folder / f"{entry.id}.lock")
-        _write(home, entry)
-        written = True
-        _forget(home)
+        if lock is None:
+            warn(f"the console will not show this training: another process trains in {out}")
+        else:
+            _write(home, entry)
+            written = True
+            _forget(home)
     except OSError as error:
         warn(f"the console will not show this training: {home} cannot be written: {error.strerror}")
     state, detail = TrainingState.FAILED, ""
@@ -207,16 +210,18 @@ def _read(path: Path) -> Entry | None:
     return entry if fits else None
 
 
-def _hold(path: Path) -> BinaryIO:
-    """Hold a training's lock; one that another process trains in the same folder keeps it."""
+def _hold(path: Path) -> BinaryIO | None:
+    """Hold a training's lock; None: another process does, whose entry is not to be overwritten."""
     lock = path.open("ab")
     for _ in range(TRIES):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
         except BlockingIOError:
             time.sleep(PAUSE_S)  # a reader holds it for an instant
-    return lock
+        else:
+            return lock
+    lock.close()
+    return None
 
 
 def _held(lock: Path) -> bool:

@@ -17,15 +17,17 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from don.clock import iso
 from don.envs import EnvMarket
 from don.envs.completeness import completeness, weak
-from don.errors import Interrupted
+from don.errors import DataError, Interrupted
 from don.learning.card import Trained
 from don.learning.model import Model, card_of, plain
+from experiments.begun import versions
 from experiments.fitting import fitting, network
 from experiments.rllib import checkpoints, progress
 from experiments.rllib.checkpoints import Counters
 from experiments.rllib.errors import TrainingDiverged
 from experiments.rllib.market_file import write_market
 from experiments.rllib.setup import build_config
+from experiments.rllib.stopping import Stop
 from experiments.training_config import TrainConfig
 
 Tell = Callable[[str], None]
@@ -49,7 +51,7 @@ class Outcome:
 
 
 class Training:
-    """A training in a folder.
+    """A training in a folder; building one touches nothing.
 
     Args:
         config: what to train.
@@ -71,12 +73,15 @@ class Training:
         self.config, self.market, self._tell, self._every_s = config, market, tell, every_s
         self.env, self.mapping = fitting(config, market)  # refuses what cannot be trained
         self.data = completeness(market)
+        self.card = card_of(
+            self.env, network(config), self.mapping, name=config.name, seed=config.seed
+        )
+        self.begun = versions(self.card.feature_hash)
         self.out = config.out
-        last = checkpoints.last_of(self.out) if resume else None
-        self._checkpoint, self.counters = last or (None, Counters(started_ns=time.time_ns()))
-        self.out.mkdir(parents=True, exist_ok=True)
+        self.counters = Counters(started_ns=time.time_ns())
+        self._resume = resume
         self._best: Weights | None = None
-        self._returns: float | None = None
+        self._inside = False  # an iteration, of which nothing is to be kept if it is broken off
         self._told = -math.inf
 
     def run(self) -> Outcome:
@@ -86,36 +91,86 @@ class Training:
             TrainingDiverged: if a loss or a weight is no number any more.
             Interrupted: if it was stopped; a checkpoint is written first.
         """
+        self.begin()
+        return self.go()
+
+    def begin(self) -> int:
+        """Build everything, and take the newest checkpoint that can be read; then `go`.
+
+        Returns:
+            The iteration after which it goes on; 0: from the start.
+
+        Raises:
+            DataError: if there are checkpoints, but none can be read.
+            UsageError: if they are of other features, or of another version.
+        """
         if short := weak(self.data):
             self._tell(f"the data are not all complete: {short}")
-        self.start()
+        torn: list[Path] = []
+        left = checkpoints.all_of(self.out) if self._resume else []
+        while left:
+            try:
+                counters = checkpoints.read(left[-1], self.begun)
+                self.start(resumed=counters.iteration)
+                try:
+                    self.restore(left[-1])
+                    self.go_on(counters)
+                except BaseException:
+                    self.close()
+                    raise
+                break
+            except DataError as error:
+                self._tell(str(error))
+                torn.append(left.pop())
+        else:
+            if torn:
+                raise DataError(
+                    f"no checkpoint in {torn[0].parent} can be read: begin anew with another --out"
+                )
+            self.start()
+            self.go_on(self.counters)
+        for folder in torn:
+            self._tell(f"kept as {checkpoints.put_aside(folder)}")
+        if left:
+            self._tell(f"goes on after iteration {self.counters.iteration}")
+        return self.counters.iteration
+
+    def go(self) -> Outcome:
+        """Train on from where `begin` stands, and give everything back."""
         try:
-            if self._checkpoint is not None:
-                self.restore(self._checkpoint)
-                self._tell(f"goes on after iteration {self.counters.iteration}")
             return self._loop(self.algorithm)
         finally:
             self.close()
 
-    def start(self, *, keep_rows: bool = False) -> None:
-        """Build everything.
+    def start(self, *, resumed: int = 0) -> None:
+        """Build everything; `go_on` must follow before the first step.
 
         Args:
-            keep_rows: leave all lines of an earlier process in `progress.jsonl` for `go_on` to cut.
+            resumed: iterations that were done before: episodes are not drawn again.
         """
         torch.set_num_threads(1)
         logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+        self.out.mkdir(parents=True, exist_ok=True)
         path = (self.out / MARKET).absolute()
         write_market(self.market, path)
-        made = build_config(self.config, self.env, path, resumed=self.counters.iteration)
+        made = build_config(self.config, self.env, path, resumed=resumed)
         self.algorithm = made.build_algo()
-        after = sys.maxsize if keep_rows else self.counters.iteration
-        board = self.config.keep.tensorboard and not keep_rows  # `go_on` opens it
-        self._log = progress.Progress(self.out, after=after, tensorboard=board)
+        # which lines of an earlier process stay is known when its state is there
+        self._log = progress.Progress(self.out, after=sys.maxsize, tensorboard=False)
 
     def restore(self, checkpoint: Path) -> None:
-        """Take a checkpoint's state; the learning rate stays that of the configuration."""
-        self.algorithm.restore_from_path(str(checkpoint.absolute()))
+        """Take a checkpoint's state; the learning rate stays that of the configuration.
+
+        Raises:
+            DataError: if it cannot be read.
+        """
+        try:
+            self.algorithm.restore_from_path(str(checkpoint.absolute()))
+        except Exception as error:  # pickles of any state of decay raise what they like
+            told = (str(error).splitlines() or [""])[0]
+            raise DataError(
+                f"checkpoint {checkpoint} cannot be read: {type(error).__name__}: {told}"
+            ) from error
         rate = self.config.algorithm.lr
 
         def set_rate(learner: Any) -> None:
@@ -127,7 +182,7 @@ class Training:
         self.algorithm.learner_group.foreach_learner(set_rate)
 
     def go_on(self, counters: Counters) -> None:
-        """Count from where a restored state stood."""
+        """Count from where the state stands; lines about what came after it are dropped."""
         self.counters, self._best = counters, None
         self._log.close()
         self._log = progress.Progress(
@@ -152,32 +207,46 @@ class Training:
     # ---- inside ----------------------------------------------------------------------------------
 
     def _loop(self, algorithm: Algorithm) -> Outcome:
-        keep = self.config.keep
         try:
-            while (reason := self._over()) is None:
-                self.step()
-                if self.counters.iteration % keep.every == 0:
-                    checkpoints.save(algorithm, self.counters, self.out, keep.checkpoints)
-                    self._write_best()
+            with Stop() as stop:
+                while (reason := self._over()) is None:
+                    if stop.asked:
+                        raise KeyboardInterrupt
+                    self.step()
+                    if self.counters.iteration % self.config.keep.every == 0:
+                        self._keep(algorithm)
         except KeyboardInterrupt:
-            if self.counters.iteration:
-                checkpoints.save(algorithm, self.counters, self.out, keep.checkpoints)
-            raise Interrupted(
-                f"stopped after iteration {self.counters.iteration}; --resume goes on"
-            ) from None
-        checkpoints.save(algorithm, self.counters, self.out, keep.checkpoints)
+            number = self.counters.iteration
+            if self._inside:
+                kept = [int(folder.name) for folder in checkpoints.all_of(self.out)[-1:]]
+                raise Interrupted(
+                    f"stopped inside iteration {number + 1}, of which nothing is kept; --resume "
+                    + (f"goes on after iteration {kept[0]}" if kept else "begins anew")
+                ) from None
+            if number:
+                self._keep(algorithm)
+            raise Interrupted(f"stopped after iteration {number}; --resume goes on") from None
+        self._keep(algorithm)
         self.export()
         done = self.counters
         return Outcome(
             out=self.out, model=self.out / MODEL,
             best=self.out / BEST if (self.out / BEST).exists() else None,
             iterations=done.iteration, steps=done.steps, seconds=done.seconds,
-            returns=self._returns, reason=reason, data=self.data,
+            returns=done.returns, reason=reason, data=self.data,
         )  # fmt: skip
+
+    def _keep(self, algorithm: Algorithm) -> None:
+        """Write the best model and a checkpoint."""
+        self._write_best()
+        self._log.sync()
+        checkpoints.save(
+            algorithm, self.counters, self.out, self.config.keep.checkpoints, self.begun
+        )
 
     def _over(self) -> str | None:
         stop, done = self.config.stop, self.counters
-        if stop.target is not None and self._returns is not None and self._returns >= stop.target:
+        if stop.target is not None and done.returns is not None and done.returns >= stop.target:
             return "target"
         for name, value, limit in (
             ("steps", done.steps, stop.steps),
@@ -191,6 +260,7 @@ class Training:
     def _step(self, algorithm: Algorithm, log: progress.Progress) -> progress.Row:
         begin = time.monotonic()
         number = self.counters.iteration + 1
+        self._inside = True
         try:
             result = algorithm.train()
         except Exception as error:
@@ -201,14 +271,13 @@ class Training:
         self._look(algorithm, number, told, None)
         steps = progress.sampled(result)
         reached = progress.returns(result, len(self.mapping))
-        best = self.counters.best
-        if reached["mean"] is not None:
-            self._returns = reached["mean"]
-            if best is None or self._returns > best:
-                best, self._best = self._returns, weights_of(algorithm, self.mapping)
+        best, mean = self.counters.best, reached["mean"]
+        if mean is not None and (best is None or mean > best):
+            best, self._best = mean, weights_of(algorithm, self.mapping)
         self.counters = replace(
             self.counters, iteration=number, steps=self.counters.steps + steps,
             seconds=self.counters.seconds + took, best=best,
+            returns=self.counters.returns if mean is None else mean,
         )  # fmt: skip
         row = {
             "iteration": number,
@@ -220,6 +289,7 @@ class Training:
             "eta_s": self._left(),
             "runners": algorithm.env_runner_group.num_healthy_remote_workers(),
         }  # fmt: skip
+        self._inside = False
         log.write(row)
         self._say(row)
         return row
@@ -242,7 +312,8 @@ class Training:
         if now - self._told < self._every_s and self._over() is None:
             return
         self._told = now
-        gained = "-" if self._returns is None else f"{self._returns:+.4f}"
+        mean = self.counters.returns
+        gained = "-" if mean is None else f"{mean:+.4f}"
         loss = max((abs(p.get("loss", 0.0)) for p in row["losses"].values()), default=0.0)
         self._tell(
             f"iteration {row['iteration']:>5}  {row['steps']:>11,} steps  return {gained}  "
@@ -267,13 +338,14 @@ class Training:
                     bad.append(f"weights {wrong[0]} of policy {policy} are no numbers")
         if not bad:
             return
-        last = checkpoints.last_of(self.out)
-        kept = "there is no checkpoint yet" if last is None else f"last good checkpoint: {last[0]}"
+        asked = self.config.algorithm
+        known = checkpoints.all_of(self.out)
+        kept = f"last good checkpoint: {known[-1]}" if known else "there is no checkpoint yet"
         raise TrainingDiverged(
-            f"training diverged in iteration {number}: {bad[0]}; {kept}. Lower algorithm.lr (was "
-            f"{self.config.algorithm.lr}), algorithm.reward_scale (was "
-            f"{self.config.algorithm.reward_scale}) or algorithm.grad_clip (was "
-            f"{self.config.algorithm.grad_clip})"
+            f"training diverged in iteration {number}: {bad[0]}; {kept}",
+            f"lower algorithm.lr (was {asked.lr}) or algorithm.grad_clip (was {asked.grad_clip}) "
+            f"and go on with --resume, or algorithm.reward_scale (was {asked.reward_scale}) and "
+            "begin anew",
         ) from error
 
     def _write_best(self) -> None:
@@ -283,9 +355,8 @@ class Training:
 
     def _export(self, weights: Weights) -> Model:
         config, done = self.config, self.counters
-        card = card_of(self.env, network(config), self.mapping, name=config.name, seed=config.seed)
-        known = {"episode_return": self._returns, "best_episode_return": done.best}
-        card = card.model_copy(
+        known = {"episode_return": done.returns, "best_episode_return": done.best}
+        card = self.card.model_copy(
             update={
                 "algorithm": config.algorithm.name,
                 "trained": Trained(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,10 @@ class Progress:
         if self._board is not None:
             for name, value in _flat(row):
                 self._board.add_scalar(name, value, row["iteration"])
+
+    def sync(self) -> None:
+        """Have all lines on the disk, before a checkpoint that comes after them."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the files."""

@@ -30,7 +30,7 @@ class Trial(library.Trainable):
         out = search.out / "trials" / self.trial_id
         made = training(search, config).model_copy(update={"out": out})
         self._training = Training(made, read_market(market), lambda line: None, notes=notes)
-        self._training.start(keep_rows=True)
+        self._training.start()
         self._score, self._placed = _NOTHING, False
 
     def step(self) -> dict[str, Any]:

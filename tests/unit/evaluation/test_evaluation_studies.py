@@ -1,6 +1,7 @@
 """Evaluations and walk-forward studies: windows, what is counted, what goes on after a stop."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,12 +18,14 @@ from don.envs.layout import CLOSE, HIGH, LOW, OPEN
 from don.errors import ConfigError, DataError, DonError, UsageError
 from don.evaluation.agent import run_agent, window
 from don.evaluation.course import idle, out_of_sample
+from don.features import sets
 from don.learning.config import NetConfig
 from don.learning.model import Model
 from don.model.section import parsed
 from don.storage.database import Database
 from don.storage.research import Research
 from experiments import walk_forward
+from experiments.begun import alone
 from experiments.choosing import OUT, Choice, choose
 from experiments.evaluate import evaluate, measures
 from experiments.evaluation_config import EvaluateConfig, Scheme, WalkForwardConfig
@@ -144,7 +147,9 @@ def test_too_little_history_says_how_much_is_needed(tmp_path: Path) -> None:
 
 
 @pytest.mark.postgres
-def test_a_study_goes_on_and_is_counted_once(tmp_path: Path, database: Database) -> None:
+def test_a_study_goes_on_and_is_counted_once(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, research = market(bars=330), Research(database)
     study = config(tmp_path / "study")
     todo = walk_forward.parts(study, made)
@@ -187,12 +192,34 @@ def test_a_study_goes_on_and_is_counted_once(tmp_path: Path, database: Database)
     assert len(lines) == 1 + 2 + 5  # the study, its seeds, the baselines
     assert any("Study " in (each.text or "") for each in drawn.iter())
     assert '"name": "Study"' in (tmp_path / "study" / "result.html").read_text()
+    plan = tmp_path / "study" / "plan.json"
+    begun = json.loads(plan.read_text())
+    # a study of an older Don, which kept no versions, goes on as it is
+    plan.write_text(json.dumps({k: begun[k] for k in ("config", "data_hash", "run", "ledger")}))
     again = walk_forward.run(study, said.append, research=research, market=made)
     assert again.run == found.run and len(research.runs()) == 1
     assert research.run(1).status == "done" and "answer" in research.run(1).metrics
     with pytest.raises(UsageError, match="holds another study"):
         other = study.model_copy(update={"seeds": (1, 2, 3)})
         walk_forward.run(other, said.append, research=research, market=made)
+    # what is left must be trained on the features that the rest was
+    plan.write_text(json.dumps(begun))
+    (tmp_path / "study" / todo[0].key / "courses.npz").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(sets.talib, "__version__", "0.0.1")
+        now = study.train.env.observation.feature_set().hash
+        was = f"study was begun with features of hash {begun['feature_hash']}; here it is {now}"
+        with pytest.raises(UsageError, match=was):
+            walk_forward.run(study, said.append, research=research, market=made)
+    with (
+        alone(tmp_path / "study", "studied"),
+        pytest.raises(UsageError, match=f"study is being studied by process {os.getpid()}:"),
+    ):
+        walk_forward.run(study, said.append, research=research, market=made)
+    plan.write_text("{")
+    with pytest.raises(DataError, match=r"study: plan\.json cannot be read"):
+        walk_forward.run(study, said.append, research=research, market=made)
+    assert len(research.runs()) == 1
 
 
 @pytest.mark.postgres
