@@ -52,6 +52,13 @@ class ModelActRequest(BaseModel):
         max_length=64,
         description="of the features in the observations; another than the model's is a 409",
     )
+    schema_hash: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="of what the numbers mean: order of symbols, window, parts, scaling, actions; "
+        "another than the model's is a 409; null: not compared",
+    )
     observations: list[list[list[float]]] = Field(
         min_length=1, max_length=4096, description="[row][agent][number]; one row or many"
     )

@@ -49,6 +49,7 @@ def question(name: str, request: ModelActRequest) -> Asked:
     return Asked(
         name=name,
         feature_hash=request.feature_hash,
+        schema_hash=request.schema_hash or "",
         observations=observations,
         group=request.group,
         state=None if request.state is None else np.array(request.state, np.float64),

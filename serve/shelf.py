@@ -19,6 +19,7 @@ from don.envs.config import ActionKind
 from don.envs.core import AGENTS
 from don.errors import DependencyError, DonError, UsageError
 from don.learning.model import Model
+from don.learning.schema import schema
 
 REMEMBERED_S = 5.0  # for how long `NAME@live` means what it meant when it was looked up
 _REMEMBERED = 1_024  # texts
@@ -34,6 +35,7 @@ class Asked:
     observations: np.ndarray  # [B, A, D]
     group: str = AGENTS
     state: np.ndarray | None = None  # [B, A, S] of the answer before
+    schema_hash: str = ""  # of what the observations mean, `don.learning.schema`; "": not told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +204,7 @@ class Shelf:
             }
         return {
             "model": label, "id": model.id, "feature_hash": card.feature_hash,
+            "schema_hash": model.schema_hash, "schema": schema(card, model.states),
             "features": list(card.features), "symbols": list(card.symbols),
             "interval_ns": card.interval_ns, "groups": groups,
         }  # fmt: skip
@@ -272,6 +275,15 @@ def _refusal(asked: Asked, label: str, model: Model) -> Refused | None:
             status=409, error="conflict", field="body.feature_hash",
             detail=f"{label} was trained on features of hash {card.feature_hash} "
             f"({', '.join(card.features)}), these are of {asked.feature_hash}",
+        )  # fmt: skip
+    if asked.schema_hash not in ("", model.schema_hash):
+        seen = card.env.observation
+        return Refused(
+            status=409, error="conflict", field="body.schema_hash",
+            detail=f"{label} reads observations of schema {model.schema_hash} (in this order "
+            f"{', '.join(card.symbols)}; window {seen.window} of {', '.join(seen.parts)}, scaling "
+            f"{seen.scaling}, actions {card.env.action.kind}; GET /v1/policies/{label} tells all), "
+            f"these are of {asked.schema_hash}",
         )  # fmt: skip
     try:
         checked = model.checked(asked.group, asked.observations)

@@ -91,8 +91,8 @@ def show(model: str = Model, as_json: bool = Json) -> None:
 
     with opened() as registry:
         one = registry.find(model)
-        folder = registry.folder(one)
-    told = shown.told(one) | {"folder": str(folder)}
+        folder, schema = registry.folder(one), shown.schema(registry, one)
+    told = shown.told(one) | {"folder": str(folder), "schema_hash": schema}
     if as_json:
         print_json(told)
         return
@@ -107,6 +107,7 @@ def show(model: str = Model, as_json: bool = Json) -> None:
             "form": card.env.form, "actions": card.env.action.kind,
             "symbols": ", ".join(card.symbols), "interval_s": card.interval_ns / NS_PER_S,
             "features": ", ".join(card.features), "feature_hash": card.feature_hash,
+            "schema_hash": schema or "unknown: its files cannot be read",
             "data": told_in_words(card.data_source, card.data_shares),
             "config_hash": card.config_hash, "data_hash": card.data_hash, "code": card.code_version,
             "seed": card.seed, "parent": card.parent or "none",

@@ -30,6 +30,14 @@ def outside(one: "Version") -> dict[str, float]:
     return {**one.card.out_of_sample, **one.measures}
 
 
+def schema(registry: "Registry", one: "Version") -> str:
+    """The hash of what its observations mean; "" if its files cannot be read."""
+    try:
+        return registry.model(one).schema_hash
+    except UsageError:
+        return ""
+
+
 def told(one: "Version") -> dict[str, Any]:
     """A version as JSON has it."""
     return {

@@ -29,6 +29,7 @@ from don.learning.act import choose
 from don.learning.card import FORMAT, ModelCard, PolicySpec
 from don.learning.config import NetConfig, NetKind
 from don.learning.forward import Forward, Weights
+from don.learning.schema import schema_hash
 from don.learning.shapes import ActionShape, observation_shapes
 from don.sources import code_version
 
@@ -201,6 +202,11 @@ class Model:
         for content in (self._packed(), self._normalizers()):
             digest.update(content)
         return digest.hexdigest()[:16]
+
+    @cached_property
+    def schema_hash(self) -> str:
+        """What its observations and actions mean: see `don.learning.schema`."""
+        return schema_hash(self.card, self.states)
 
     def _packed(self) -> bytes:
         arrays = {

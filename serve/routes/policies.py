@@ -23,7 +23,10 @@ from serve.ports import Models, Policies
 from serve.problems import ApiError, not_one_of
 from serve.responses import Problem
 
-_CONFLICT = {"model": Problem, "description": "The observation is of other features."}
+_CONFLICT = {
+    "model": Problem,
+    "description": "The observation is of other features or another schema.",
+}
 
 
 def build(asked: Policies, models: Models | None, gate: Gate) -> APIRouter:

@@ -286,16 +286,10 @@ def test_what_depends_on_something_away_says_so(client: httpx.Client, world: Wor
 def test_the_description_is_complete(client: httpx.Client) -> None:
     spec = client.get("/openapi.json").json()
     posts = {path for path, item in spec["paths"].items() if "post" in item}
+    kinds = ("adopt", "halt", "limits", "order", "resume", "state")
     assert posts == {
-        "/v1/commands/adopt",
-        "/v1/commands/halt",
-        "/v1/commands/limits",
-        "/v1/commands/order",
-        "/v1/commands/resume",
-        "/v1/commands/state",
-        "/v1/policies/{name}/act",
-        "/v1/policies/{name}/load",
-        "/v1/policies/{name}/unload",
+        *(f"/v1/commands/{kind}" for kind in kinds),
+        *(f"/v1/policies/{{name}}/{what}" for what in ("act", "load", "unload")),
     }
     for path, item in spec["paths"].items():
         for method, operation in item.items():

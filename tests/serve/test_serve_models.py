@@ -3,6 +3,7 @@ refusals.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ from don.errors import DependencyError, UsageError
 from don.learning.config import NetConfig
 from don.learning.look import Look
 from don.learning.model import Model
+from don.learning.schema import schema_hash
 from don.security.secrets import Secret
 from serve.auth import Gate
 from serve.local import running
@@ -142,6 +144,48 @@ def test_what_does_not_fit_is_refused(
     assert client.get("/v1/policies/momentum").json()["features"] == ["return_48", "return_192"]
     listed = {one["name"]: one for one in client.get("/v1/policies").json()}
     assert listed["trend"]["features"] == ["log_return_1", "zscore_8"] and "momentum" in listed
+
+
+def test_numbers_that_mean_something_else_are_refused(
+    client: httpx.Client, models: tuple[Path, list[Model]]
+) -> None:
+    model = models[1][0]
+    size = model.card.policies["agents"].observation.size
+    told = client.get("/v1/policies/trend").json()
+    assert told["schema_hash"] == model.schema_hash == Model.load(models[0] / "1").schema_hash
+    assert told["schema"]["symbols"] == list(MARKET.symbols)
+    body = {"observations": [[[0.0] * size]], "feature_hash": told["feature_hash"]}
+
+    def asked(schema: str | None) -> httpx.Response:
+        return client.post("/v1/policies/trend/act", json={**body, "schema_hash": schema})
+
+    assert asked(None).status_code == asked(told["schema_hash"]).status_code == 200
+    env = model.card.env
+
+    def other(card: dict[str, object], part: str = "", **changes: object) -> str:
+        if part:
+            own = getattr(env, part).model_copy(update=changes)
+            card = {"env": env.model_copy(update={part: own})}
+        return schema_hash(model.card.model_copy(update=card), model.states)
+
+    scaled = [replace(state, mean=state.mean + 1e-9) for state in model.states]
+    others = [
+        other({"symbols": tuple(reversed(MARKET.symbols))}),
+        other({"feature_hash": "0123"}),
+        other({}, "observation", window=4),
+        other({}, "observation", parts=("account", "window")),
+        other({}, "observation", scaling="none"),
+        other({}, "action", gross=2.0),
+        schema_hash(model.card, scaled),
+    ]
+    assert len({*others, model.schema_hash}) == len(others) + 1
+    for schema in others:
+        refused = asked(schema)
+        detail = refused.json()["detail"]
+        assert refused.status_code == 409 and refused.json()["field"] == "body.schema_hash"
+        assert model.schema_hash in detail and schema in detail
+        assert ", ".join(MARKET.symbols) in detail and "window 3" in detail
+    assert asked("").status_code == 422
 
 
 def test_a_name_means_another_version_when_it_is_loaded(client: httpx.Client) -> None:
