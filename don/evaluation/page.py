@@ -15,7 +15,7 @@ from don.backtest.page import Page, preformatted
 from don.clock import NS_PER_MS, NS_PER_S, iso
 from don.evaluation.assess import Assessment
 from don.evaluation.course import Course
-from don.evaluation.verdict import Grade, grade, words, years_told
+from don.evaluation.verdict import Grade, grade, relative, wealth, words, years_told
 from don.performance import COMPOUNDED, too_short
 from don.words import amount
 
@@ -36,6 +36,9 @@ def document(
 ) -> dict[str, Any]:
     """Everything as JSON takes it; what is not finite is null."""
     told = {"grade": str(grade(a)), "verdict": list(words(a)), **asdict(a)}
+    for beside in told["against"].values():  # "growth" there is of logs
+        beside["relative_growth"] = wealth(beside["growth"])
+        beside["relative_growth_interval"] = [wealth(b) for b in beside["growth_interval"]]
     told["start"], told["end"] = iso(told.pop("start_ns")), iso(told.pop("end_ns"))
     told["interval_s"] = told.pop("interval_ns") / NS_PER_S
     told["about"] = dict(about)
@@ -103,19 +106,22 @@ def page(
             cells.append(_cell(figure, told) + _bounds(figure, bounds))
         rows.append([title, *cells])
     made.table(["", *a.figures], rows)
-    grown, per = years_told(a)
     made.heading(
-        f"{a.strategy} beside each baseline", f"growth {per}, Sharpe a year; paired block bootstrap"
+        f"{a.strategy} beside each baseline",
+        f"growth relative to it {years_told(a)[1]}: what one's wealth became over what the other's "
+        "did, less 1; Sharpe a year; paired block bootstrap",
     )
-    made.table(
-        ["", "growth beyond it", "95 % interval", "Sharpe beyond it", "95 % interval",
-         "draws ahead"],
-        [
-            [name, _cell("total_return", b.growth * grown),
-             _bounds("total_return", (b.growth_interval[0] * grown, b.growth_interval[1] * grown)),
+    rows = []
+    for name, b in a.against.items():
+        grown, interval = relative(a, b)
+        rows.append(
+            [name, _cell("total_return", grown), _bounds("total_return", interval),
              f"{b.sharpe:+.2f}", _bounds("sharpe", b.sharpe_interval), _share(b.better)]
-            for name, b in a.against.items()
-        ],
+        )  # fmt: skip
+    made.table(
+        ["", "growth relative to it", "95 % interval", "Sharpe beyond it", "95 % interval",
+         "draws ahead"],
+        rows,
     )  # fmt: skip
     if windows:
         made.heading("Windows")

@@ -3,12 +3,14 @@
 import math
 from enum import StrEnum
 
+from don.evaluation.advantage import Advantage
 from don.evaluation.assess import Assessment
 from don.evaluation.baselines import HOLD
 from don.performance import YEAR_NS, too_short
 from don.words import amount
 
 CONFIDENCE = 0.95
+NOTHING = 5e-6  # a return that is told as 0.000 %
 
 
 class Grade(StrEnum):
@@ -48,16 +50,15 @@ def words(a: Assessment) -> tuple[str, ...]:
     """The verdict in plain sentences, the answer first."""
     beside, own = a.against[HOLD], a.figures[a.strategy]
     hold = a.figures[HOLD]
-    years, per = years_told(a)
-    low, high = (bound * years for bound in beside.growth_interval)
+    per = years_told(a)[1]
+    grown, (low, high) = relative(a, beside)
     said = [_answer(a)]
     said.append(
         f"It returned {_rate(own['total_return'])}, holding {_rate(hold['total_return'])}; growth "
-        f"beyond holding {_rate(beside.growth * years)} {per}, 95 % interval {_rate(low)} to "
-        f"{_rate(high)}."
+        f"relative to holding {_rate(grown)} {per}, 95 % interval {_rate(low)} to {_rate(high)}."
     )
-    if own["total_return"] < 0:
-        said.append("It lost money: doing nothing would have been better.")
+    if own["total_return"] < -NOTHING:
+        said.append("Doing nothing would have been better.")
     c = a.certainty
     if math.isfinite(c.sharpe):
         said.append(
@@ -97,21 +98,63 @@ def years_told(a: Assessment) -> tuple[float, str]:
     return (span / YEAR_NS, "in the run") if too_short(span) else (1.0, "a year")
 
 
+def relative(a: Assessment, beside: Advantage) -> tuple[float, tuple[float, float]]:
+    """How much more one's wealth grew than the other's, as a fraction of the other's, with its
+    interval: a year's or the run's, as `years_told` says. At least -1, unlike a difference of logs.
+    """
+    years = years_told(a)[0]
+    low, high = beside.growth_interval
+    return wealth(beside.growth * years), (wealth(low * years), wealth(high * years))
+
+
+def wealth(logs: float) -> float:
+    """What a difference of log growth does to one's wealth as a fraction of the other's."""
+    try:
+        return math.expm1(logs)
+    except OverflowError:  # of a few lucky bars that are taken as a year
+        return math.inf
+
+
 def _answer(a: Assessment) -> str:
-    match grade(a):
-        case Grade.BETTER:
-            return "Better than holding, beyond luck and the number of trials."
-        case Grade.UNPROVEN:
-            return (
-                "Not shown to be better than holding: it grew more, but luck and the number of "
-                "trials explain that."
-            )
-        case Grade.NO_BETTER:
-            return "No better than holding."
-        case Grade.WORSE:
-            return "Worse than holding."
-        case Grade.UNKNOWN:
-            return "Too short to say anything."
+    """The verdict with the first thing that a reader asks: whether money was lost."""
+    own, hold = (a.figures[name]["total_return"] for name in (a.strategy, HOLD))
+    found = grade(a)
+    if own < -NOTHING:
+        lost = "It lost money" if own > -0.99 else "It lost all its capital, or nearly all"
+        return f"{lost} ({_rate(own)}), {_than(own, hold)}: {_LOST[found]}."
+    if own <= NOTHING and found is Grade.UNPROVEN:
+        return f"It earned nothing, {_than(own, hold)}: {_LOST[found]}."
+    return _SAID[found]
+
+
+_SAID = {
+    Grade.BETTER: "Better than holding, beyond luck and the number of trials.",
+    Grade.UNPROVEN: "Not shown to be better than holding: it grew more, but luck and the number of "
+    "trials explain that.",
+    Grade.NO_BETTER: "No better than holding.",
+    Grade.WORSE: "Worse than holding.",
+    Grade.UNKNOWN: "Too short to say anything.",
+}
+_LOST = {
+    Grade.BETTER: "better than holding, beyond luck and the number of trials",
+    Grade.UNPROVEN: "not shown to be better",
+    Grade.NO_BETTER: "no better than holding",
+    Grade.WORSE: "worse than holding",
+    Grade.UNKNOWN: "too short to say more",
+}
+
+
+def _than(own: float, hold: float) -> str:
+    """What holding did beside a loss, or beside nothing."""
+    if hold > NOTHING:
+        return f"while holding earned {_rate(hold)}"
+    if hold >= -NOTHING:
+        return "while holding lost nothing"
+    if own >= -NOTHING:
+        return f"while holding lost money ({_rate(hold)})"
+    if _rate(own) == _rate(hold):
+        return "about as much as holding"
+    return f"{'less' if own > hold else 'more'} than holding ({_rate(hold)})"
 
 
 def _record(a: Assessment) -> str:
@@ -135,4 +178,8 @@ def _step(days: float) -> str:
 
 
 def _rate(value: float) -> str:
-    return "unknown" if not math.isfinite(value) else f"{value * 100:,.1f} %"
+    if not math.isfinite(value):
+        return "unknown"
+    if abs(value) <= NOTHING:
+        return "0.0 %"
+    return f"{value * 100:,.{1 if abs(value) >= 1e-3 else 3}f} %"

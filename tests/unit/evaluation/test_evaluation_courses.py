@@ -171,7 +171,8 @@ def test_verdicts() -> None:
     assert many.certainty.deflated < 0.9 and many.certainty.best_of_luck > 2
     assert "trials explain that" in words(many)[0]
     same = judged(hold, hold)
-    assert grade(same) is Grade.NO_BETTER and words(same)[0] == "No better than holding."
+    assert grade(same) is Grade.NO_BETTER
+    assert words(same)[0].endswith(", about as much as holding: no better than holding.")
     costly = judged(hold - 0.001, hold)
     assert grade(costly) is Grade.WORSE and words(costly)[0] == "Worse than holding."
     assert "Simpler rules grew more: equal weight" not in words(found)[4:]
@@ -223,10 +224,10 @@ def test_a_short_test_is_not_told_as_a_year() -> None:
     assert "! The run lasts 20 days" in plain and "turnover in the run" in plain
     row = next(line for line in plain.splitlines() if line.startswith("CAGR"))
     assert row.split() == ["CAGR", "–", "–"]
-    grown = found.against[HOLD].growth * 20 / 365
-    assert f"beyond holding {grown * 100:,.1f} % in the run" in words(found)[1]
+    grown = own.equity[-1] / own.equity[0] / (1 + found.figures[HOLD]["total_return"]) - 1
+    assert f"relative to holding {grown * 100:,.1f} % in the run" in words(found)[1]
     html = page(found, [own], {})
-    assert "The run lasts 20 days" in html and "growth in the run, Sharpe a year" in html
+    assert "The run lasts 20 days" in html and "relative to it in the run" in html
 
 
 def test_play_takes_as_many_courses_as_slots() -> None:
