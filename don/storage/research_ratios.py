@@ -46,15 +46,17 @@ def ratios_of(entries: Iterable[Entry], labels: Iterable[str]) -> tuple[Ratio, .
     ended: dict[int, Ratio] = {}  # of runs that wait
     found: list[Ratio] = []
 
-    def join() -> None:
-        near = [run for run, names in waiting.items() if names & known]
+    def join(run: int) -> None:
+        near = [run]
         while near:
-            for run in near:
-                known.update(waiting.pop(run))
-                family.add(run)
-                if run in ended:
-                    found.append(ended.pop(run))
-            near = [run for run, names in waiting.items() if names & known]
+            fresh: set[str] = set()
+            for one in near:
+                fresh |= waiting.pop(one, set()) - known
+                family.add(one)
+                if one in ended:
+                    found.append(ended.pop(one))
+            known.update(fresh)
+            near = [one for one, names in waiting.items() if names & fresh]
 
     for entry in entries:
         run = int(entry.session)
@@ -65,22 +67,16 @@ def ratios_of(entries: Iterable[Entry], labels: Iterable[str]) -> tuple[Ratio, .
                 counted.add(run)
             waiting[run] = names
             if names & known:
-                join()
+                join(run)
         elif entry.kind == "end":
             told = json.loads(entry.payload)
             names = set(told.get("lineage", ()))
             ratio = Ratio.of(told["metrics"]) if told["status"] != "refused" else None
             if ratio is not None and run in counted:
                 ended[run] = ratio
-            if run in family:
-                found += [ended.pop(run)] if run in ended else []
-                if not names <= known:
-                    known.update(names)
-                    join()
-            else:
-                waiting[run] |= names
-                if names & known:
-                    join()
+            waiting[run] = waiting.get(run, set()) | names
+            if run in family or names & known:
+                join(run)
     return tuple(found)
 
 
