@@ -7,10 +7,14 @@ from pydantic import Field
 
 from don.envs.config import EnvConfig
 from don.errors import ConfigError
+from don.features.columns import TIME
 from don.learning.config import NetConfig
 from don.learning.shapes import ActionShape, ObservationShape
 from don.model.section import Section
 
+# What environments feed features with: 2 has times of closes, the rate that was told instead of the
+# one paid in a bar, and no mark prices; before, features of these were constant or other numbers.
+COLUMNS = 2
 FORMAT = 1  # of the folder; rises when an older Don could not read it rightly
 
 
@@ -56,8 +60,11 @@ class ModelCard(Section):
     trained: Trained = Trained()
     in_sample: dict[str, float] = Field(default_factory=dict)
     out_of_sample: dict[str, float] = Field(default_factory=dict)
-    parent: str = ""  # what it was trained on from: a model's id, or name@version
+    # what it was trained on from: a model's id, name@version, or a trial of its search and how far
+    parent: str = ""
     notes: dict[str, str] = Field(default_factory=dict)
+    # which of `COLUMNS` its environment fed its features with; left out of what older ones wrote
+    columns: int = Field(default=1, ge=1, exclude_if=lambda number: number == 1)
 
     @property
     def config_hash(self) -> str:
@@ -80,6 +87,7 @@ class ModelCard(Section):
         except ConfigError as error:
             raise ConfigError(f"features of model {self.name}: {error}") from error
         if now == self.feature_hash:
+            self._check_columns()
             return
         own = ", ".join(seen.modules)
         raise ConfigError(
@@ -87,3 +95,14 @@ class ModelCard(Section):
             f"{', '.join(self.features)} have the hash {now} here: train it again"
             + (f" (or {own} has changed since: take it as it was)" if own else "")
         )
+
+    def _check_columns(self) -> None:
+        if self.columns >= COLUMNS:
+            return
+        read = self.env.observation.feature_set().features
+        other = [f.name for _, f in read if not {TIME, "rate", "mark"}.isdisjoint(f.inputs)]
+        if other:
+            raise ConfigError(
+                f"model {self.name} observes {', '.join(other)}, of which environments gave other "
+                "numbers when it was trained than sessions do: train it again"
+            )

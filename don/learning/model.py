@@ -26,7 +26,7 @@ from don.envs.layout import LEVERAGE, Floats
 from don.envs.normalize import NormalizerState
 from don.errors import ConfigError, DataError, UsageError
 from don.learning.act import choose
-from don.learning.card import FORMAT, ModelCard, PolicySpec
+from don.learning.card import COLUMNS, FORMAT, ModelCard, PolicySpec
 from don.learning.config import NetConfig, NetKind
 from don.learning.forward import Forward, Weights
 from don.learning.schema import schema_hash
@@ -375,6 +375,7 @@ def card_of(
         data_hash=env.market.hash,
         seed=seed,
         code_version=code_version(),
+        columns=COLUMNS,
     )
 
 

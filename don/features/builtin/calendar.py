@@ -42,7 +42,6 @@ _c.window(
     (TIME,),
     formula="weekday(t) >= Saturday",
     units="0 or 1",
-    version=2,  # environments gave 0 at any time
 )
 _c.window(
     "us_session",
@@ -53,7 +52,6 @@ _c.window(
     params=(48_600, 72_000),
     formula="13:30 < t <= 20:00, Monday to Friday",
     units="0 or 1",
-    version=2,  # environments gave 0 at any time
 )
 _c.window(
     "funding_place",
@@ -76,7 +74,6 @@ _f.step(
     formula="rate",
     units="fraction a period",
     source="exchange",
-    version=2,  # environments gave the rate that was paid in a bar
 )
 _f.window(
     "funding_mean",
@@ -86,7 +83,6 @@ _f.window(
     ("rate",),
     formula="mean(rate, n)",
     units="fraction a period",
-    version=2,  # environments gave the rate that was paid in a bar
 )
 _f.window(
     "funding_zscore",
@@ -97,7 +93,6 @@ _f.window(
     formula="(rate - mean) / std, n bars",
     units="standard deviations",
     smallest=2,
-    version=2,  # environments gave the rate that was paid in a bar
 )
 _f.window(
     "carry",
@@ -109,7 +104,6 @@ _f.window(
     formula="mean(rate) / sqrt(mean(r^2))",
     units="ratio",
     source="after Koijen, Moskowitz, Pedersen, Vrugt 2018",
-    version=2,  # environments gave the rate that was paid in a bar
 )
 _f.step(
     "basis",
@@ -119,7 +113,6 @@ _f.step(
     ("mark", "close"),
     rings=0,
     formula="mark / close - 1",
-    version=2,  # bars without marks gave 0
 )
 _f.window(
     "basis_mean",
@@ -128,7 +121,6 @@ _f.window(
     flow.basis_mean,
     ("mark", "close"),
     formula="mean(mark / close - 1, n)",
-    version=2,  # bars without marks gave 0
 )
 _f.window(
     "basis_zscore",
@@ -139,5 +131,4 @@ _f.window(
     formula="(basis - mean) / std, n bars",
     units="standard deviations",
     smallest=2,
-    version=2,  # bars without marks gave 0
 )

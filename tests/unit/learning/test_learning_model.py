@@ -1,6 +1,7 @@
 """Networks and the model artefact: what acts is what was trained, whatever batch it is asked in."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +198,20 @@ def test_bad_folders_are_refused(tmp_path: Path) -> None:
     Model(card=model.card, weights=bad, states=model.states).save(folder)
     with pytest.raises(DataError, match="diverged"):
         Model.load(folder)
+
+
+def test_models_that_were_fed_other_columns_are_refused(tmp_path: Path) -> None:
+    def saved(*features: str, columns: int) -> Path:
+        env = env_of(observation={"features": features})
+        model = Model.untrained(env, NetConfig(hidden=(4,)))
+        card = model.card.model_copy(update={"columns": columns})
+        folder = tmp_path / f"{features[0]}-{columns}"
+        replace(model, card=card).save(folder)
+        return folder
+
+    Model.load(saved("us_session", "log_return_1", columns=2))
+    with pytest.raises(ConfigError, match=r"observes us_session, of which environments gave other"):
+        Model.load(saved("us_session", "log_return_1", columns=1))
+    older = saved("log_return_1", columns=1)  # what it wrote then, to the byte
+    assert "columns" not in json.loads((older / "model.json").read_text())["card"]
+    assert Model.load(older).card.columns == 1
