@@ -20,6 +20,7 @@ from don.learning.model import Model
 from don.learning.policy import PREFIX
 from don.learning.registry import Registry
 from don.learning.stages import Stage, Version
+from don.learning.store import Store
 from don.model.section import parsed
 from don.policies import REGISTRY, ModelRef
 
@@ -192,10 +193,7 @@ def _pin(name: str, opened: Opened, store: Path | None) -> tuple[str, ModelRef]:
     if folder.is_dir():
         model = Model.load(folder)
         if store is not None:
-            kept = store / model.id
-            if not kept.exists():
-                model.save(kept)
-            folder = kept
+            folder = Store(store).keep(model)
         return name, ModelRef(folder=str(folder.absolute()), id=model.id)
     with opened() as registry:
         one = registry.find(told)

@@ -7,6 +7,7 @@ that was killed left half done, whoever begins next finishes (`owed`).
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,10 @@ from don.model import codec
 from don.model.messages import Command
 
 _IS = " is demoted: "  # in the reason of a command, between who and why
-_WHY = re.compile(r"(?P<rule>\w+) (?P<value>\S+) is beyond (?P<limit>\S+)$")
+_NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+_WHY = re.compile(rf"{_IS}\w+ (?P<value>{_NUMBER}) is beyond (?P<limit>{_NUMBER})$")
+# a key may be anybody's choice: what does not look like ours is not
+_KEY = re.compile(re.escape(DEMOTED) + r"([^:]+):([^:]+):([^:]+):(\d+)")  # see `Broken.key`
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,13 +95,11 @@ class Takedown:
             return
         one, version = step.one, step.one.slot.version
         if version is not None and not version.deleted and version.stage in TRADING:
-            try:
+            with suppress(UsageError):  # somebody else moved it meanwhile: it trades no more
                 registry.demote(
                     version.label, why=one.breach.why, who=WHO, rule=one.breach.rule, key=one.key,
                     seen=len(version.moves),
                 )  # fmt: skip
-            except UsageError:
-                pass  # somebody else moved it meanwhile: it trades no more
         step.recorded = True
 
 
@@ -119,15 +121,15 @@ def owed(registry: Registry) -> list[Broken]:
             "ON j.account = h.account AND j.key LIKE %s ORDER BY j.ts_recv, j.seq",
             (DEMOTED + "%",),
         ).fetchall()
+        halts = [(row, key.groups()) for row in rows if (key := _KEY.fullmatch(row[2]))]
         sessions = connection.execute(
             "SELECT id, policy, config FROM session WHERE id = ANY(%s)",
-            (sorted({_parts(key)[0] for _, _, key in rows}),),
+            (sorted({session for _, (session, *_) in halts}),),
         ).fetchall()
     composed = {name: traded(policy, config or {}) for name, policy, config in sessions}
     found: dict[str, Broken] = {}
-    for kind, payload, key in rows:
+    for (kind, payload, key), (session, name, rule, seen) in halts:
         command = codec.decode(kind, payload.encode())
-        session, name, rule, seen = _parts(key)
         why = _WHY.search(command.reason) if isinstance(command, Command) else None
         slots = [one.known(standing) for one in composed.get(session, ()) if one.name == name]
         if why is None or not slots or slots[0].version is None:
@@ -142,12 +144,6 @@ def owed(registry: Registry) -> list[Broken]:
         )  # fmt: skip
         found.setdefault(one.label, one)
     return list(found.values())
-
-
-def _parts(key: str) -> tuple[str, str, str, str]:
-    """Session, slot, rule and turn: see `Broken.key`."""
-    session, name, rule, seen = key.removeprefix(DEMOTED).split(":")
-    return session, name, rule, seen
 
 
 def _settled(one: Version, key: str, halted: int) -> bool:

@@ -15,7 +15,7 @@ from don.engine import EngineConfig
 from don.learning.registry import Registry
 from don.learning.stages import Stage, Version
 from don.learning.takedown import owed
-from don.model.messages import Command
+from don.model.messages import Command, CommandKind
 from don.security.secrets import Secret
 from don.storage.database import Database
 
@@ -168,3 +168,23 @@ def test_who_was_taken_down_by_hand_owes_nothing(world: World) -> None:
     assert owed(world.registry) == []
     finish(world.home, world.db)
     assert world.one("alpha").stage is Stage.SHADOW
+
+
+def test_a_key_or_reason_of_somebodys_own_is_no_demotion(world: World) -> None:
+    first = "command:state:demoted:s1:alpha.v1:drawdown"
+    for key, reason in (
+        ("command:state:demoted:mine", "alpha@1 is demoted: drawdown 0.2 is beyond 0.15"),
+        (f"{first}:x", "alpha@1 is demoted: drawdown 0.2 is beyond 0.15"),
+        (f"{first}:1", "alpha@1 is demoted: it is beyond me"),
+        (f"{first}:2", "drawdown 1.2.3 is beyond 0.15"),
+        (f"{first.replace('alpha', 'gamma')}:0", "x is demoted: drawdown 0.2 is beyond 0.15"),
+        (f"{first.replace('s1', 's9')}:0", "x is demoted: drawdown 0.2 is beyond 0.15"),
+    ):
+        world.session.put(
+            Command(
+                key=key, kind=CommandKind.STATE, actor="api", reason=reason,
+                ts_recv=world.clock.now_ns() + 1,
+                payload='{"scope": "policy:alpha.v1", "state": "reducing"}',
+            )
+        )  # fmt: skip
+    assert owed(world.registry) == []
