@@ -308,7 +308,7 @@ def _data(
     """The bars to open: the test's, and what lies before them."""
     card, data = models[0].card, config.data
     if not config.store:
-        data = data if data.tape is not None else _data_of(folders, data)
+        data = data if data.tape is not None else _data_of(folders, [m.card for m in models], data)
         if not data.store:
             names = data.symbols or card.symbols
             return data.model_copy(update={"start": None, "end": None, "symbols": names})
@@ -331,19 +331,26 @@ def _data(
     return DataConfig.model_validate(told)
 
 
-def _data_of(folders: Sequence[Path], given: DataConfig) -> DataConfig:
+def _data_of(folders: Sequence[Path], cards: Sequence[ModelCard], given: DataConfig) -> DataConfig:
     """The bars that models were trained on come from, with the window that is asked for.
 
+    A card knows, or of older models the folder of the training.
+
     Raises:
-        UsageError: if they come from different ones.
+        UsageError: if they come from different ones, or it is not known where from.
     """
     found: list[DataConfig] = []
-    for folder in folders:
+    for folder, card in zip(folders, cards, strict=True):
         try:
-            told = json.loads((folder.parent / "config.json").read_text())["config"]["data"]
-            one = DataConfig.model_validate(told)
+            one = DataConfig.noted_in(card.notes)
+            if one is None:
+                told = json.loads((folder.parent / "config.json").read_text())["config"]["data"]
+                one = DataConfig.model_validate(told)
         except FileNotFoundError:
-            continue
+            raise UsageError(
+                f"it is not known which data model {card.name} was trained on: give --data, or "
+                "--store"
+            ) from None
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"{folder.parent / 'config.json'} is no training's: {error}; give --data"
@@ -357,7 +364,7 @@ def _data_of(folders: Sequence[Path], given: DataConfig) -> DataConfig:
             f"the models were trained on data that differ in {', '.join(odd)}: give --data, or "
             "--store, for all of them"
         )
-    return found[0] if found else given
+    return found[0]
 
 
 def caution(shares: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ run is counted in the research ledger before it begins; one that cannot begin is
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from don.storage.research_runs import RunStatus
 from experiments.begun import alone
 from experiments.cluster import local_cluster
 from experiments.program import asked, run_as_program
-from experiments.training_config import TrainConfig
+from experiments.training_config import DataConfig, TrainConfig
 from experiments.training_record import Record
 
 if TYPE_CHECKING:
@@ -72,14 +72,18 @@ def train(
         training = Training(config, found, tell, resume=resume)
         until.enter_context(alone(config.out))
         record = Record.of(config, found.hash, training.begun, resume=resume)
+        training.find()
         until.enter_context(shown)
         names = (*found.symbols, *([config.data.source] if market is None else []))
-        return _counted(training, record, research, names, home or home_dir(), tell)
+        # bars that are given are of the data that are named beside them, if any are
+        known = market is None or config.data != DataConfig()
+        noted = config.data.noted if known else {}
+        return _counted(training, record, research, names, home or home_dir(), tell, noted)
 
 
 def _counted(
     training: "Training", record: Record, research: Research, names: tuple[str, ...], home: Path,
-    tell: Tell,
+    tell: Tell, noted: Mapping[str, str],
 ) -> "Outcome":  # fmt: skip
     """Run a training that fits, entered in the ledger before it begins."""
     data = training.market.hash
@@ -89,7 +93,7 @@ def _counted(
         with local_cluster(home, cpus=max(1, training.config.workers.runners + 1)):
             for change in record.from_iteration(training.begin() + 1):
                 tell(change)
-            training.notes = {**stamp, **record.notes}
+            training.notes = {**stamp, **record.notes, **noted}
             outcome = training.go()
     except (Interrupted, KeyboardInterrupt) as error:
         # the run stays open: what goes on is the same one

@@ -1,5 +1,6 @@
 """What a training can be told: data, environment, network, algorithm, when to stop. Pure."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -10,6 +11,8 @@ from don.clock import interval_ns, parse_iso
 from don.envs.config import ActionKind, EnvConfig, Form, Layout
 from don.learning.config import NetConfig
 from don.model.section import Section
+
+_NOTE = "data"
 
 
 class Runner(StrEnum):
@@ -53,6 +56,20 @@ class DataConfig(Section):
             raise ValueError(f"store needs {', '.join(lacking)}")
         interval_ns(str(self.interval))
         return self
+
+    @property
+    def noted(self) -> dict[str, str]:
+        """For the notes of a model's card: `noted_in` finds it there."""
+        return {_NOTE: self.model_dump_json(exclude_defaults=True)}
+
+    @classmethod
+    def noted_in(cls, notes: Mapping[str, str]) -> Self | None:
+        """What a card's notes say that its model was trained on; None: nothing.
+
+        Raises:
+            ValueError: if it is no configuration of data.
+        """
+        return cls.model_validate_json(notes[_NOTE]) if _NOTE in notes else None
 
     @property
     def source(self) -> str:

@@ -19,14 +19,16 @@ from don.home import home_dir
 from don.learning.trainings import announced
 from don.storage.research import Research, open_research
 from don.storage.research_runs import RunKind, RunStatus, as_json
+from experiments.begun import alone, check_versions, feature_hash, versions
 from experiments.cluster import local_cluster
+from experiments.durable import read_json, write_json
 from experiments.fitting import check_search
 from experiments.program import asked, run_as_program
 from experiments.tune_config import Range, Search, TuneConfig, corners, training
 
 Tell = Callable[[str], None]
 NAME, RESULTS, RUNS, CONFIG = "search", "results.json", "runs.json", "config.json"
-MARKET = "market.npz"
+MARKET, MODEL = "market.npz", "model"
 FREE = ("at_once",)  # what may differ when a search goes on
 
 
@@ -47,7 +49,8 @@ def tune(
         `best` (its row and its model's folder), `rows` (one a trial), `table` (their file).
 
     Raises:
-        UsageError: if the folder holds another search.
+        UsageError: if the folder holds another search, or another process searches in it.
+        Interrupted: if it was stopped; it can be resumed.
     """
     with ExitStack() as until:
         shown: AbstractContextManager[None] = nullcontext()
@@ -60,9 +63,10 @@ def tune(
 
         base = training(config, corners(config)[0])
         market = open_data(base.data, home)
-        going = _same(config, market.hash, resume=resume)
         check_search(config, market)
-        _remember(config, market.hash)
+        until.enter_context(alone(config.out, "searched"))
+        going = _same(config, market.hash, resume=resume)
+        write_json(config.out / CONFIG, _told(config, market.hash))
         until.enter_context(shown)
         write_market(market, config.out.absolute() / MARKET)
         names = (*market.symbols, base.data.source)
@@ -78,10 +82,11 @@ def _counted(
     run = research.begin(RunKind.TUNE, told, market.hash, seed=config.seed, lineage=names)
     counted = Counted(research, run, config, market.hash, names, tell)
     left = max(config.trials - counted.begun, 0)
-    stamp = research.stamp(run, market.hash, names, planned=left)
+    notes = training(config, corners(config)[0]).data.noted
+    notes |= research.stamp(run, market.hash, names, planned=left)
     try:
         with local_cluster(home, cpus=config.at_once):
-            rows = _search(config, config.out.absolute() / MARKET, counted, stamp, going=going)
+            rows = _search(config, config.out.absolute() / MARKET, counted, notes, going=going)
     except BaseException as error:
         stopped = isinstance(error, Interrupted | KeyboardInterrupt)
         status = RunStatus.STOPPED if stopped else RunStatus.FAILED
@@ -192,15 +197,17 @@ class Counted:
 
 
 def _search(
-    config: TuneConfig, market: Path, counted: Counted, stamp: dict[str, str], *, going: bool
+    config: TuneConfig, market: Path, counted: Counted, notes: dict[str, str], *, going: bool
 ) -> list[dict[str, Any]]:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its tables come even if asked for silence
+    # its own would end the search as one that is done
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     from ray import tune as library
 
     from experiments.rllib.trials import Watch, scheduler, trainable
 
     Watch.counted = counted
-    able = trainable(config, market, stamp)
+    able = trainable(config, market, notes)
     space = {name: _domain(given, library) for name, given in config.space.items()}
     storage = config.out.absolute() / "ray"
     if going and (storage / NAME).exists():
@@ -235,6 +242,7 @@ def _search(
         told = result.metrics or {}
         trial = str(told.get("trial_id", Path(result.path).name))
         score = told.get("score")
+        model = config.out / "trials" / trial / MODEL
         rows.append(
             {
                 "trial": trial,
@@ -242,7 +250,7 @@ def _search(
                 "score": None if score is None or result.error else float(score),
                 "iterations": told.get("iteration"),
                 "steps": told.get("steps"),
-                "model": str(config.out / "trials" / trial / "model"),
+                "model": str(model) if model.exists() else None,
                 "error": None if result.error is None else str(result.error).splitlines()[-1],
             }
         )
@@ -257,32 +265,30 @@ def _domain(given: Range, library: Any) -> Any:
 
 
 def _told(config: TuneConfig, data_hash: str) -> dict[str, Any]:
-    return {"config": config.model_dump(mode="json"), "data_hash": data_hash}
+    seen = training(config, corners(config)[0]).env.observation
+    now = versions(feature_hash(seen))
+    return {"config": config.model_dump(mode="json"), "data_hash": data_hash, **now}
 
 
 def _same(config: TuneConfig, data_hash: str, *, resume: bool) -> bool:
     """Whether a search goes on in the folder.
 
     Raises:
-        UsageError: if the folder's search is another one.
+        UsageError: if the folder's search is another one, or one that is not to go on.
+        DataError: if its file cannot be read.
     """
     path, begun = config.out / CONFIG, (config.out / "ray" / NAME).exists()
     if begun and not resume:
         raise UsageError(f"{config.out} holds a search already: use --resume, or another --out")
     if begun:
-        before = json.loads(path.read_text())
-        now = _told(config, data_hash)["config"]
-        other = [k for k in now if k not in FREE and before["config"].get(k) != now[k]]
-        other += ["the data"] if before["data_hash"] != data_hash else []
+        before, told = read_json(path, "search"), _told(config, data_hash)
+        was, now = before.get("config") or {}, told["config"]
+        other = [k for k in now if k not in FREE and was.get(k) != now[k]]
+        other += ["the data"] if before.get("data_hash") != data_hash else []
         if other:
             raise UsageError(f"{config.out} was begun with another {', '.join(other)}")
+        check_versions(before, told, config.out)
     return begun
-
-
-def _remember(config: TuneConfig, data_hash: str) -> None:
-    """Write the configuration into the folder."""
-    config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / CONFIG).write_text(json.dumps(_told(config, data_hash), indent=1))
 
 
 def _short(point: dict[str, Any]) -> str:
@@ -305,7 +311,7 @@ def main(words: list[str]) -> int:
         return 0
     best = told["best"]
     print(f"best: trial {best['trial']}, return {best['score']:+.4f}: {_short(best['point'])}")
-    print(f"model {best['model']}\nall trials in {told['table']}")
+    print(f"model {best['model'] or 'none: it wrote none'}\nall trials in {told['table']}")
     return 0
 
 

@@ -1,7 +1,7 @@
 """A training as a trial of Ray Tune: one iteration a step, checkpoints of Tune's. Needs Ray."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +10,7 @@ from ray import tune as library
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
 
 from don.storage.research_runs import RunStatus
+from experiments.begun import check_versions
 from experiments.rllib.checkpoints import OWN, Counters
 from experiments.rllib.loop import Training
 from experiments.rllib.market_file import read_market
@@ -47,7 +48,10 @@ class Trial(library.Trainable):
         """Write the state; the models beside it."""
         folder = Path(checkpoint_dir)
         self._training.algorithm.save_to_path(str(folder / "state"))
-        told = {**asdict(self._training.counters), "score": self._score}
+        told = {
+            **asdict(self._training.counters), "score": self._score, "trial": self.trial_id,
+            "parent": self._training.parent, "begun": self._training.begun,
+        }  # fmt: skip
         (folder / OWN).write_text(json.dumps(told))
         self._training.export()
 
@@ -55,9 +59,14 @@ class Trial(library.Trainable):
         """Go on from a state: its own, or with PBT another trial's."""
         folder = Path(checkpoint_dir)
         told = json.loads((folder / OWN).read_text())
-        self._score = told.pop("score")
+        check_versions(told.get("begun", {}), self._training.begun, folder)
+        counters = Counters(**{f.name: told[f.name] for f in fields(Counters) if f.name in told})
+        self._score = told["score"]
+        self._training.parent = told.get("parent", "")
+        if (whose := told.get("trial", self.trial_id)) != self.trial_id:
+            self._training.parent = f"trial {whose}, iteration {counters.iteration}"
         self._training.restore(folder / "state")
-        self._training.go_on(Counters(**told))
+        self._training.go_on(counters)
         self._placed = True
 
     def cleanup(self) -> None:

@@ -1,8 +1,12 @@
-"""A search with PBT survives kill -9: the same command with --resume ends it, counting all once."""
+"""A search with PBT survives Ctrl-C and kill -9: the same command with --resume ends it, counting
+all once; its models know what they went on from and which data they saw.
+"""
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +21,8 @@ from don.learning.model import Model
 from don.storage.embedded import EmbeddedPostgres
 from don.storage.research import open_research
 from don.storage.research_runs import RunKind, RunStatus
+from experiments.evaluate import evaluate
+from experiments.evaluation_config import EvaluateConfig
 from experiments.rllib import progress
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1_800)]
@@ -72,18 +78,39 @@ def reached(out: Path) -> list[int]:
     return [told[-1]["iteration"] if told else 0 for told in rows]
 
 
-def test_a_population_goes_on_after_a_kill(home: Path, tmp_path: Path) -> None:
+def wait_for(process: subprocess.Popen[bytes], out: Path, iteration: int) -> None:
+    log = out.parent / "log.txt"
+    deadline = time.monotonic() + 900
+    while len(reached(out)) < 2 or min(reached(out)) < iteration:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.5)
+
+
+def test_a_population_goes_on_after_ctrl_c_and_a_kill(home: Path, tmp_path: Path) -> None:
     config, out = tmp_path / "c.toml", tmp_path / "search"
     config.write_text(SEARCH)
     first = start(home, config, out)
-    deadline = time.monotonic() + 900
-    while len(reached(out)) < 2 or min(reached(out)) < GRACE + 1:
-        assert first.poll() is None, (tmp_path / "log.txt").read_text()
-        assert time.monotonic() < deadline, (tmp_path / "log.txt").read_text()
-        time.sleep(0.5)
+    wait_for(first, out, 1)
+    other = start(home, config, out, "--resume")
+    assert other.wait(timeout=600) == 2
+    assert f"is being searched by process {first.pid}" in (tmp_path / "log.txt").read_text()
     started = psutil.Process(first.pid).children(recursive=True)
-    first.kill()
-    first.wait()
+    first.send_signal(signal.SIGINT)
+    assert first.wait(timeout=300) == 130
+    _, left = psutil.wait_procs(started, timeout=120)
+    assert not left
+    log = (tmp_path / "log.txt").read_text()
+    assert "tune: stopped; --resume goes on" in log and "best: trial" not in log
+    with open_research(home) as research:
+        (search,) = [run for run in research.runs() if run.kind is RunKind.TUNE]
+    assert search.status is RunStatus.STOPPED
+
+    second = start(home, config, out, "--resume")
+    wait_for(second, out, GRACE + 1)
+    started = psutil.Process(second.pid).children(recursive=True)
+    second.kill()
+    second.wait()
     _, left = psutil.wait_procs(started, timeout=120)  # Ray ends what its driver started
     assert not left
     assert not (out / "results.json").exists()
@@ -100,6 +127,19 @@ def test_a_population_goes_on_after_a_kill(home: Path, tmp_path: Path) -> None:
         assert Model.load(Path(row["model"])).card.trained.steps == told[-1]["steps"]
     # a weak one went on from a strong one, with other settings
     assert (out / "ray" / "search" / "pbt_global.txt").read_text()
+    cards = {row["trial"]: Model.load(Path(row["model"])).card for row in rows}
+    parents = {trial: card.parent for trial, card in cards.items() if card.parent}
+    assert parents  # and says so; an own checkpoint is no parent
+    for trial, parent in parents.items():
+        (whose,) = cards.keys() - {trial}
+        assert re.fullmatch(rf"trial {whose}, iteration \d+", parent)
+    # a model knows its data: an evaluation begins where they ended, on the same tape
+    model = tmp_path / "elsewhere"
+    shutil.copytree(rows[0]["model"], model)
+    settings = EvaluateConfig(draws=20)
+    with open_research(home) as research:
+        found = evaluate([model], settings, tmp_path / "eval", research=research, tell=str)
+    assert found.outside and found.document["start"] == "2018-12-01T00:00:00.000Z"
     with open_research(home) as research:
         runs = research.runs()
     trials = [run for run in runs if run.kind is RunKind.TRIAL]

@@ -1,6 +1,7 @@
 """Searches: what they may be told, and the trainings that their points stand for."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 from support import planted
 
 from don.config import read_section
-from don.errors import ConfigError, DataError
+from don.errors import ConfigError, DataError, UsageError
 from don.storage.database import Database
 from don.storage.research import Research
 from don.storage.research_runs import RunStatus
+from experiments.begun import alone
 from experiments.fitting import check_search
-from experiments.tune import RUNS, Counted
+from experiments.rllib.market_file import open_data
+from experiments.tune import NAME, RUNS, Counted, _told, tune
 from experiments.tune_config import Range, TuneConfig, training, within
 
 SPACE = {"algorithm.lr": {"low": 1e-4, "high": 1e-2, "log": True}, "net.hidden": {"values": [[8]]}}
@@ -108,3 +111,29 @@ def test_trials_are_counted_once_whenever_a_search_is_killed(
     assert [run.status for run in research.runs()[3:]] == ["done", "done"]
     assert research.trials("abc").count == 4
     assert counted().begun == 1 and len(research.runs()) == 5
+
+
+@pytest.mark.postgres
+def test_a_search_goes_on_as_it_was_begun_and_alone(tmp_path: Path, database: Database) -> None:
+    out, research = tmp_path / "search", Research(database)
+    asked = {"out": out, "train": {"data": {"end": "2018-12-01"}}, "space": SPACE}
+    config = TuneConfig.model_validate(asked)
+
+    told = _told(config, open_data(training(config, {}).data).hash)
+
+    def go_on(**changes: Any) -> None:
+        (out / "config.json").write_text(json.dumps({**told, **changes}))
+        with pytest.raises(UsageError) as refused:
+            tune(config, str, resume=True, research=research)
+        said.append(str(refused.value))
+
+    said: list[str] = []
+    (out / "ray" / NAME).mkdir(parents=True)
+    go_on(feature_hash="0123")
+    assert "was begun with features of hash 0123; here it is" in said.pop()
+    go_on(config={**told["config"], "trials": 9}, data_hash="other")
+    assert "was begun with another trials, the data" in said.pop()
+    with alone(out, "searched"):
+        go_on()
+    assert f"is being searched by process {os.getpid()}" in said.pop()
+    assert not research.runs()
