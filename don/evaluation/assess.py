@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from don.backtest import bootstrap
 from don.clock import NS_PER_S
 from don.errors import DataError
-from don.evaluation.advantage import Advantage, advantage
+from don.evaluation.advantage import Advantage
 from don.evaluation.baselines import HOLD
 from don.evaluation.course import Course, mixed
+from don.evaluation.daily import beside, daily, figures
+from don.evaluation.daily import intervals as intervals_of
 from don.evaluation.luck import luck_variance
 from don.evaluation.overfitting import overfitting
 from don.evaluation.reality import LEAST, Reality, reality_check
@@ -123,13 +124,12 @@ def assess(
             raise ValueError(f"courses must be of the same bars, {course.name} is of others")
     step = whole.interval_ns
     intervals = {
-        name: bootstrap.intervals(course.returns, step, draws=draws, seed=seed)[0]
+        name: intervals_of(course, draws=draws, seed=seed)
         for name, course in courses.items()
         if name == strategy or name in baselines
     }
     against = {
-        name: advantage(whole.returns, base.returns, step, draws=draws, seed=seed)
-        for name, base in baselines.items()
+        name: beside(whole, base, draws=draws, seed=seed) for name, base in baselines.items()
     }
     hold = baselines[HOLD]
     ends = [_grown(course) for course in seeds]
@@ -139,7 +139,7 @@ def assess(
         start_ns=int(whole.ts[0]),
         end_ns=int(whole.ts[-1]),
         interval_ns=step,
-        figures={name: course.figures() for name, course in courses.items()},
+        figures={name: figures(course) for name, course in courses.items()},
         intervals=intervals,
         against=against,
         seeds_above_hold=(sum(end > _grown(hold) for end in ends), len(ends)),
@@ -148,21 +148,6 @@ def assess(
         choice=_choice(seeds),
         cautions=(*_cautions(whole, counted), *cautions),
     )
-
-
-def daily(course: Course) -> tuple[Floats, int]:
-    """[D] returns by day, or by bar where bars are longer, and the length of a step, ns.
-
-    Sharpe formulas take returns as independent: days are more so than minutes, and costs of a
-    position that is opened in one bar and earns in the next fall together.
-    """
-    per = max(_DAY_NS // course.interval_ns, 1)
-    if len(course.equity) < 30 * per + 1:  # too few days to say anything of days
-        return course.returns, course.interval_ns
-    points = course.equity[(len(course.equity) - 1) % per :: per]
-    before = points[:-1]
-    safe = np.where(before > 0, before, 1.0)
-    return np.where(before > 0, points[1:] / safe - 1.0, 0.0), per * course.interval_ns
 
 
 def certainty(course: Course, hold: Course, counted: Counted) -> Certainty:

@@ -15,7 +15,7 @@ from don.backtest.page import Page, preformatted
 from don.clock import NS_PER_MS, NS_PER_S, iso
 from don.evaluation.assess import Assessment
 from don.evaluation.course import Course
-from don.evaluation.verdict import Grade, grade, relative, wealth, words, years_told
+from don.evaluation.verdict import Grade, grade, ratios_of, relative, wealth, words, years_told
 from don.performance import COMPOUNDED, too_short
 from don.words import amount
 
@@ -41,6 +41,7 @@ def document(
         beside["relative_growth_interval"] = [wealth(b) for b in beside["growth_interval"]]
     told["start"], told["end"] = iso(told.pop("start_ns")), iso(told.pop("end_ns"))
     told["interval_s"] = told.pop("interval_ns") / NS_PER_S
+    told["ratios"] = ratios_of(a)
     told["about"] = dict(about)
     if windows:
         told["windows"] = [dict(window) for window in windows]
@@ -61,6 +62,7 @@ def text(a: Assessment) -> str:
         cells = [_cell(figure, _told(a, figure, a.figures[name][figure])) for name in names]
         row = "  ".join(c.rjust(w) for c, w in zip(cells, wide, strict=True))
         lines.append(f"{title:<20}{row}")
+    lines += ["", f"Volatility, Sharpe and Sortino are {ratios_of(a)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -86,7 +88,7 @@ def page(
     made.tiles(
         [
             ("total return", _cell("total_return", own["total_return"]), "after all costs"),
-            ("Sharpe", f"{own['sharpe']:.2f}", _span(a, "sharpe")),
+            ("Sharpe", f"{own['sharpe']:.2f}", f"{_span(a, 'sharpe')}; {ratios_of(a)}"),
             ("deflated", _share(c.deflated), f"{amount(c.trials, 'trial')}; best of luck "
              f"{c.best_of_luck:.2f}"),
             ("probabilistic", _share(c.probabilistic), "one trial only"),
@@ -96,7 +98,11 @@ def page(
     )  # fmt: skip
     made.heading("Growth of 1", "logarithmic; agents and baselines over the same bars and costs")
     made.figure("growth", _growth(courses, a))
-    made.heading("Figures", "95 % intervals by stationary block bootstrap in brackets")
+    made.heading(
+        "Figures",
+        f"volatility, Sharpe and Sortino {ratios_of(a)}; 95 % intervals by stationary block "
+        "bootstrap in brackets",
+    )
     rows = []
     for figure, title in _titles(a).items():
         cells = []

@@ -62,7 +62,7 @@ def words(a: Assessment) -> tuple[str, ...]:
     c = a.certainty
     if math.isfinite(c.sharpe):
         said.append(
-            f"Sharpe ratio {c.sharpe:.2f} a year, of returns by {_step(c.step_days)}. The best of "
+            f"Sharpe ratio {c.sharpe:.2f} a year, {ratios_of(a)}. The best of "
             f"{amount(c.trials, 'lucky trial')} would be expected at "
             f"{c.best_of_luck:.2f}; probability that the true ratio is above zero, knowing of the "
             f"trials: {_rate(c.deflated)} (deflated), {_rate(c.probabilistic)} if this had been "
@@ -81,13 +81,13 @@ def words(a: Assessment) -> tuple[str, ...]:
         said.append(f"{above} of {of} courses (seeds, paths) ended above holding.")
     if a.reality is not None:
         said.append(
-            f"Superior predictive ability against holding: p = {a.reality.spa:.3f} (reality check "
-            f"{a.reality.white:.3f}); below 0.05 luck is unlikely."
+            f"Superior predictive ability against holding{_of(a)}: p = {a.reality.spa:.3f} "
+            f"(reality check {a.reality.white:.3f}); below 0.05 luck is unlikely."
         )
     if a.choice is not None:
         said.append(
-            f"Choosing the best of the {len(a.choice.of)} by the past: it lies in the lower half "
-            f"afterwards with probability {_rate(a.choice.probability)}."
+            f"Choosing the best of the {a.over or len(a.choice.of)} by the past: it lies in the "
+            f"lower half afterwards with probability {_rate(a.choice.probability)}."
         )
     return tuple(said)
 
@@ -157,6 +157,10 @@ def _than(own: float, hold: float) -> str:
     return f"{'less' if own > hold else 'more'} than holding ({_rate(hold)})"
 
 
+def _of(a: Assessment) -> str:
+    return f", of the best of the {a.over}" if a.over else ""
+
+
 def _record(a: Assessment) -> str:
     c = a.certainty
     have = c.steps * c.step_days
@@ -173,8 +177,10 @@ def _record(a: Assessment) -> str:
     )
 
 
-def _step(days: float) -> str:
-    return "day" if days == 1 else f"{days:g} days" if days > 1 else "bar"
+def ratios_of(a: Assessment) -> str:
+    """Of which returns volatility, Sharpe and Sortino ratios are."""
+    days = a.certainty.step_days
+    return f"of returns by {'day' if days == 1 else f'{days:g} days' if days > 1 else 'bar'}"
 
 
 def _rate(value: float) -> str:

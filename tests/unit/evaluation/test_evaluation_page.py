@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from support.envs import HOUR
 from support.evaluated import course
 
 from don.evaluation.assess import Assessment, Counted, assess
@@ -97,3 +98,41 @@ def test_growth_is_told_as_wealth_that_nobody_can_lose_twice() -> None:
     html = page(found, [course("agent", np.zeros(DAYS))], {})
     assert "growth relative to it a year" in html
     assert f"{told['relative_growth'] * 100:,.1f} %</td>" in html
+
+
+def test_a_result_has_one_sharpe_ratio() -> None:
+    """By day where the record is long enough for it: in words, tiles, tables and JSON alike."""
+    rng = np.random.default_rng(4)
+    hours = 24 * 90
+    pull = rng.normal(0, 0.004, hours)
+    own = pull - 0.5 * np.roll(pull, 1)  # by bar it has another ratio than by day
+    made = {
+        name: course(name, r, HOUR)
+        for name, r in (("agent", own + 2e-4), (HOLD, pull), (EQUAL, pull * 0.5))
+    }
+    base = {name: made[name] for name in (HOLD, EQUAL)}
+    found = assess("agent", [made["agent"]], base, Counted(trials=2), draws=60)
+    bar = made["agent"].figures()["sharpe"]
+    ratio = found.certainty.sharpe
+    assert abs(ratio - bar) > 0.5
+    told = document(found, {})
+    assert told["figures"]["agent"]["sharpe"] == pytest.approx(ratio, rel=1e-9)
+    assert told["ratios"] == "of returns by day"
+    low, high = told["intervals"]["agent"]["sharpe"]
+    assert low < ratio < high
+    apart = ratio - told["figures"][HOLD]["sharpe"]
+    assert told["against"][HOLD]["sharpe"] == pytest.approx(apart, rel=1e-9)
+    plain, html = text(found), page(found, list(made.values()), {})
+    assert f"Sharpe ratio {ratio:.2f} a year, of returns by day" in plain
+    row = next(line for line in plain.splitlines() if line.startswith("Sharpe  "))
+    assert row.split()[1] == f"{ratio:.2f}"
+    assert f"<b>{ratio:.2f}</b>" in html and f"<td>{ratio:.2f}" in html
+    assert f"{bar:.2f}" not in plain + html.split("<script>")[0]
+    # growth and drawdown are of every bar
+    assert told["figures"]["agent"]["max_drawdown"] == made["agent"].figures()["max_drawdown"]
+    # too few days: by bar, and it says so
+    short = {name: course(name, one.returns[:240], HOUR) for name, one in made.items()}
+    base = {name: short[name] for name in (HOLD, EQUAL)}
+    brief = assess("agent", [short["agent"]], base, Counted(trials=2), draws=60)
+    assert brief.figures["agent"]["sharpe"] == pytest.approx(brief.certainty.sharpe, rel=1e-9)
+    assert "Sortino are of returns by bar." in text(brief)
