@@ -162,7 +162,8 @@ def test_the_hash_tells_sets_apart() -> None:
     [
         (
             "rsy_21",
-            r"^feature 'rsy_21' is unknown; did you mean rsi_21\?; see `don features list`$",
+            r"^feature 'rsy_21' is unknown; did you mean rsi_21\?; see `don features list`, "
+            r"and name the module of one of your own in `modules`$",
         ),
         ("RSI14", "did you mean rsi_14"),
         ("macd_hist_3", "must have 3 parameters"),
