@@ -72,6 +72,7 @@ def train(
         training = Training(config, found, tell, resume=resume)
         until.enter_context(alone(config.out))
         record = Record.of(config, found.hash, training.begun, resume=resume)
+        training.find()
         until.enter_context(shown)
         names = (*found.symbols, *([config.data.source] if market is None else []))
         # bars that are given are of the data that are named beside them, if any are

@@ -7,7 +7,7 @@ states that are finite are written.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -105,11 +105,57 @@ def read(folder: Path, begun: Mapping[str, Any] | None = None) -> Counters:
         raise DataError(f"checkpoint {folder}: {OWN} is none of Don's: {error}") from error
 
 
-def put_aside(folder: Path) -> Path:
-    """Keep a checkpoint that cannot be read where it is not taken for one."""
-    place = folder.with_name(f"torn-{folder.name}")
-    _put_away(folder, place)
-    return place
+class Found:
+    """Checkpoints that a training may go on from.
+
+    Args:
+        out: its folder; None: it begins.
+        tell: takes lines about those that cannot be read.
+    """
+
+    def __init__(self, out: Path | None, tell: Callable[[str], None]) -> None:
+        self._all = [] if out is None else all_of(out)
+        self._tell = tell
+        self._whole: list[tuple[Path, Counters]] = []
+        self._torn: list[Path] = []
+
+    def check(self, begun: Mapping[str, Any]) -> None:
+        """Look at all of them, and change nothing.
+
+        Raises:
+            DataError: if there are some, but none can be read.
+            UsageError: if one is of other features, or of another version than `begun`.
+        """
+        for folder in self._all:
+            try:
+                self._whole.append((folder, read(folder, begun)))
+            except DataError as error:
+                self._tell(str(error))
+                self._torn.append(folder)
+        self.newest()
+
+    def newest(self) -> tuple[Path, Counters] | None:
+        """The newest whole one; None: there are none.
+
+        Raises:
+            DataError: if there are some, but none can be read.
+        """
+        if self._torn and not self._whole:
+            root = self._torn[0].parent
+            raise DataError(f"no checkpoint in {root} can be read: begin anew with another --out")
+        return self._whole[-1] if self._whole else None
+
+    def drop(self, error: DataError) -> None:
+        """Take the newest one for torn."""
+        self._tell(str(error))
+        self._torn.append(self._whole.pop()[0])
+
+    def put_aside(self) -> None:
+        """Keep torn ones where they are not taken for checkpoints."""
+        for folder in self._torn:
+            place = folder.with_name(f"torn-{folder.name}")
+            _put_away(folder, place)
+            self._tell(f"kept as {place}")
 
 
 def _put_away(folder: Path, place: Path) -> None:

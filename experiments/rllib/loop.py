@@ -80,6 +80,7 @@ class Training:
         self.out = config.out
         self.counters = Counters(started_ns=time.time_ns())
         self._resume = resume
+        self._found: checkpoints.Found | None = None
         self._best: Weights | None = None
         self._inside = False  # an iteration, of which nothing is to be kept if it is broken off
         self._told = -math.inf
@@ -94,6 +95,18 @@ class Training:
         self.begin()
         return self.go()
 
+    def find(self) -> checkpoints.Found:
+        """The checkpoints that it may go on from. Those that are torn are told.
+
+        Raises:
+            DataError: if there are checkpoints, but none can be read.
+            UsageError: if they are of other features, or of another version.
+        """
+        if self._found is None:
+            self._found = checkpoints.Found(self.out if self._resume else None, self._tell)
+            self._found.check(self.begun)
+        return self._found
+
     def begin(self) -> int:
         """Build everything, and take the newest checkpoint that can be read; then `go`.
 
@@ -101,37 +114,28 @@ class Training:
             The iteration after which it goes on; 0: from the start.
 
         Raises:
-            DataError: if there are checkpoints, but none can be read.
-            UsageError: if they are of other features, or of another version.
+            DataError, UsageError: as `find`.
         """
         if short := weak(self.data):
             self._tell(f"the data are not all complete: {short}")
-        torn: list[Path] = []
-        left = checkpoints.all_of(self.out) if self._resume else []
-        while left:
+        found = self.find()
+        while (newest := found.newest()) is not None:
+            self.start(resumed=newest[1].iteration)
             try:
-                counters = checkpoints.read(left[-1], self.begun)
-                self.start(resumed=counters.iteration)
-                try:
-                    self.restore(left[-1])
-                    self.go_on(counters)
-                except BaseException:
-                    self.close()
-                    raise
+                self.restore(newest[0])
+                self.go_on(newest[1])
                 break
-            except DataError as error:
-                self._tell(str(error))
-                torn.append(left.pop())
+            except DataError as error:  # of an older Don, which did not keep what its files were
+                self.close()
+                found.drop(error)
+            except BaseException:
+                self.close()
+                raise
         else:
-            if torn:
-                raise DataError(
-                    f"no checkpoint in {torn[0].parent} can be read: begin anew with another --out"
-                )
             self.start()
             self.go_on(self.counters)
-        for folder in torn:
-            self._tell(f"kept as {checkpoints.put_aside(folder)}")
-        if left:
+        found.put_aside()
+        if self.counters.iteration:
             self._tell(f"goes on after iteration {self.counters.iteration}")
         return self.counters.iteration
 

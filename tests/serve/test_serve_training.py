@@ -110,6 +110,19 @@ def test_one_that_was_killed_shows_as_such(
     assert row_of(client, out)["state"] == "died"
 
 
+def test_what_another_process_trains_is_not_told_over(
+    client: httpx.Client, world: World, tmp_path: Path
+) -> None:
+    out, warnings = tmp_path / "twice", list[str]()
+    with announced(world.home, out, name="first"):
+        with announced(world.home, out, name="second", warn=warnings.append):
+            pass
+        row = row_of(client, out)
+        assert (row["name"], row["state"]) == ("first", "running")
+    assert row_of(client, out)["state"] == "done"
+    assert warnings == [f"the console will not show this training: another process trains in {out}"]
+
+
 def test_a_long_curve_is_read_in_parts(client: httpx.Client, world: World, tmp_path: Path) -> None:
     out = tmp_path / "long"
     with announced(world.home, out):

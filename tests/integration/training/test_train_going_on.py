@@ -124,7 +124,7 @@ def test_an_iteration_that_is_broken_off_is_not_kept(
 
 
 def test_a_torn_checkpoint_is_told_and_the_one_before_is_taken(
-    run: Run, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+    run: Run, research: Research, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, flushed, fsync = tmp_path / "run", set[int](), os.fsync
 
@@ -138,11 +138,12 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_is_taken(
     for path in (out / "checkpoints", *(out / "checkpoints" / "00000003").rglob("*")):
         assert path.stat().st_ino in flushed, path  # before it was one
     newest = out / "checkpoints" / "00000003"
-    os.truncate(newest / STATE, 100)
+    for folder in (newest, out / "checkpoints" / "00000001"):
+        os.truncate(folder / STATE, 100)
     assert run(4, resume=True).iterations == 4
     assert f"checkpoint {newest} is not whole: {STATE} is not as it was written" in said
     assert "goes on after iteration 2" in said
-    assert kept(out) == ["00000002", "00000003", "00000004", "torn-00000003"]
+    assert kept(out) == ["00000002", "00000003", "00000004", "torn-00000001", "torn-00000003"]
     assert told(out) == [1, 2, 3, 4]
     # a part that is gone, which RLlib would go on without
     shutil.rmtree(out / "checkpoints" / "00000004" / "learner_group")
@@ -160,10 +161,10 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_is_taken(
     assert "goes on after iteration 2" in said and told(out) == [1, 2, 3]
     for folder in checkpoints.all_of(out):
         (folder / "don.json").unlink()
-    before = kept(out)
+    before, runs = kept(out), research.runs()
     with pytest.raises(DataError, match=r"no checkpoint in .*checkpoints can be read: begin anew"):
         run(5, resume=True)
-    assert kept(out) == before and told(out) == [1, 2, 3]
+    assert kept(out) == before and told(out) == [1, 2, 3] and research.runs() == runs
 
 
 def test_after_divergence_it_goes_on_with_what_is_advised(
