@@ -111,6 +111,8 @@ def _rows(market: EnvMarket, segment: Segment, length: int) -> tuple[Ints, Ints]
 
 def _joined(market: EnvMarket, columns: dict[str, Floats], bars: Ints) -> dict[str, Floats]:
     """Columns [R, N] of longer bars, of the market's bars [R, L]; those that are none left out."""
+    if bars.shape[1] == 1:
+        return {name: values[bars[:, 0]] for name, values in columns.items()}
     there = market.recorded[bars]
     first = bars[np.arange(len(bars)), np.argmax(there, axis=1)]
     out = there[:, :, None]

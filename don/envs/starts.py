@@ -27,7 +27,7 @@ def possible_starts(
         own = np.flatnonzero(ready[segment.start : segment.stop]) + segment.start
         if not len(own):
             continue
-        # a hole in what can be observed (a symbol delisted, a gap) ends an episode
+        # where nothing can be observed (a symbol is delisted, a segment ends) an episode ends
         run_end = own[np.append(np.flatnonzero(np.diff(own) > 1), len(own) - 1)]
         stop = run_end[np.searchsorted(run_end, own)] + 1  # the bar that is traded last
         good = stop - own >= (length or 1)
