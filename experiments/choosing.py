@@ -90,7 +90,7 @@ def choose(
         part, begin = window(
             whole, model.card, int(whole.close_ns[max(start - 1, 0)]), int(whole.close_ns[stop - 1])
         )
-        (course,) = run_agent(model, part, begin, name=name)
+        (course,) = run_agent(model, part, begin, name=name, wait=True)
         # who lost everything grew by less than anybody who did not, and JSON knows no infinity
         worth = max(float(course.equity[-1] / course.equity[0]), 1e-9)
         grown[name] = round(math.log(worth), 12)

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from don.clock import interval_text, iso, parse_iso
-from don.envs import BatchEnv, EnvMarket
+from don.envs import EnvMarket
 from don.envs.completeness import completeness, weak
 from don.errors import ConfigError, UsageError
-from don.evaluation.agent import check_market, history_needed, run_agent, window
+from don.evaluation.agent import history_needed, run_agent
 from don.evaluation.assess import Assessment, Counted, assess
 from don.evaluation.baselines import run_baselines
 from don.evaluation.costs import together, told_of
-from don.evaluation.course import Course, first_bar, mixed, out_of_sample
+from don.evaluation.course import Course, mixed
 from don.evaluation.figure import growth_svg
 from don.evaluation.page import document, page, text
 from don.evaluation.verdict import grade, words
@@ -31,6 +31,7 @@ from don.storage.research_runs import RunKind, RunStatus, Trials
 from don.words import amount
 from experiments.evaluation_config import EvaluateConfig
 from experiments.rllib.market_file import open_data, read_market
+from experiments.tested import Tested, greediest, tested
 from experiments.training_config import DataConfig
 
 Tell = Callable[[str], None]
@@ -87,17 +88,18 @@ def evaluate(
         "models": [m.id for m in models], "start": start and iso(start), "end": end and iso(end),
         "config": config.model_dump(mode="json"),
     }  # fmt: skip
-    part, begin = _tested(models, whole, start, end)
+    cards = [m.card for m in models]
+    test = tested(cards, whole, start, end, config.data.start is not None)
     names = lineage(whole, data)
     before, elsewhere = _tried(research.trials(whole.hash, names), models, research)
     run = research.begin(RunKind.EVALUATE, told, whole.hash, seed=config.seed, lineage=names)
     try:
         shares = completeness(whole.part(start, end))
-        paid = told_of([model.card.env.costs for model in models], part)
-        own, courses, others, baselines = _courses(models, whole, part, begin, config, tell)
+        paid = told_of([model.card.env.costs for model in models], test.part)
+        own, courses, others, baselines = _courses(models, whole, test, config, tell)
         found = assess(
             own, courses, baselines, counted(before, research), others=others,
-            cautions=[*cautions, *elsewhere, *paid, *caution(shares)],
+            cautions=[*cautions, *test.said, *elsewhere, *paid, *caution(shares)],
             draws=config.draws, seed=config.seed,
         )  # fmt: skip
         about = {
@@ -206,9 +208,9 @@ def write(
 
 
 def _courses(
-    models: Sequence[Model], whole: EnvMarket, part: EnvMarket, begin: int,
-    config: EvaluateConfig, tell: Tell,
+    models: Sequence[Model], whole: EnvMarket, test: Tested, config: EvaluateConfig, tell: Tell,
 ) -> tuple[str, list[Course], list[Course], dict[str, Course]]:  # fmt: skip
+    part, begin, able = test.part, test.begin, test.able
     cards = [model.card for model in models]
     own = cards[0].name if len(models) == 1 else f"{len(models)} models"
     courses: list[Course] = []
@@ -218,34 +220,15 @@ def _courses(
         name = own if len(models) == 1 else f"{model.card.name} #{n + 1}"
         tell(f"{name}: {amount(len(part.close_ns) - begin - 1, 'bar')}")
         seeds = range(config.seed + 1, config.seed + 1 + config.seeds)
-        first, *drawn = run_agent(model, part, begin, name=name, drawn=seeds, costs=env.costs)
+        first, *drawn = run_agent(
+            model, part, begin, name=name, drawn=seeds, costs=env.costs, able=able
+        )
         courses.append(first)
         others += drawn
     tell("baselines")
-    baselines = run_baselines(part, env, begin, config.baselines, history=whole)
+    baselines = run_baselines(part, env, begin, config.baselines, history=whole, able=able)
     tell("statistics")
     return own, courses, others, baselines
-
-
-def _tested(
-    models: Sequence[Model], whole: EnvMarket, start: int | None, end: int | None
-) -> tuple[EnvMarket, int]:
-    """The bars of the test and the one at whose close is first decided, as `window`.
-
-    Raises:
-        ConfigError, DataError: if a model cannot act on them: that is no look at them yet.
-    """
-    part, begin = window(whole, _greediest([model.card for model in models]), start, end)
-    for model in models:
-        check_market(model.card, part)
-        env = BatchEnv(part, out_of_sample(model.card.env, part), states=model.states)
-        first_bar(env, begin)
-    together([model.card.env for model in models], part)
-    return part, begin
-
-
-def _greediest(cards: Sequence[ModelCard]) -> ModelCard:
-    return max(cards, key=history_needed)
 
 
 def _window(
@@ -315,7 +298,7 @@ def _data(
     base = config.baselines
     days = max(base.volatility_days, base.momentum_days, base.moments_days)
     history = max(
-        history_needed(_greediest([m.card for m in models])) * card.interval_ns,
+        history_needed(greediest([m.card for m in models])) * card.interval_ns,
         round(days * DAY_NS),
     )
     start = _begin(ends, config.data)

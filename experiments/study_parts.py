@@ -7,6 +7,7 @@ import numpy as np
 
 from don.clock import iso
 from don.envs import EnvMarket
+from don.envs.layout import Bools
 from don.envs.market import Segment
 from don.errors import DataError
 from don.evaluation.splits import combinatorial, group_edges, paths, walk_forward
@@ -98,6 +99,27 @@ def _seed_parts(windows: WindowConfig, market: EnvMarket, seed: int) -> list[Par
             )
         )
     return found
+
+
+def check_tests(todo: Sequence[Part], able: Bools, market: EnvMarket) -> None:
+    """Make sure that agents can decide somewhere in each test.
+
+    Args:
+        todo: parts.
+        able: [T] bars at which they can.
+        market: bars.
+
+    Raises:
+        DataError: naming the part.
+    """
+    for part in todo:
+        for start, stop in part.tests:
+            if not able[max(start - 1, 0) : stop - 1].any():
+                raise DataError(
+                    f"too little history: in the test of {part.key}, from "
+                    f"{iso(int(market.close_ns[start]))} to {iso(int(market.close_ns[stop - 1]))}, "
+                    "no bar can be observed: features and windows need more bars in a row before it"
+                )
 
 
 def _within(whole: Sequence[Segment], chosen: Sequence[Segment]) -> tuple[Segment, ...]:

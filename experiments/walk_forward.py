@@ -20,11 +20,11 @@ from don.clock import iso
 from don.envs import EnvMarket
 from don.envs.completeness import completeness
 from don.errors import DonError, Interrupted, UsageError
-from don.evaluation.agent import run_agent, window
+from don.evaluation.agent import decidable, run_agent, window
 from don.evaluation.assess import assess
 from don.evaluation.baselines import run_baselines
 from don.evaluation.costs import told_of
-from don.evaluation.course import SUMS, Course, idle, joined
+from don.evaluation.course import SUMS, Course, first_bar, idle, joined, since
 from don.evaluation.page import document
 from don.home import home_dir
 from don.learning.model import Model
@@ -43,11 +43,10 @@ from experiments.fitting import fitting
 from experiments.program import asked, run_as_program
 from experiments.rllib.errors import TrainingDiverged
 from experiments.rllib.market_file import open_data
-from experiments.study_parts import Part, parts
+from experiments.study_parts import Part, check_tests, parts
 
 Tell = Callable[[str], None]
 PLAN = "plan.json"
-LOOK = 8  # bars that baselines look at before they may trade
 
 
 def run(
@@ -80,6 +79,7 @@ def run(
             for part in todo:
                 if part.seed == config.seeds[0]:  # windows of all seeds are the same
                     fitting(config.train, part.market)
+            check_tests(todo, decidable(config.train.env, whole), whole)
         until.enter_context(alone(config.out, "studied"))
         if (before := _before(config)) is not None:
             _check(config, whole, before, tell, over=all(_done(config, part) for part in todo))
@@ -151,7 +151,7 @@ def _train(
                 capital = model.card.env.episode.capital  # growth alone counts
                 found.append(idle(f"seed {part.seed}", at, begin_bar, capital))
             else:
-                found += run_agent(model, at, begin_bar, name=f"seed {part.seed}")
+                found += run_agent(model, at, begin_bar, name=f"seed {part.seed}", wait=True)
         _store(folder / "courses.npz", found)
         passed = time.monotonic() - begin
         tell(f"{head}: tested; {passed / (n + 1) * (len(left) - n - 1):,.0f} s left of the study")
@@ -214,8 +214,9 @@ def _judge(
     at = int(np.searchsorted(whole.close_ns, first))
     span = whole.part(int(whole.close_ns[max(at - LOOK, 0)]) - 1, last)
     baselines = run_baselines(
-        span, config.train.env, min(at, LOOK), config.baselines, history=whole
-    )
+        span, config.train.env, 0, config.baselines, history=whole,
+        able=able[at : at + len(span.close_ns)],
+    )  # fmt: skip
     names, shares = lineage(whole, config.train.data), completeness(whole)
     found = assess(
         config.name, seeds, baselines, counted(research.trials(whole.hash, names), research),

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from don.clock import NS_PER_S, between, iso
-from don.envs.config import CostConfig
+from don.envs.config import CostConfig, EnvConfig, Scaling
 from don.envs.core import BatchEnv
+from don.envs.layout import Bools
 from don.envs.market import EnvMarket
 from don.envs.normalize import NormalizerState
 from don.envs.observe import Observation
@@ -91,9 +92,26 @@ def window(
     return part, int(np.searchsorted(part.close_ns, closes[first]))
 
 
+def decidable(config: EnvConfig, market: EnvMarket) -> Bools:
+    """[T] bars at which an environment's agents can decide: all that they look at is there.
+
+    Raises:
+        DataError: if there is none: how much history is needed.
+    """
+    seen = config.observation.model_copy(update={"scaling": Scaling.NONE})  # needs no state
+    tested = out_of_sample(config.model_copy(update={"observation": seen}), market)
+    return BatchEnv(market, tested).observer.ready
+
+
+def all_decidable(cards: Sequence[ModelCard], market: EnvMarket) -> Bools:
+    """[T] bars at which every one of several agents can decide."""
+    alike = {(card.env.observation, card.env.form): card.env for card in cards}
+    return np.asarray(np.all([decidable(env, market) for env in alike.values()], axis=0))
+
+
 def run_agent(
     model: Acting, market: EnvMarket, begin: int, *, name: str, drawn: Sequence[int] = (),
-    costs: CostConfig | None = None,
+    costs: CostConfig | None = None, able: Bools | None = None, wait: bool = False,
 ) -> list[Course]:  # fmt: skip
     """The course of an agent that always does the likeliest, then one a seed with drawn actions.
 
@@ -102,28 +120,31 @@ def run_agent(
         market: bars, see `window`.
         begin: bar at whose close is first decided, see `play`.
         name: of the course.
-        costs: of all that it is compared with, which it pays where they are dearer than its own.
         drawn: seeds of further courses.
+        costs: of all that it is compared with, which it pays where they are dearer than its own.
+        able: see `play`.
+        wait: see `play`.
 
     Raises:
         ConfigError: if the market is not the model's.
-        DataError: if nothing can be observed.
+        DataError: if nothing can be observed, or not at `begin`.
     """
     check_market(model.card, market)
     config = out_of_sample(model.card.env, market)
     if costs is not None:
         both = dearest([config.costs, charged(costs, market)])
         config = config.model_copy(update={"costs": both})
-    courses = _courses(model, market, config, begin, [name], None)
-    for seed in drawn:
-        rng = np.random.default_rng(seed)
-        courses += _courses(model, market, config, begin, [f"{name}, drawn {seed}"], rng)
+    rngs = [None, *(np.random.default_rng(seed) for seed in drawn)]
+    names = [name, *(f"{name}, drawn {seed}" for seed in drawn)]
+    courses: list[Course] = []
+    for one, rng in zip(names, rngs, strict=True):
+        courses += _courses(model, market, config, begin, [one], rng, able, wait)
     return courses
 
 
 def _courses(
     model: Acting, market: EnvMarket, config: Any, begin: int, names: list[str],
-    rng: np.random.Generator | None,
+    rng: np.random.Generator | None, able: Bools | None, wait: bool,
 ) -> list[Course]:  # fmt: skip
     every = config.action.every
     action = config.action.model_copy(update={"every": 1})  # courses tell of each bar
@@ -144,4 +165,4 @@ def _courses(
         age += 1
         return actions
 
-    return play(env, decide, names, begin)
+    return play(env, decide, names, begin, able=able, wait=wait)

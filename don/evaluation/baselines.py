@@ -19,9 +19,9 @@ from pydantic import Field
 
 from don.backtest.rules import RuleConfig, RuleKind, weights
 from don.clock import NS_PER_S
-from don.envs.config import ActionKind, EnvConfig, ObservationConfig, Part
+from don.envs.config import ActionKind, EnvConfig, ObservationConfig, Part, Scaling
 from don.envs.core import AGENTS, BatchEnv
-from don.envs.layout import CLOSE, EQUITY, LOT, LOTS, TICK, Floats, Ints
+from don.envs.layout import CLOSE, EQUITY, LOT, LOTS, TICK, Bools, Floats, Ints
 from don.envs.market import EnvMarket
 from don.envs.observe import Observation
 from don.evaluation.costs import together
@@ -51,7 +51,7 @@ class BaselineConfig(Section):
 
 def run_baselines(
     market: EnvMarket, config: EnvConfig, begin: int, baselines: BaselineConfig, *,
-    history: EnvMarket | None = None,
+    history: EnvMarket | None = None, able: Bools | None = None,
 ) -> dict[str, Course]:  # fmt: skip
     """Courses of all baselines from a bar to the end of a market.
 
@@ -62,6 +62,10 @@ def run_baselines(
         begin: bar at whose close is first decided.
         baselines: parameters.
         history: bars that `market` is the end of, so that estimates have a past; None: `market`.
+        able: [T] bars of `market` at which the agents can decide; elsewhere nobody does; None: all.
+
+    Raises:
+        DataError: if nothing can be decided at `begin`.
     """
     whole = market if history is None else history
     shift = int(np.searchsorted(whole.close_ns, market.close_ns[0]))
@@ -72,7 +76,9 @@ def run_baselines(
             "action": test.action.model_copy(
                 update={"kind": ActionKind.LONG_SHORT, "gross": _ROOM, "band": 0.0, "every": 1}
             ),
-            "observation": ObservationConfig(features=("log_return_1",), parts=(Part.ACCOUNT,)),
+            "observation": ObservationConfig(
+                features=("hour_sin",), scaling=Scaling.NONE, parts=(Part.ACCOUNT,)
+            ),  # known at once: they must not wait where agents need not
         }
     )
     env = BatchEnv(market, own, len(NAMES))
@@ -100,7 +106,7 @@ def run_baselines(
             cash = (1.0 - float(now[holding].sum())) * float(env.dynamics.money[holding, EQUITY])
         return {AGENTS: now[:, None, :] / _ROOM}
 
-    courses = play(env, decide, NAMES, begin)
+    courses = play(env, decide, NAMES, begin, able=able)
     return {course.name: course for course in courses}
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from don.backtest.bootstrap import NAMES, statistics
 from don.clock import iso
-from don.envs.config import EnvConfig, RandomConfig
+from don.envs.config import EnvConfig, Form, RandomConfig
 from don.envs.core import BatchEnv
 from don.envs.layout import (
     CLOSE,
@@ -30,6 +30,7 @@ from don.envs.layout import (
     START,
     TICK,
     TURNOVER,
+    Bools,
     Floats,
     Ints,
 )  # fmt: skip
@@ -101,55 +102,74 @@ def out_of_sample(config: EnvConfig, market: EnvMarket) -> EnvConfig:
     )  # fmt: skip
 
 
-def first_bar(env: BatchEnv, begin: int) -> int:
+def first_bar(able: Bools, market: EnvMarket, begin: int) -> int:
     """The first bar from `begin` on at which can be decided.
+
+    Args:
+        able: [T] bars at which can be decided.
+        market: bars.
+        begin: one of them.
 
     Raises:
         DataError: if there is none.
     """
-    ready = np.flatnonzero(env.observer.ready[begin:])
-    if not len(ready):
-        closes = env.market.close_ns
+    found = np.flatnonzero(able[begin:])
+    if not len(found):
+        closes = market.close_ns
         raise DataError(
-            f"no bar from {iso(int(closes[min(begin, len(closes) - 1)]))} on can be observed: "
-            "features and windows need more bars before or after it"
+            f"too little history: no bar from {iso(int(closes[min(begin, len(closes) - 1)]))} on "
+            "can be observed: features and windows need more bars before or after it"
         )
-    return begin + int(ready[0])
+    return begin + int(found[0])
 
 
 def play(
-    env: BatchEnv, decide: Decide, names: Sequence[str], begin: int, *, seed: int = 0
-) -> list[Course]:
+    env: BatchEnv, decide: Decide, names: Sequence[str], begin: int, *, seed: int = 0,
+    able: Bools | None = None, wait: bool = False,
+) -> list[Course]:  # fmt: skip
     """Act from a bar to the end of the market, in every slot of a batch.
 
     Where bars cannot be observed (a gap in the data) positions are worth what they were, and a new
-    episode goes on with the money behind the gap. Who is ruined or liquidated stays out.
+    episode goes on behind the gap, each account with its own money. Who is ruined or liquidated
+    stays out.
 
     Args:
         env: its episodes must have no length.
         decide: what to do.
         names: [B] of the courses.
-        begin: bar at whose close is first decided; where it cannot be observed nothing is done
-            until the first that can.
+        begin: bar at whose close is first decided.
         seed: of what the environment draws.
+        able: [T] bars at which all that is compared can decide; elsewhere nobody does, as in a gap.
+        wait: whether to hold cash from `begin` to the first bar that can be decided at; else it
+            must be one: who cannot act in a falling market seems skilled.
 
     Returns:
         [B] courses over the same bars.
+
+    Raises:
+        DataError: if nothing can be decided at `begin`, or, with `wait`, from it on.
     """
     B, market = env.batch, env.market
     if env.config.action.every != 1:
         raise UsageError(f"action.every must be 1 in what is played, was {env.config.action.every}")
+    able = env.observer.ready if able is None else env.observer.ready & able
     stop = market.segments[-1].stop - 1  # the last bar that is traded
-    money = env.dynamics.money
-    first = first_bar(env, begin)
+    money, K = env.dynamics.money, len(env.dynamics.columns)
+    first = first_bar(able, market, begin)
+    if first > begin and not wait:
+        raise DataError(
+            f"too little history: nothing can be decided at {iso(int(market.close_ns[begin]))}, "
+            f"the first time is {iso(int(market.close_ns[first]))}"
+        )
     seen: Mapping[str, Observation] = env.reset(seed=seed, starts=np.full(B, first))
-    capital = money[:, START].reshape(B, -1).sum(axis=1)
+    capital = money[:, START].reshape(B, K).copy()
     curve = np.zeros((stop - begin + 1, B))
-    curve[: first - begin + 1] = capital
-    scale = np.ones(B)  # what an episode's money is worth, after the ones before
+    curve[: first - begin + 1] = capital.sum(axis=1)
+    scale = np.ones((B, K))  # what an account's money is worth, after the episodes before
     sums = np.zeros((B, len(SUMS)))
     columns = list(SUMS.values())
-    gross, out = np.zeros(B), np.zeros(B, np.bool_)
+    gross = np.zeros(B)
+    out: Bools = np.zeros(B, np.bool_)
     liquidations, breaks = np.zeros(B, np.int64), 0
     fresh = np.ones(B, np.bool_)
     t = first
@@ -158,25 +178,33 @@ def play(
         step = env.step(decide(seen, env, fresh), observe=True)
         seen, fresh = step.observations, np.zeros(B, np.bool_)
         t += 1
-        flow = env.dynamics.flow.reshape(B, -1, env.dynamics.flow.shape[1]).sum(axis=1)
-        sums += np.where(active[:, None], flow[:, columns] * scale[:, None], 0.0)
-        liquidations += np.where(active, flow[:, LIQUIDATED], 0.0).astype(np.int64)
-        total = money[:, EQUITY].reshape(B, -1).sum(axis=1)
-        curve[t - begin] = total * scale
-        gross += np.where(total > 0, _held(env, t) / np.maximum(total, 1e-12), 0.0)
-        if step.done.all() and t < stop:
-            # a dead account stays out; the others go on where bars can be observed again
-            out |= ~step.truncated & active
-            following = np.flatnonzero(env.observer.ready[t:stop])
+        flow = env.dynamics.flow.reshape(B, K, -1)
+        paid = (flow[:, :, columns] * scale[:, :, None]).sum(axis=1)
+        sums += np.where(active[:, None], paid, 0.0)
+        liquidations += np.where(active, flow[:, :, LIQUIDATED].sum(axis=1), 0.0).astype(np.int64)
+        worth = money[:, EQUITY].reshape(B, K) * scale
+        total = worth.sum(axis=1)
+        curve[t - begin] = total
+        held = (_held(env, t) * scale).sum(axis=1) / np.maximum(total, 1e-12)
+        gross += np.where(active & (total > 0), held, 0.0)
+        if t < stop and (step.done.all() or not able[t]):
+            # a dead account stays out; the others go on where can be decided again
+            dead = env.whole.dead.copy()
+            out = np.asarray(dead.reshape(B, K).all(axis=1))
+            following = np.flatnonzero(able[t:stop])
             if out.all() or not len(following):
                 curve[t - begin :] = curve[t - begin]
                 break
             nearest = t + int(following[0])
             curve[t - begin : nearest - begin + 1] = curve[t - begin]
-            scale = np.where(out, scale, np.maximum(curve[t - begin], 0.0) / capital)
+            left = np.maximum(worth, 0.0)
+            if env.config.form is Form.ALLOCATED:  # money goes from one account to the others
+                left = capital * (left.sum(axis=1) / capital.sum(axis=1))[:, None]
+            scale = np.where(out[:, None], scale, left / capital)
             breaks += 1
             t, fresh = nearest, ~out
             seen = env.reset(which=~out, starts=np.full(B, nearest))
+            env.whole.dead[:] = dead
     steps = max(stop - begin, 1)
     return [
         Course(
@@ -203,7 +231,7 @@ def idle(name: str, market: EnvMarket, begin: int, capital: float) -> Course:
 
 
 def _held(env: BatchEnv, t: int) -> Floats:
-    """[B] sum of |position| at the close of bar t, quote."""
+    """[B, K] sum of |position| of each account at the close of bar t, quote."""
     d = env.dynamics
     columns = d.columns  # [K, n]
     worth = d.bars[t, columns, CLOSE] * d.spec[columns, TICK] * d.spec[columns, LOT]

@@ -33,7 +33,8 @@ class Fixed:
         self, observations: Any, state: Any = None, *, rng: np.random.Generator | None = None
     ) -> tuple[dict[str, np.ndarray], Any]:
         B, A = observations["agents"].shape[:2]
-        chosen = np.broadcast_to(self.actions[self.steps % len(self.actions)], (B, A, 3)).copy()
+        asked = self.actions[self.steps % len(self.actions)]
+        chosen = np.broadcast_to(asked, (B, A, asked.shape[-1])).copy()
         if rng is not None:
             chosen += rng.normal(0, 0.1, chosen.shape)
         self.steps += 1

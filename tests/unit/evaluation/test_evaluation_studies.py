@@ -10,13 +10,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from support.envs import market
+from support.envs import HOUR, market
 
 from don.clock import iso
 from don.envs import BatchEnv, EnvConfig, EnvMarket
 from don.envs.layout import CLOSE, HIGH, LOW, OPEN
 from don.errors import ConfigError, DataError, DonError, UsageError
-from don.evaluation.agent import run_agent, window
+from don.evaluation.agent import decidable, run_agent, window
 from don.evaluation.course import idle, out_of_sample
 from don.features import sets
 from don.learning.config import NetConfig
