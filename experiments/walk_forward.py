@@ -210,9 +210,12 @@ def _judge(
         )
         for (seed, path), own in sorted(tested.items())
     ]
-    first, last = int(seeds[0].ts[0]), int(seeds[0].ts[-1])
-    at = int(np.searchsorted(whole.close_ns, first))
-    span = whole.part(int(whole.close_ns[max(at - LOOK, 0)]) - 1, last)
+    # all begin where the agents can act first: who waits for history in a falling market seems
+    # skilled; and where they cannot later, behind a gap, the baselines wait with them
+    able = decidable(config.train.env, whole)
+    at = first_bar(able, whole, int(np.searchsorted(whole.close_ns, seeds[0].ts[0])))
+    seeds = [since(course, int(whole.close_ns[at])) for course in seeds]
+    span = whole.part(int(whole.close_ns[at]) - 1, int(seeds[0].ts[-1]))
     baselines = run_baselines(
         span, config.train.env, 0, config.baselines, history=whole,
         able=able[at : at + len(span.close_ns)],

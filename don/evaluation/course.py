@@ -236,7 +236,20 @@ def _held(env: BatchEnv, t: int) -> Floats:
     columns = d.columns  # [K, n]
     worth = d.bars[t, columns, CLOSE] * d.spec[columns, TICK] * d.spec[columns, LOT]
     lots = np.abs(d.book[:, :, LOTS]).reshape(env.batch, *columns.shape)
-    return np.asarray((lots * np.where(columns >= 0, worth, 0.0)).sum(axis=(1, 2)))
+    return np.asarray((lots * np.where(columns >= 0, worth, 0.0)).sum(axis=2))
+
+
+def since(course: Course, ts: int) -> Course:
+    """The course from a close on, before which nothing was done.
+
+    Raises:
+        ValueError: if something was done before.
+    """
+    at = int(np.searchsorted(course.ts, ts))
+    if np.any(course.equity[: at + 1] != course.equity[0]):
+        raise ValueError(f"{course.name} has traded before {iso(ts)}")
+    share = (len(course.ts) - 1) / max(len(course.ts) - 1 - at, 1)
+    return replace(course, ts=course.ts[at:], equity=course.equity[at:], gross=course.gross * share)
 
 
 def joined(courses: Sequence[Course]) -> Course:

@@ -223,6 +223,66 @@ def test_a_study_goes_on_and_is_counted_once(
 
 
 @pytest.mark.postgres
+def test_a_test_begins_where_all_can_act(tmp_path: Path, database: Database) -> None:
+    """Who must wait for history in a falling market would seem skilled beside who need not."""
+    made, research = market(bars=200), Research(database)
+    seen = {"features": ["zscore_24"], "window": 4}
+    cut = int(made.close_ns[100])
+    one = model_in(tmp_path / "one", made.part(None, cut), observation=seen)
+    quick = model_in(tmp_path / "two", made.part(None, cut))
+    late = made.part(int(made.close_ns[95]) - 1)  # five bars of history, it needs thirty
+
+    def run(*models: Path, **data: str) -> Any:
+        settings = parsed(EvaluateConfig, {"draws": 20, "data": data}, "test")
+        return evaluate(models, settings, tmp_path / "out", research=research, tell=str,
+                        market=late)  # fmt: skip
+
+    found = run(one, quick)
+    first = found.assessment.start_ns
+    assert cut + 20 * HOUR < first < cut + 30 * HOUR  # for both, and for the baselines
+    said = (
+        f"The test begins at {iso(first)}: too little history before {iso(cut)}: agents look back"
+    )
+    assert any(each.startswith(said) for each in found.assessment.cautions)
+    told = rf"over about \d+ bars .* there are 5; the earliest possible start is {iso(first)}$"
+    with pytest.raises(DataError, match=told):
+        run(one, start=iso(cut))
+    named = run(one, start=iso(first))
+    assert named.assessment.start_ns == first
+    assert not any("too little history" in each for each in named.assessment.cautions)
+    assert named.assessment.figures["hold"] == pytest.approx(found.assessment.figures["hold"])
+    assert len(research.runs()) == 2
+
+
+@pytest.mark.postgres
+def test_a_study_begins_where_all_can_act(tmp_path: Path, database: Database) -> None:
+    made, research = market(bars=200), Research(database)
+    windows = {"scheme": "combinatorial", "groups": 4, "tests": 1}
+    study = config(tmp_path / "study", **windows).model_copy(update={"seeds": (1,)})
+    seen = {"features": ["zscore_24"], "window": 4}
+    env = EnvConfig.model_validate({**ENV, "observation": seen})
+    study = study.model_copy(update={"train": study.train.model_copy(update={"env": env})})
+    acting = Model.untrained(BatchEnv(made, env, 1), NetConfig(hidden=(8,)))
+    for part in walk_forward.parts(study, made):
+        ((start, stop),) = part.tests
+        own, begin = window(
+            made, acting.card, int(made.close_ns[max(start - 1, 0)]), int(made.close_ns[stop - 1])
+        )
+        (tmp_path / "study" / part.key).mkdir(parents=True)
+        done = run_agent(acting, own, begin, name="x", wait=True)
+        walk_forward._store(tmp_path / "study" / part.key / "courses.npz", done)
+    found = walk_forward.run(study, str, research=research, market=made)
+    first = int(np.flatnonzero(decidable(env, made))[0])
+    assert first > 20 and found.assessment.start_ns == made.close_ns[first]
+    far = {**ENV, "observation": {**seen, "window": 40}}  # longer than the first test
+    train = study.train.model_copy(update={"env": EnvConfig.model_validate(far)})
+    other = study.model_copy(update={"train": train, "out": tmp_path / "other"})
+    with pytest.raises(DataError, match=r"in the test of s1-c000, .* no bar can be observed"):
+        walk_forward.run(other, str, research=research, market=made)
+    assert len(research.runs()) == 1
+
+
+@pytest.mark.postgres
 def test_the_order_of_models_changes_nothing(tmp_path: Path, database: Database) -> None:
     made, research = market(bars=160), Research(database)
     cut = made.part(None, int(made.close_ns[100]))
