@@ -99,6 +99,7 @@ def assess(
     seed: int = 0,
 ) -> Assessment:  # fmt: skip
     """Judge a strategy.
+    over: str = ""  # the rivals that reality and choice are over; "": the seeds
 
     Args:
         strategy: its name.
