@@ -71,6 +71,16 @@ def test_versions_and_replicas_are_exchanged_without_a_lost_request(
                     flow.wait_for(f"trend@{version}")
             assert flow.turns == [["trend@1", "trend@2", "trend@1", "trend@2"]] * 3
 
+            with Flow(url, "trend", body) as flow:  # as `delete` has it
+                flow.wait_for("trend@2")
+                told = client.post("/v1/policies/trend/unload", json={"version": 2}, headers=SIGN)
+                assert told.json() == {"model": "trend@2"}
+                gone = client.post("/v1/policies/trend/act", json=body)
+                assert gone.status_code == 404 and "'trend'" in gone.json()["detail"]
+                flow.wait_for(gone.text)
+            assert flow.turns == [["trend@2", gone.text]] * 3
+            client.post("/v1/policies/trend/load", json={"version": 2}, headers=SIGN)
+
             # the deployment itself: other replicas, with another version that is meant
             spec = PolicySpec(home=Path("."), session="", database_url=None,
                               folders={"trend@1": folders["trend@1"]})  # fmt: skip
