@@ -5,10 +5,11 @@ costs. None of them has a parameter that was chosen on data. Between the bars on
 they keep what they have, whatever it is worth.
 
 *Hold* buys equal parts once, of what it has or of as much as the agents may hold, if that is less;
-never on credit. On spot nothing is ever sold. A perpetual takes its funding, and the fees of its
-purchase, out of the account: hold pays them out of its positions. It sells, of all of them in
-proportion, what brings its cash back to what it was, once 1 % of its equity is missing, so it never
-owes more than that; prices alone make it sell nothing. Funding that it is paid stays cash.
+never on credit. What a bar's volume does not fill it goes on buying until it has those lots. On
+spot nothing is ever sold. A perpetual takes its funding, and the fees of its purchase, out of the
+account: hold pays them out of its positions. It sells, of all of them in proportion, what brings
+its cash back to what it was, once 1 % of its equity is missing, so it never owes more than that;
+prices alone make it sell nothing. Funding that it is paid stays cash.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ _DAY_NS = 86_400 * NS_PER_S
 _NUDGE = 1.0 + 1e-12  # that a position asked for again is not one lot less by rounding
 _ROOM = 1e6  # gross exposure that is asked for at most: what is held is kept at any exposure
 HOLD_BAND = 0.01  # part of its equity that hold may owe before it sells
+_BOUGHT = 0.99  # part of an order that completes it: what is left may be less than can be ordered
 
 
 class BaselineConfig(Section):
@@ -90,20 +92,28 @@ def run_baselines(
     share = min(1.0, config.action.gross / baselines.gross, 1.0 / baselines.gross)
     wanted[HOLD] = wanted[HOLD] * share
     holding, cash = NAMES.index(HOLD), 0.0  # of its equity, where it began
+    bought = _Buying(np.zeros(len(market.symbols)), np.ones(len(market.symbols)))
 
     def decide(
         seen: Mapping[str, Observation], env: BatchEnv, fresh: NDArray[np.bool_]
     ) -> dict[str, Floats]:
-        nonlocal cash
+        nonlocal cash, bought
         t = int(env.bar_of.max())
         now = _now(env, t)  # what is held already: asks for no trade
         if not spot:
-            now[holding] *= _kept(now[holding], cash, env.dynamics.money[holding])
+            part = _kept(now[holding], cash, env.dynamics.money[holding])
+            now[holding] *= part
+            bought.lots *= part
         for n, name in enumerate(NAMES):
             if fresh[n] or (due[t] and name != HOLD):
                 now[n] = wanted[name][rows[t]]
+        d, equity = env.dynamics, float(env.dynamics.money[holding, EQUITY])
+        lot = d.bars[t, :, CLOSE] * d.spec[:, TICK] * d.spec[:, LOT] / max(equity, 1e-12)
         if fresh[holding]:
-            cash = (1.0 - float(now[holding].sum())) * float(env.dynamics.money[holding, EQUITY])
+            cash = (1.0 - float(now[holding].sum())) * equity
+            bought = _Buying(now[holding], lot)
+        else:
+            now[holding] = bought.asked(now[holding], lot)
         return {AGENTS: now[:, None, :] / _ROOM}
 
     courses = play(env, decide, NAMES, begin, able=able)
@@ -116,6 +126,32 @@ def _now(env: BatchEnv, t: int) -> Floats:
     worth = d.bars[t, :, CLOSE] * d.spec[:, TICK] * d.spec[:, LOT]
     equity = np.maximum(d.money[:, EQUITY], 1e-12)[:, None]
     return np.asarray(d.book[:, :, LOTS] * worth / equity * _NUDGE)
+
+
+class _Buying:
+    """What hold bought at its first decision, until it has it: a bar fills a part of its volume.
+
+    Args:
+        wanted: [N] weights.
+        lot: [N] weight of a lot then; 0 where there is none.
+    """
+
+    def __init__(self, wanted: Floats, lot: Floats) -> None:
+        self.lots, self._room = np.zeros(len(wanted)), float(wanted.sum())
+        np.divide(wanted, lot, out=self.lots, where=lot > 0)
+        self._open = self.lots > 0
+
+    def asked(self, now: Floats, lot: Floats) -> Floats:
+        """[N] weights to ask for: what is held, and the rest of what was bought.
+
+        Args:
+            now: [N] weights held.
+            lot: [N] weight of a lot.
+        """
+        self._open &= now < _BOUGHT * self.lots * lot
+        rest = np.where(self._open, self.lots * lot - now, 0.0)
+        room = max(self._room - float(now.sum()), 0.0)  # prices rose meanwhile: never with debt
+        return now + rest * min(1.0, room / max(float(rest.sum()), 1e-12))
 
 
 def _kept(now: Floats, cash: float, money: Floats) -> float:

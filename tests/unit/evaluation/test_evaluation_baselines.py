@@ -129,6 +129,18 @@ def test_holding_is_never_on_credit(held: Any) -> None:
     assert (np.diff(lots, axis=0) <= 0).all() and exposure.max() < 0.52
 
 
+def test_what_a_bar_does_not_fill_is_bought_in_the_next(held: Any) -> None:
+    thin = {"fills": {"participation": 0.0001}}  # dearer than the default: it is kept
+    for more in ({}, {"spot": True}):
+        _, lots, exposure = held(0.0, costs={**thin, **more})
+        assert exposure[0] < 0.5 and (np.diff(lots, axis=0) >= 0).all()
+        ended = int(np.argmax((lots >= lots[-1]).all(axis=1)))
+        assert 2 < ended < 400 and (lots[ended:] == lots[-1]).all()
+        # the lots that were meant at the first decision: prices fell meanwhile
+        whole = held(0.0, costs=more)[1][0]
+        assert lots[-1] == pytest.approx(whole, rel=0.011)
+
+
 def test_spot_baselines_owe_nothing(held: Any) -> None:
     hold, lots, exposure = held(0.01, costs={"spot": True})
     assert hold.sums["funding"] == 0 and hold.gross < 1.0001
