@@ -67,7 +67,10 @@ class Page:
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, kind: str = ""
     ) -> None:
-        """A table; cells beginning with + or - (a minus sign) of `kind` "signed" are coloured."""
+        """A table; cells beginning with + or - (a minus sign) of `kind` "signed" are coloured.
+
+        Lines of a cell behind its first are small print.
+        """
         self._parts.append(f'<div class="scroll">{table(columns, rows, kind=kind)}</div>')
 
     def months(self, rows: Mapping[int, Sequence[float]], totals: Mapping[int, float]) -> None:
@@ -145,7 +148,8 @@ def _cell(text: str, kind: str, place: int) -> str:
         style = ' class="text"'
     elif kind == "signed" and place and text[:1] in ("+", "−"):
         style = ' class="good"' if text[0] == "+" else ' class="bad"'
-    return f"<td{style}>{escape(text)}</td>"
+    first, *more = (escape(line) for line in text.split("\n"))
+    return f"<td{style}>{first}{''.join(f'<small>{line}</small>' for line in more)}</td>"
 
 
 def _shaded(value: float, *, bold: bool = False) -> str:

@@ -115,20 +115,15 @@ def page(
     made.heading(
         f"{a.strategy} beside each baseline",
         f"growth relative to it {years_told(a)[1]}: what one's wealth became over what the other's "
-        "did, less 1; Sharpe a year; paired block bootstrap",
+        "did, less 1; Sharpe a year; 95 % intervals by paired block bootstrap in brackets",
     )
     rows = []
     for name, b in a.against.items():
         grown, interval = relative(a, b)
-        rows.append(
-            [name, _cell("total_return", grown), _bounds("total_return", interval),
-             f"{b.sharpe:+.2f}", _bounds("sharpe", b.sharpe_interval), _share(b.better)]
-        )  # fmt: skip
-    made.table(
-        ["", "growth relative to it", "95 % interval", "Sharpe beyond it", "95 % interval",
-         "draws ahead"],
-        rows,
-    )  # fmt: skip
+        growth = _cell("total_return", grown) + _bounds("total_return", interval)
+        ratio = f"{b.sharpe:+.2f}{_bounds('sharpe', b.sharpe_interval)}"
+        rows.append([name, growth, ratio, _share(b.better)])
+    made.table(["", "growth relative to it", "Sharpe beyond it", "draws ahead"], rows)
     if windows:
         made.heading("Windows")
         keys = list(windows[0])
@@ -193,11 +188,12 @@ def _cell(figure: str, value: float) -> str:
 def _bounds(figure: str, bounds: tuple[float, float] | None) -> str:
     if bounds is None or not math.isfinite(bounds[0]):
         return ""
-    return f" [{_cell(figure, bounds[0])}, {_cell(figure, bounds[1])}]"
+    return f"\n[{_cell(figure, bounds[0])}, {_cell(figure, bounds[1])}]"
 
 
 def _span(a: Assessment, figure: str) -> str:
-    return "95 %" + _bounds(figure, a.intervals[a.strategy].get(figure))
+    bounds = _bounds(figure, a.intervals[a.strategy].get(figure))
+    return f"95 % {bounds.strip()}" if bounds else "–"
 
 
 def _share(value: float) -> str:

@@ -97,7 +97,7 @@ def test_growth_is_told_as_wealth_that_nobody_can_lose_twice() -> None:
     assert line in words(found)[1] and line in text(found)
     html = page(found, [course("agent", np.zeros(DAYS))], {})
     assert "growth relative to it a year" in html
-    assert f"{told['relative_growth'] * 100:,.1f} %</td>" in html
+    assert f"<td>{told['relative_growth'] * 100:,.1f} %<small>[{low * 100:,.1f} %" in html
 
 
 def test_a_result_has_one_sharpe_ratio() -> None:
