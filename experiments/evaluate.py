@@ -31,6 +31,7 @@ from don.storage.research_runs import RunKind, RunStatus, Trials
 from don.words import amount
 from experiments.evaluation_config import EvaluateConfig
 from experiments.rllib.market_file import open_data, read_market
+from experiments.searched import Searched, rivals
 from experiments.tested import Tested, greediest, tested
 from experiments.training_config import DataConfig
 
@@ -54,7 +55,7 @@ class Result:
 def evaluate(
     folders: Sequence[Path], config: EvaluateConfig, out: Path, *, research: Research,
     tell: Tell = print, market: EnvMarket | None = None, trained: Sequence[Path] = (),
-    home: Path | None = None,
+    home: Path | None = None, search: Searched | None = None,
 ) -> Result:  # fmt: skip
     """Evaluate models over one window; several are taken as seeds of one strategy.
 
@@ -70,6 +71,7 @@ def evaluate(
         trained: folders that trainings exported the models to, if they are not `folders`: those
             of trainings know where their data are.
         home: the state folder whose store is read; None: as `DON_HOME` says.
+        search: that the model was chosen in: what its configurations did is shown and judged too.
 
     Raises:
         UsageError, DataError, ConfigError: if models, data or window do not fit together.
@@ -78,6 +80,9 @@ def evaluate(
         raise UsageError("give at least one model")
     models = [Model.load(folder) for folder in folders]
     ends = [_trained_until(*each) for each in zip(trained or folders, models, strict=True)]
+    among = [] if search is None else [Model.load(folder) for folder in search.folders]
+    if search is not None:
+        ends += [_trained_until(*each) for each in zip(search.folders, among, strict=True)]
     if market is not None:
         data, whole = config.data, market
     else:
@@ -85,10 +90,11 @@ def evaluate(
         whole = open_data(data, home)
     start, end, cautions = _window(ends, config.data, whole)
     told = {
-        "models": [m.id for m in models], "start": start and iso(start), "end": end and iso(end),
+        "models": [m.id for m in models], "among": [m.id for m in among],
+        "start": start and iso(start), "end": end and iso(end),
         "config": config.model_dump(mode="json"),
     }  # fmt: skip
-    cards = [m.card for m in models]
+    cards = [m.card for m in (*models, *among)]
     test = tested(cards, whole, start, end, config.data.start is not None)
     names = lineage(whole, data)
     before, elsewhere = _tried(research.trials(whole.hash, names), models, research)
@@ -101,6 +107,7 @@ def evaluate(
             own, courses, baselines, counted(before, research), others=others,
             cautions=[*cautions, *test.said, *elsewhere, *paid, *caution(shares)],
             draws=config.draws, seed=config.seed,
+            rivals=None if search is None else rivals(search, among, test),
         )  # fmt: skip
         about = {
             "run": run, "version": code_version(), "models": [_about(m.card, m.id) for m in models],

@@ -29,9 +29,12 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     models: list[str] = typer.Argument(
-        ...,
+        None,
         help="Folders of models, or names of the registry as NAME or model:NAME; several are taken "
-        "as seeds of one strategy.",
+        "as seeds of one strategy. With --search: default the best of it.",
+    ),
+    search: Path = typer.Option(
+        None, help="Folder of a `don tune` that the model was chosen in: judges the choice too."
     ),
     data: Path = typer.Option(None, help="Parquet of bars; default: what it was trained from."),
     funding: Path = typer.Option(None, help="Parquet of funding payments."),
@@ -51,7 +54,13 @@ def evaluate(
     from experiments.evaluate import evaluate as run
     from experiments.evaluate import measures
     from experiments.evaluation_config import EvaluateConfig
+    from experiments.searched import searched
 
+    among = searched(search) if search is not None else None
+    if not models:
+        if among is None:
+            raise UsageError("give at least one model, or --search with the folder of a search")
+        models = [str(among.folders[0])]
     settings = parsed(
         EvaluateConfig,
         {
@@ -70,7 +79,7 @@ def evaluate(
         research = until.enter_context(open_research(warn=tell))
         found = run(
             [each.folder for each in chosen], settings, place, research=research, tell=tell,
-            trained=[each.trained for each in chosen],
+            trained=[each.trained for each in chosen], search=among,
         )  # fmt: skip
         noted = _note(chosen, measures(found))
     if as_json:

@@ -76,6 +76,14 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rivals:
+    """What the judged one was chosen among, over the same bars."""
+
+    name: str  # what they are together: "8 configurations of search x"
+    courses: tuple[Course, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
     """Everything that a result page tells."""
 
@@ -88,18 +96,18 @@ class Assessment:
     against: Mapping[str, Advantage]  # the strategy beside each baseline
     seeds_above_hold: tuple[int, int]  # seeds that grew more than holding, of how many
     certainty: Certainty
-    reality: Reality | None  # seeds against holding; None: too short
+    reality: Reality | None  # seeds, or rivals, against holding; None: too short
     choice: Choice | None
     cautions: tuple[str, ...]
+    over: str = ""  # the rivals that reality and choice are over; "": the seeds
 
 
 def assess(
     strategy: str, seeds: Sequence[Course], baselines: Mapping[str, Course], counted: Counted, *,
     others: Sequence[Course] = (), cautions: Sequence[str] = (), draws: int = 1_000,
-    seed: int = 0,
+    seed: int = 0, rivals: Rivals | None = None,
 ) -> Assessment:  # fmt: skip
     """Judge a strategy.
-    over: str = ""  # the rivals that reality and choice are over; "": the seeds
 
     Args:
         strategy: its name.
@@ -110,6 +118,7 @@ def assess(
         cautions: what else a reader must know.
         draws: of each bootstrap.
         seed: of the bootstraps.
+        rivals: what was chosen among; None: nothing, so choice and reality check are over seeds.
 
     Raises:
         ValueError: if courses are not of the same bars, or there is none.
@@ -120,7 +129,8 @@ def assess(
         courses |= {course.name: course for course in seeds}
     courses |= {course.name: course for course in others}
     courses |= baselines
-    for course in courses.values():
+    among = seeds if rivals is None else rivals.courses
+    for course in (*courses.values(), *among):
         if not np.array_equal(course.ts, whole.ts):
             raise ValueError(f"courses must be of the same bars, {course.name} is of others")
     step = whole.interval_ns
@@ -145,9 +155,10 @@ def assess(
         against=against,
         seeds_above_hold=(sum(end > _grown(hold) for end in ends), len(ends)),
         certainty=certain,
-        reality=_reality(seeds, hold, draws, seed),
-        choice=_choice(seeds),
+        reality=_reality(among, hold, draws, seed),
+        choice=_choice(among),
         cautions=(*_cautions(whole, counted), *cautions),
+        over="" if rivals is None else rivals.name,
     )
 
 
