@@ -98,7 +98,7 @@ def build(
     start: str = typer.Option(None, help="ISO-8601, first close (database)."),
     end: str = typer.Option(None, help="ISO-8601, close before which to end (database)."),
     exchange: str = typer.Option(None, help="Of the series (database)."),
-    funding: Path = typer.Option(None, help="Parquet of funding payments (files)."),
+    funding: Path | None = typer.Option(None, help="Parquet of funding payments (files)."),
     root: Path = Root,
     modules: str = Modules,
     workers: int = typer.Option(0, min=0, help="Ray tasks at once; 0: in this process."),

@@ -32,6 +32,7 @@ class Counters:
     best: float | None = None  # greatest mean return
     returns: float | None = None  # the newest one
     started_ns: int = 0
+    episodes: int = 0  # that ended
 
 
 def save(

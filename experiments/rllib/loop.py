@@ -81,7 +81,8 @@ class Training:
         self.counters = Counters(started_ns=time.time_ns())
         self._resume = resume
         self._found: checkpoints.Found | None = None
-        self._best: Weights | None = None
+        self._best: tuple[Weights, checkpoints.Counters] | None = None
+        self._pace = progress.Pace()
         self._inside = False  # an iteration, of which nothing is to be kept if it is broken off
         self._told = -math.inf
 
@@ -206,7 +207,8 @@ class Training:
     def export(self) -> None:
         """Write the model as it is now, and the best one."""
         self._write_best()
-        self._export(weights_of(self.algorithm, self.mapping)).save(self.out / MODEL)
+        now = weights_of(self.algorithm, self.mapping)
+        self._export(now, self.counters).save(self.out / MODEL)
 
     # ---- inside ----------------------------------------------------------------------------------
 
@@ -271,25 +273,33 @@ class Training:
             self._look(algorithm, number, {}, error)
             raise
         took = time.monotonic() - begin
-        told = progress.losses(result)
+        measured = getattr(self.config.algorithm, "kl_target", None) is not None
+        told = progress.losses(result, kl=measured)
         self._look(algorithm, number, told, None)
         steps = progress.sampled(result)
         reached = progress.returns(result, len(self.mapping))
-        best, mean = self.counters.best, reached["mean"]
-        if mean is not None and (best is None or mean > best):
-            best, self._best = mean, weights_of(algorithm, self.mapping)
+        self._pace.add(took, steps)
+        mean, workers = reached["mean"], self.config.workers
         self.counters = replace(
             self.counters, iteration=number, steps=self.counters.steps + steps,
-            seconds=self.counters.seconds + took, best=best,
+            seconds=self.counters.seconds + took,
             returns=self.counters.returns if mean is None else mean,
+            episodes=self.counters.episodes + progress.ended(result),
         )  # fmt: skip
+        # the mean of a few first episodes says nothing: each copy has to have ended one
+        enough = self.counters.episodes >= workers.copies * max(workers.runners, 1)
+        best = self.counters.best
+        if mean is not None and enough and (best is None or mean > best):
+            self.counters = replace(self.counters, best=mean)
+            self._best = weights_of(algorithm, self.mapping), self.counters
         row = {
             "iteration": number,
             "steps": self.counters.steps,
             "seconds": round(self.counters.seconds, 3),
             "episode_return": reached,
             "losses": told,
-            "steps_per_s": round(steps / max(took, 1e-9), 1),
+            "episodes": progress.ended(result),
+            "steps_per_s": round(self._pace.steps_per_s, 1),
             "eta_s": self._left(),
             "runners": algorithm.env_runner_group.num_healthy_remote_workers(),
         }  # fmt: skip
@@ -299,17 +309,13 @@ class Training:
         return row
 
     def _left(self) -> float | None:
-        """Seconds that are left, if it goes on as until now."""
+        """Seconds that are left, if it goes on as lately."""
         stop, done = self.config.stop, self.counters
-        shares = [
-            value / limit
-            for value, limit in (
-                (done.steps, stop.steps), (done.seconds, stop.seconds),
-                (done.iteration, stop.iterations),
-            ) if limit is not None
-        ]  # fmt: skip
-        share = max(shares)
-        return round(max(done.seconds * (1.0 / share - 1.0), 0.0), 1) if share > 0 else None
+        return self._pace.left(
+            steps=None if stop.steps is None else stop.steps - done.steps,
+            seconds=None if stop.seconds is None else stop.seconds - done.seconds,
+            iterations=None if stop.iterations is None else stop.iterations - done.iteration,
+        )
 
     def _say(self, row: progress.Row) -> None:
         now = time.monotonic()
@@ -354,11 +360,11 @@ class Training:
 
     def _write_best(self) -> None:
         if self._best is not None:
-            self._export(self._best).save(self.out / BEST)
+            self._export(*self._best).save(self.out / BEST)
             self._best = None
 
-    def _export(self, weights: Weights) -> Model:
-        config, done = self.config, self.counters
+    def _export(self, weights: Weights, done: checkpoints.Counters) -> Model:
+        config = self.config
         known = {"episode_return": done.returns, "best_episode_return": done.best}
         card = self.card.model_copy(
             update={
@@ -390,4 +396,5 @@ def weights_of(algorithm: Algorithm, mapping: dict[str, str]) -> Weights:
         return {p: plain(learner.module[p].unwrapped().net) for p in policies}
 
     told = algorithm.learner_group.foreach_learner(take)
-    return next(iter(told)).get()
+    found: Weights = next(iter(told)).get()
+    return found

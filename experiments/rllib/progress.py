@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 FILE = "progress.jsonl"
+_RECENT = 5  # iterations that speed is told of
 LOSSES = {
     "total_loss": "loss",
     "policy_loss": "policy_loss",
@@ -24,13 +26,19 @@ LOSSES = {
 Row = dict[str, Any]
 
 
-def losses(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Figures of each policy's last update, of RLlib's result."""
+def losses(result: Mapping[str, Any], *, kl: bool = True) -> dict[str, dict[str, float]]:
+    """Figures of each policy's last update, of RLlib's result.
+
+    Args:
+        result: of an iteration.
+        kl: whether the divergence of the update was measured; where it was not, RLlib tells a 0.
+    """
     found = {}
     for policy, told in result.get("learners", {}).items():
         if policy.startswith("__"):
             continue
-        own = {name: _number(told[key]) for key, name in LOSSES.items() if key in told}
+        own = {name: _number(told[key]) for key, name in LOSSES.items()
+               if key in told and (kl or name != "kl")}  # fmt: skip
         if own:
             found[policy] = own
     return found
@@ -47,6 +55,12 @@ def returns(result: Mapping[str, Any], agents: int) -> dict[str, float | None]:
     return found
 
 
+def ended(result: Mapping[str, Any]) -> int:
+    """Episodes that ended in an iteration."""
+    told = _number(result.get("env_runners", {}).get("num_episodes", 0))
+    return int(told) if math.isfinite(told) else 0
+
+
 def sampled(result: Mapping[str, Any]) -> int:
     """Agent-steps of an iteration."""
     told = result.get("env_runners", {}).get("num_agent_steps_sampled", {})
@@ -55,6 +69,40 @@ def sampled(result: Mapping[str, Any]) -> int:
 
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
+
+
+class Pace:
+    """How fast a training went lately, and when it will be over."""
+
+    def __init__(self) -> None:
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT)  # seconds, agent-steps
+        self._warm = False
+
+    def add(self, took: float, steps: int) -> None:
+        """Take in an iteration; the first of a process compiles, and counts till there is more."""
+        if len(self._recent) == 1 and not self._warm:
+            self._recent.clear()
+            self._warm = True
+        self._recent.append((took, steps))
+
+    @property
+    def steps_per_s(self) -> float:
+        """Agent-steps."""
+        return sum(n for _, n in self._recent) / max(sum(s for s, _ in self._recent), 1e-9)
+
+    def left(
+        self, *, steps: int | None = None, seconds: float | None = None,
+        iterations: int | None = None,
+    ) -> float | None:  # fmt: skip
+        """Seconds until the first of these is used up, if it goes on as lately; None: no bound."""
+        each = sum(s for s, _ in self._recent) / max(len(self._recent), 1)
+        ends = [
+            None if steps is None else steps / max(self.steps_per_s, 1e-9),
+            seconds,
+            None if iterations is None else iterations * each,
+        ]
+        known = [end for end in ends if end is not None]
+        return round(max(min(known), 0.0), 1) if known else None
 
 
 class Progress:
