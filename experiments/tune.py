@@ -7,7 +7,7 @@ in a folder of its own under OUT/trials, and is counted in the research ledger b
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,7 @@ def _counted(
         raise
     table = config.out / RESULTS
     table.write_text(json.dumps(rows, indent=1))
-    done = [row for row in rows if row["score"] is not None]
-    best = max(done, key=lambda row: row["score"], default=None)
+    best = best_of(rows)
     research.end(
         run, RunStatus.DONE if best else RunStatus.FAILED,
         {"best": best, "trials": len(rows), "data": completeness(market)},
@@ -105,6 +104,18 @@ def _counted(
     if best is None:
         raise DonError(f"no trial came to a score; errors are in {table}")
     return {"best": best, "rows": rows, "table": str(table)}
+
+
+def best_of(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The trial with the greatest score of those that went furthest; None if none has a score.
+
+    A score after few iterations is noise, and one that was stopped early was stopped for being
+    worse than those that went on.
+    """
+    done = [row for row in rows if row["score"] is not None]
+    furthest = max((row["iterations"] or 0 for row in done), default=0)
+    able = [row for row in done if (row["iterations"] or 0) == furthest]
+    return max(able, key=lambda row: row["score"], default=None)
 
 
 class Counted:
@@ -155,7 +166,9 @@ class Counted:
             self._write()
         score = figures["score"]
         gained = "none" if score is None else f"{score:+.4f}"
-        self._tell(f"trial {trial} {status.value}: return {gained} after {figures['iteration']}")
+        early = status is RunStatus.DONE and (figures["iteration"] or 0) < self._config.iterations
+        how = "stopped early" if early else status.value
+        self._tell(f"trial {trial} {how}: return {gained} after {figures['iteration']}")
 
     # ---- inside ----------------------------------------------------------------------------------
 
@@ -249,6 +262,7 @@ def _search(
                 "point": dict(result.config or {}),
                 "score": None if score is None or result.error else float(score),
                 "iterations": told.get("iteration"),
+                "stopped_early": (told.get("iteration") or 0) < config.iterations,
                 "steps": told.get("steps"),
                 "model": str(model) if model.exists() else None,
                 "error": None if result.error is None else str(result.error).splitlines()[-1],

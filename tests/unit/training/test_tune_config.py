@@ -18,7 +18,7 @@ from don.storage.research_runs import RunStatus
 from experiments.begun import alone
 from experiments.fitting import check_search
 from experiments.rllib.market_file import open_data
-from experiments.tune import NAME, RUNS, Counted, _told, tune
+from experiments.tune import NAME, RUNS, Counted, _told, best_of, tune
 from experiments.tune_config import Range, TuneConfig, training, within
 
 SPACE = {"algorithm.lr": {"low": 1e-4, "high": 1e-2, "log": True}, "net.hidden": {"values": [[8]]}}
@@ -137,3 +137,13 @@ def test_a_search_goes_on_as_it_was_begun_and_alone(tmp_path: Path, database: Da
         go_on()
     assert f"is being searched by process {os.getpid()}" in said.pop()
     assert not research.runs()
+
+
+def test_the_best_trial_is_one_that_went_all_the_way() -> None:
+    def row(trial: str, score: float | None, iterations: int | None) -> dict[str, object]:
+        return {"trial": trial, "score": score, "iterations": iterations}
+
+    stopped, going, worse = row("a", 0.9, 2), row("b", -0.1, 8), row("c", -0.2, 8)
+    failed = row("d", None, 9)
+    assert best_of([stopped, worse, going, failed]) == going
+    assert best_of([stopped, failed]) == stopped and best_of([failed]) is None
