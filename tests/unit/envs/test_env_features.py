@@ -13,6 +13,7 @@ from don.backtest.panel import features_of, open_market
 from don.envs import BatchEnv, EnvConfig, EnvMarket, load_market
 from don.envs.blocks import never_known
 from don.envs.layout import CLOSE, COST, LOTS, WALLET
+from don.envs.market import Segment
 from don.errors import ConfigError, DataError
 from don.features.base import CrossFeature, Feature
 from don.features.cache import FeatureCache
@@ -227,3 +228,28 @@ def test_an_episode_ends_where_a_symbol_is_delisted(tmp_path: Path) -> None:
     assert env.equity[0, 0] == pytest.approx(d.money[0, WALLET] + worth - d.book[0, :, COST].sum())
     with pytest.raises(DataError, match="at most 128 bars can be observed in a row"):
         env_of(market, ("log_return_1",), episode={"length": 200})
+
+
+def test_positions_are_held_over_a_hole_and_normalisers_do_not_see_it(
+    files: tuple[Path, Path],
+) -> None:
+    market = load_market(files[0])
+    names = ("log_return_1", "rsi_14")
+    env = env_of(market, names, episode={"length": 60}, observation={"scaling": "expanding"})
+    seen = [env.reset(starts=np.array([90]))["agents"]]
+    held = []
+    for _ in range(30):
+        seen.append(env.step(np.full((1, 1, 2), 0.5)).observations["agents"])
+        held.append(env.dynamics.book[0, :, LOTS].copy())
+    at = HOLE[0] - 90
+    features = [one[0, 0, :4] for one in seen]
+    assert all(np.array_equal(one, features[at - 1]) for one in features[at : at + len(HOLE)])
+    assert not np.array_equal(features[at - 1], features[at + len(HOLE)])
+    assert all((one == held[at - 2]).all() for one in held[at - 1 : at + len(HOLE) - 1])
+    gone = [t for t in range(BARS) if t not in HOLE]
+    short = EnvMarket(
+        symbols=market.symbols, interval_ns=HOUR, spec=market.spec, bars=market.bars[gone],
+        close_ns=market.close_ns[: len(gone)], segments=(Segment(start=0, stop=len(gone)),),
+    )  # fmt: skip
+    again = BatchEnv(short, env.config, 1)
+    assert again.states[0].dump() == env.states[0].dump()
