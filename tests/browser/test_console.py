@@ -98,6 +98,38 @@ def test_books_stand_beside_the_account_and_limits_beside_their_use(console: Any
     console.get_by_test_id("unprotected").wait_for()
 
 
+def test_a_canary_s_thousandths_are_no_zeros(
+    console: Any, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = world.desk
+
+    def desk() -> dict[str, Any]:
+        told = whole()
+        held = {"size": "0.001", "entry_price": 1, "mark": 1, "unrealized": "0", "notional": "1"}
+        shadow = {**told["slots"][0], "book": "trial", "mode": "shadow", "share": 0.999}
+        return told | {
+            "positions": [{"symbol": "BTC-USDT-PERP", "weight": -0.0004, **held}],
+            "targets": {"BTC-USDT-PERP": -0.000041},
+            "books": told["books"] | {"pnl": told["equity"] / 100_000},
+            "slots": [*told["slots"], shadow],
+        }
+
+    monkeypatch.setattr(world, "desk", desk)
+    monkeypatch.setattr(world, "_trend", lambda symbol: 0.0004 / 3.5)
+    row = console.locator(".positions tbody tr", has_text="BTC")
+    expect(row.locator("td").nth(5)).to_have_text("\N{MINUS SIGN}0.040%")
+    expect(row.locator("td").nth(6)).to_have_text("\N{MINUS SIGN}0.0041%")
+    expect(console.locator(".figure", has_text="Leverage").locator("dd")).to_have_text("0.0004x")
+    chips = console.locator(".decisions li").first.locator(".weights > span")
+    expect(chips.filter(has_text="BTC")).to_have_text("BTC+0.040%")
+    console.get_by_role("button", name="Books", exact=True).click()
+    share = console.get_by_test_id("book trial").locator("td").nth(4)
+    expect(share).to_have_text("\N{EN DASH}")  # a shadow has no part of the account
+    expect(console.get_by_test_id("book trend").locator("td").nth(4)).to_have_text("100.0%")
+    monkeypatch.undo()
+    console.get_by_test_id("book trial").wait_for(state="detached")
+
+
 def test_a_training_is_watched_while_it_runs(console: Any, world: World, tmp_path: Path) -> None:
     def line(n: int) -> str:
         row = {"iteration": n, "seconds": 1.0 * n, "eta_s": 60.0, "episode_return": {"mean": n / 9}}
@@ -106,6 +138,7 @@ def test_a_training_is_watched_while_it_runs(console: Any, world: World, tmp_pat
     world.home = tmp_path
     console.get_by_role("button", name="Training", exact=True).click()
     console.locator(".runs .empty", has_text="No training is known").wait_for()
+    chart = console.get_by_test_id("curve return")
     with announced(tmp_path, tmp_path / "out", name="ppo"):
         (tmp_path / "out").mkdir()
         with (tmp_path / "out" / PROGRESS).open("w") as file:
@@ -113,7 +146,17 @@ def test_a_training_is_watched_while_it_runs(console: Any, world: World, tmp_pat
                 file.write(line(n))
                 file.flush()
                 console.wait_for_selector(f"[data-testid='curve return'][data-points='{n}']")
+                # an axis goes from the first iteration to the last, and stays in its panel
+                expect(chart.locator(".mark")).to_have_text([str(k + 1) for k in range(n)])
+                last, box = chart.locator(".mark").last.bounding_box(), chart.bounding_box()
+                assert last["x"] + last["width"] <= box["x"] + box["width"]
         console.locator(".curves .tag", has_text="running").wait_for()
+        expect(chart.locator(".axis")).to_have_text("iteration")
+        expect(console.get_by_test_id("curve kl")).to_have_count(0)  # where it was not measured
+        expect(chart.locator("figcaption")).to_contain_text("in sample, while exploring")
+        told = console.locator(".progress")
+        expect(told.locator("dt")).to_contain_text(["Reward of an episode"])
+        expect(told).to_contain_text("not the P&L of the account")
         console.locator(".progress dd", has_text="0.2222").wait_for()
     console.locator(".curves .tag", has_text="done").wait_for()
 

@@ -45,7 +45,7 @@ const COLUMNS = [
   ["Mode", "left", "", (book) => <span className={`tag mode ${book.mode}`}>{book.mode}</span>],
   ["Policy", "left mid", "", (book) => book.policy || <span className="dim">{book.mode === "desk" ? "by hand, reserve" : "\u2013"}</span>],
   ["State", "left", "", (book) => (book.state ? <span className={`tag ${STATES[book.state] ?? ""}`}>{book.state}</span> : NOTHING)],
-  ["Share", "mid", "of the account's equity, now; beside it what was allocated, if that differs", (book) => <Share book={book} />],
+  ["Share", "mid", "of the account's equity, now; beside it what was allocated, if that differs; a shadow has none", (book) => (isShadow(book) ? NOTHING : <Share book={book} />)],
   ["Capital", "mid", "put in less taken out", (book) => number(book.capital), (books) => number(sum(books, "capital"))],
   ["Equity", "", "", (book) => number(book.equity), (books) => number(sum(books, "equity"))],
   ["P&L", "", "equity less capital", (book) => <Signed value={book.pnl} />, (books) => <Signed value={sum(books, "pnl")} />],

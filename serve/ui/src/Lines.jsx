@@ -3,8 +3,9 @@ import React, { useEffect, useMemo, useRef, useState } from "react";
 import { C } from "./colors.js";
 import { compact, figures, number } from "./format.js";
 
-const HEIGHT = 168;
-const PAD = { top: 8, right: 12, bottom: 20, left: 56 };
+const HEIGHT = 182;
+const PAD = { top: 8, right: 12, bottom: 34, left: 56 };
+const EDGE = 22; // from the right: marks nearer to it end there
 export const PALETTE = ["#7cc4ff", "#b58cf5", "#e3e7ed", "#8fd6a8", "#f2a7c3", "#c9b458"];
 
 // `lines`: [{name, values}]; `band`: {low, high} around the first one; `x`: iterations, rising.
@@ -51,10 +52,19 @@ export function Lines({ title, note, x, lines, band, testid }) {
               </g>
             ))}
             {scale.marks.map((value) => (
-              <text key={value} x={scale.x(value)} y={HEIGHT - 5} textAnchor="middle">
+              <text
+                key={value}
+                className="mark"
+                x={scale.x(value) > width - EDGE ? width - 2 : scale.x(value)}
+                y={HEIGHT - 20}
+                textAnchor={scale.x(value) > width - EDGE ? "end" : "middle"}
+              >
                 {compact(value)}
               </text>
             ))}
+            <text className="axis" x={PAD.left + (width - PAD.left - PAD.right) / 2} y={HEIGHT - 5} textAnchor="middle">
+              iteration
+            </text>
             {band && <path d={area(x, band, scale)} fill={PALETTE[0]} opacity="0.13" />}
             {lines.map((line, n) => (
               <path key={line.name} d={path(x, line.values, scale)} fill="none" stroke={PALETTE[n % PALETTE.length]} strokeWidth="1.4" />
@@ -99,8 +109,9 @@ function scaled(x, lines, band, width) {
     low -= room;
     high += room;
   }
-  const first = x[0];
-  const span = Math.max(1, x[x.length - 1] - first);
+  const alone = x.length === 1; // one iteration stands in the middle
+  const first = alone ? x[0] - 0.5 : x[0];
+  const span = alone ? 1 : x[x.length - 1] - first;
   const wide = width - PAD.left - PAD.right;
   const tall = HEIGHT - PAD.top - PAD.bottom;
   const ticks = steps(low, high, 5);
@@ -111,7 +122,7 @@ function scaled(x, lines, band, width) {
     y: (value) => PAD.top + (1 - (value - low) / (high - low)) * tall,
     left: (place) => first + ((place - PAD.left) / wide) * span,
     ticks,
-    marks: steps(first, first + span, Math.max(2, Math.floor(wide / 60))).filter(Number.isInteger),
+    marks: alone ? [x[0]] : steps(first, first + span, Math.max(2, Math.floor(wide / 60))).filter(Number.isInteger),
   };
 }
 

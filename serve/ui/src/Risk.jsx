@@ -2,14 +2,14 @@
 import React from "react";
 import { risk as fetchRisk } from "./api.js";
 import { STATES } from "./Books.jsx";
-import { compact, number, percent } from "./format.js";
+import { compact, number, percent, times as multiple } from "./format.js";
 import { usePolled } from "./poll.js";
 
 const EVERY_MS = 2000;
 const NEAR = 0.7; // of a bound: from there it asks for attention
 const AT = 0.95;
 
-const times = (value) => `${number(value, 2)}x`;
+const times = (value) => multiple(value);
 const rate = (value) => percent(value, Math.abs(value) < 0.1 ? 2 : 1);
 const count = (value) => number(value, 0);
 const money = (value) => number(value, 0);

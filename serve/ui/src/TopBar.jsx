@@ -1,6 +1,6 @@
 // Who trades, how it goes, whether what is shown is current, and the way to stop it.
 import React, { useEffect, useState } from "react";
-import { clock, day, number, percent, signed, signedPercent, span, tone } from "./format.js";
+import { clock, day, number, percent, signed, signedPercent, span, times, tone } from "./format.js";
 import { ms, useStore } from "./store.js";
 
 const OLD_S = 6; // silence after which the picture is called old
@@ -82,7 +82,7 @@ export const TopBar = React.memo(function TopBar({ store, level, short, onComman
         />
         <Figure label="Unrealised" value={signed(desk?.unrealized)} tone={tone(desk?.unrealized)} />
         <Figure label="Drawdown" value={percent(down)} note={worst === null ? "" : `max ${percent(worst)}`} />
-        <Figure label="Leverage" value={desk ? `${number(gross, 2)}x` : "\u2013"} />
+        <Figure label="Leverage" value={desk ? times(gross) : "\u2013"} />
         <Figure label="Fees" value={number(desk?.fees)} />
         <Figure label="Funding" value={signed(desk?.funding)} />
       </dl>

@@ -73,7 +73,12 @@ function Run({ row, chosen, pick }) {
             <span className="dim">{row.kind === "train" ? "no figures yet" : ""}</span>
           ) : (
             <>
-              {figures(row.episode_return)} <small className="dim">after {number(row.iteration, 0)}</small>
+              <span title="mean reward of an episode, in sample, while exploring">
+                <small className="dim">reward</small> {figures(row.episode_return)}
+              </span>{" "}
+              <small className="dim">
+                after {number(row.iteration, 0)} {row.iteration === 1 ? "iteration" : "iterations"}
+              </small>
             </>
           )}
         </span>
@@ -108,7 +113,7 @@ function add(found, key, name, values) {
 const TITLES = {
   "2 kl": ["KL divergence", "of the update"],
   "2 explained": ["Explained variance", "of returns, by the value"],
-  "0 return": ["Return of an episode", "mean, an agent; band from least to greatest"],
+  "0 return": ["Reward of an episode", "mean of an agent, in sample, while exploring; band from least to greatest"],
   "3 steps_per_s": ["Speed", "agent-steps a second"],
 };
 const titleOf = (key) =>
@@ -174,7 +179,7 @@ function Progress({ row }) {
   const facts = [
     ["Iteration", row.iteration === null ? "" : number(row.iteration, 0)],
     ["Agent-steps", row.steps === null ? "" : compact(row.steps)],
-    ["Return", row.episode_return === null ? "" : figures(row.episode_return)],
+    ["Reward of an episode", row.episode_return === null ? "" : figures(row.episode_return)],
     ["Trained", row.seconds === null ? "" : span(row.seconds)],
     ["Speed", row.steps_per_s === null ? "" : `${number(row.steps_per_s, 0)}/s`],
     ["Left", running && row.eta_s !== null ? `${span(row.eta_s)}, until ${clock(now + row.eta_s * 1000).slice(0, 5)} UTC` : ""],
@@ -195,6 +200,13 @@ function Progress({ row }) {
           </div>
         ))}
       </dl>
+      {row.episode_return !== null && (
+        <p className="dim">
+          Rewards are sums over a whole episode of training, in sample, while exploring, in what <code>[env.reward]</code>{" "}
+          counts: log returns, for instance, less its penalties. They are not the P&amp;L of the account above. What it is
+          worth on other bars, <code>don evaluate</code> says.
+        </p>
+      )}
       {running && quiet > QUIET_S && <p className="amber">Nothing told for {span(quiet)}.</p>}
     </div>
   );

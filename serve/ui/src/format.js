@@ -24,11 +24,22 @@ export function signed(value, digits = 2) {
   return /[1-9]/.test(text) && Number(value) > 0 ? `+${text}` : text;
 }
 
+// A canary holds thousandths of an account: what would be told as nothing gets two figures that count.
+const FINEST = 4;
+function finer(value, digits) {
+  const size = Math.abs(value);
+  if (size === 0 || size >= Math.max(0.1, 10 ** -digits) || size < 0.5 * 10 ** -FINEST) return digits;
+  return Math.min(FINEST, Math.max(digits, 1 - Math.floor(Math.log10(size))));
+}
+
 export const percent = (value, digits = 2) =>
-  known(value) ? `${number(Number(value) * 100, digits)}%` : "\u2013";
+  known(value) ? `${number(Number(value) * 100, finer(Number(value) * 100, digits))}%` : "\u2013";
 
 export const signedPercent = (value, digits = 2) =>
-  known(value) ? `${signed(Number(value) * 100, digits)}%` : "\u2013";
+  known(value) ? `${signed(Number(value) * 100, finer(Number(value) * 100, digits))}%` : "\u2013";
+
+// A multiple, as leverage is.
+export const times = (value, digits = 2) => (known(value) ? `${number(value, finer(Number(value), digits))}x` : "\u2013");
 
 // Sizes keep the exchange's own decimals; 1.2300 stays 1.23
 export function size(value) {
