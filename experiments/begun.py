@@ -18,6 +18,12 @@ from don.errors import UsageError
 
 FORMAT = 1  # of checkpoints; rises when an older one cannot be gone on from
 LOCK = ".lock"
+# What is done with a folder: what it is then, and the file by which it is known
+_KINDS = {
+    "trained": ("training", "progress.jsonl"),
+    "studied": ("study", "plan.json"),
+    "searched": ("search", "runs.json"),
+}
 
 
 @cache
@@ -73,8 +79,12 @@ def alone(out: Path, doing: str = "trained") -> Iterator[None]:
         doing: what is done with it, for the error.
 
     Raises:
-        UsageError: if another process has it, or it cannot be written.
+        UsageError: if another process has it, it is a run's of another kind, or it cannot be
+            written.
     """
+    for other, (kind, known) in _KINDS.items():
+        if other != doing and (out / known).exists():
+            raise UsageError(f"{out} holds a {kind}: use another --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
         file = (out / LOCK).open("a+", encoding="utf-8")

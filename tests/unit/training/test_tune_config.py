@@ -139,6 +139,22 @@ def test_a_search_goes_on_as_it_was_begun_and_alone(tmp_path: Path, database: Da
     assert not research.runs()
 
 
+def test_a_folder_holds_runs_of_one_kind(tmp_path: Path) -> None:
+    for name, what in (("plan.json", "study"), ("runs.json", "search"), ("progress.jsonl", "trai")):
+        out = tmp_path / what
+        out.mkdir()
+        (out / name).write_text("{}")
+        refused = 0
+        for doing in ("trained", "studied", "searched"):
+            try:
+                with alone(out, doing):
+                    pass
+            except UsageError as error:
+                assert f"holds a {what}" in str(error)
+                refused += 1
+        assert refused == 2
+
+
 def test_the_best_trial_is_one_that_went_all_the_way() -> None:
     def row(trial: str, score: float | None, iterations: int | None) -> dict[str, object]:
         return {"trial": trial, "score": score, "iterations": iterations}
