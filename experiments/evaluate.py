@@ -148,6 +148,7 @@ def counted(trials: Trials, research: Research) -> Counted:
     """What the ledger says of data, as the statistics take it."""
     return Counted(
         trials=trials.count, ratios=trials.ratios, looks=trials.looks, outside=trials.outside,
+        studies=trials.studies, backtests=trials.backtests,
         ledger=research.reference(),
     )  # fmt: skip
 

@@ -44,6 +44,8 @@ class Counted:
     trials: int  # >= 1
     ratios: tuple[Ratio, ...] = ()  # of those that told one, in the order in which they did
     looks: int = 0  # evaluations of the same data before
+    studies: int = 0  # of the same data before
+    backtests: int = 0  # of the same data before, sweeps as one
     outside: int = 0  # trials that the ledger misses
     ledger: Mapping[str, object] = field(default_factory=dict)  # which ledger, up to which entry
 
@@ -222,9 +224,22 @@ def _cautions(course: Course, counted: Counted) -> list[str]:
             f"The research ledger misses {amount(counted.outside, 'run')} of before, counted as "
             "trials of these data."
         )
-    if counted.looks:
+    if seen := _seen(counted):
         said.append(
-            f"These data were looked at {amount(counted.looks, 'time')} before: what was decided "
-            "after a look is no longer out of sample."
+            f"These data were looked at before, {seen}: what was decided after a look is no longer "
+            "out of sample."
         )
     return said
+
+
+def _seen(counted: Counted) -> str:
+    """Who told results of the same data before: evaluations, studies, backtests."""
+    used = [
+        amount(count, one, many)
+        for count, one, many in (
+            (counted.studies, "study", "studies"), (counted.backtests, "backtest", "backtests"),
+        )
+        if count
+    ]  # fmt: skip
+    told = [f"evaluated {amount(counted.looks, 'time')}"] if counted.looks else []
+    return ", ".join([*told, *([f"used by {' and '.join(used)}"] if used else [])])

@@ -88,6 +88,8 @@ class Trials:
     outside: int  # trials among `count` that are not in this ledger
     looks: int  # evaluations of the family
     ratios: tuple[Ratio, ...]  # of the family's trials that told one, as they became known
+    studies: int = 0  # walk-forward studies of the family that are over: they told results as well
+    backtests: int = 0  # and backtests and sweeps of them
 
     @property
     def sharpes(self) -> tuple[float, ...]:
@@ -238,4 +240,16 @@ def count_trials(entries: Sequence[Entry], labels: Sequence[str]) -> Trials:
         outside=missing,
         looks=sum(run.kind is RunKind.EVALUATE for run in own),
         ratios=ratios_of(entries, labels),
+        studies=_over(own, RunKind.WALK_FORWARD),
+        backtests=_over(own, RunKind.BACKTEST, RunKind.SWEEP),
+    )
+
+
+def _over(runs: Sequence[Run], *kinds: RunKind) -> int:
+    """Runs of these kinds, parts of none, that ended with something to look at."""
+    return sum(
+        run.kind in kinds
+        and run.parent is None
+        and run.status not in (RunStatus.OPEN, RunStatus.REFUSED)
+        for run in runs
     )

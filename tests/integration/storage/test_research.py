@@ -71,6 +71,20 @@ def test_parts_of_a_counted_run_do_not_count_again(database: Database) -> None:
     assert ledger.trials("d").count == 4
 
 
+def test_studies_and_backtests_that_are_over_have_looked_too(database: Database) -> None:
+    ledger = research(database)
+    study, stopped = (ledger.begin("walk_forward", {}, "d") for _ in range(2))
+    with counted_by(study):
+        ledger.end(ledger.begin("backtest", {}, "d"), "done")  # a part of the study
+    sweep, refused = ledger.begin("sweep", {}, "d", trials=9), ledger.begin("backtest", {}, "d")
+    assert (ledger.trials("d").studies, ledger.trials("d").backtests) == (0, 0)  # none told any
+    for run, status in ((study, "done"), (stopped, "stopped"), (sweep, "done")):
+        ledger.end(run, status)
+    ledger.end(refused, "refused")
+    found = ledger.trials("d")
+    assert (found.looks, found.studies, found.backtests) == (0, 2, 1)
+
+
 def test_ratios_come_with_their_records_in_the_order_they_were_told(database: Database) -> None:
     ledger = research(database)
     slow, quick = ledger.begin("walk_forward", {}, "d"), ledger.begin("backtest", {}, "d")

@@ -233,7 +233,7 @@ def test_a_registered_model_is_evaluated_on_stored_bars(
     first = (don_home / "evaluations" / "stored@1" / "result.json").read_text()
     don("evaluate", str(tmp_path / "model"), *words)
     again = json.loads(don("evaluate", "stored", *words))
-    assert any("looked at 2 times before" in each for each in again["cautions"])
+    assert any("looked at before, evaluated 2 times" in each for each in again["cautions"])
     late = CliRunner().invoke(app, ["evaluate", "stored", *words, "--start", "2030-01-01"])
     assert late.exit_code != 0
     made = {each.name for each in (don_home / "evaluations").iterdir()}

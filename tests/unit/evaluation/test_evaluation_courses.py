@@ -246,7 +246,7 @@ def test_seeds_are_told_and_results_are_whole() -> None:
     assert again.figures["study"] == pytest.approx(found.figures["study"], rel=1e-9)
     assert list(found.figures) == ["study", "seed 0", "seed 1", "seed 2", HOLD]
     assert any("4 runs" in c for c in found.cautions) and "mind the gap" in found.cautions
-    assert any("looked at 2 times" in c for c in found.cautions)
+    assert any("looked at before, evaluated 2 times:" in c for c in found.cautions)
     told = document(found, {"run": 3}, [{"part": "w0"}])
     text_ = json.dumps(told, allow_nan=False)
     assert told["verdict"] == list(words(found)) and told["certainty"]["trials"] == 7

@@ -136,3 +136,21 @@ def test_a_result_has_one_sharpe_ratio() -> None:
     brief = assess("agent", [short["agent"]], base, Counted(trials=2), draws=60)
     assert brief.figures["agent"]["sharpe"] == pytest.approx(brief.certainty.sharpe, rel=1e-9)
     assert "Sortino are of returns by bar." in text(brief)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({}, ""),
+        ({"looks": 1}, "before, evaluated 1 time: what"),
+        ({"studies": 2}, "before, used by 2 studies: what"),
+        ({"looks": 3, "studies": 1, "backtests": 2}, "before, evaluated 3 times, used by 1 study "
+         "and 2 backtests: what"),
+    ],
+)  # fmt: skip
+def test_every_look_at_the_data_is_told(told: dict[str, int], said: str) -> None:
+    one = course("agent", path(0.1))
+    found = assess("agent", [one], {HOLD: one}, Counted(trials=9, **told), draws=5)
+    seen = [line for line in found.cautions if "looked at" in line]
+    assert bool(seen) is bool(said)
+    assert all(said in line and line in text(found) for line in seen)

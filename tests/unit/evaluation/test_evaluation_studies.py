@@ -357,7 +357,7 @@ def test_an_evaluation_knows_what_was_trained_on(tmp_path: Path, database: Datab
     early = run([one, two], data={"start": iso(int(made.close_ns[100]))})
     assert any("In sample: the model was trained on bars up to" in c
                for c in early.assessment.cautions)  # fmt: skip
-    assert any("looked at 5 times" in c for c in early.assessment.cautions)
+    assert any("looked at before, evaluated 5 times" in c for c in early.assessment.cautions)
     assert measures(early) == [{}, {}]
     assert early.document["seeds_above_hold"][1] == 2 and early.assessment.choice is not None
     kinds = [(run.kind, run.trials, run.status) for run in research.runs()]
