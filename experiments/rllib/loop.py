@@ -298,7 +298,7 @@ class Training:
             "seconds": round(self.counters.seconds, 3),
             "episode_return": reached,
             "losses": told,
-            "episodes": progress.ended(result),
+            "episodes": progress.ended(result), "episode_bars": self.config.env.episode.length,
             "steps_per_s": round(self._pace.steps_per_s, 1),
             "eta_s": self._left(),
             "runners": algorithm.env_runner_group.num_healthy_remote_workers(),

@@ -32,7 +32,8 @@ class TrainingRow(View):
     iteration: int | None
     steps: int | None  # agent-steps
     seconds: Estimate  # of training
-    episode_return: Estimate  # mean, an agent
+    episode_return: Estimate  # mean reward, an agent, in sample while it explores
+    episode_bars: int | None  # length of an episode; null: to the end of the data, or not told
     steps_per_s: Estimate
     eta_s: Estimate  # while it runs
 
@@ -110,6 +111,7 @@ def _row(told: TrainingTold, clock: Clock) -> TrainingRow:
         steps=_whole(last.get("steps")),
         seconds=_number(last.get("seconds")),
         episode_return=_number(gained.get("mean") if isinstance(gained, dict) else None),
+        episode_bars=_whole(last.get("episode_bars")),
         steps_per_s=_number(last.get("steps_per_s")) if running else None,
         eta_s=left if running else None,
     )

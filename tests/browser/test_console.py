@@ -133,6 +133,7 @@ def test_a_canary_s_thousandths_are_no_zeros(
 def test_a_training_is_watched_while_it_runs(console: Any, world: World, tmp_path: Path) -> None:
     def line(n: int) -> str:
         row = {"iteration": n, "seconds": 1.0 * n, "eta_s": 60.0, "episode_return": {"mean": n / 9}}
+        row["episode_bars"] = 720
         return json.dumps(row) + "\n"
 
     world.home = tmp_path
@@ -155,7 +156,8 @@ def test_a_training_is_watched_while_it_runs(console: Any, world: World, tmp_pat
         expect(console.get_by_test_id("curve kl")).to_have_count(0)  # where it was not measured
         expect(chart.locator("figcaption")).to_contain_text("in sample, while exploring")
         told = console.locator(".progress")
-        expect(told.locator("dt")).to_contain_text(["Reward of an episode"])
+        expect(told.locator("dt")).to_contain_text(["Reward of an episode", "Episode"])
+        expect(told.locator("dd").filter(has_text="720 bars")).to_have_count(1)
         expect(told).to_contain_text("not the P&L of the account")
         console.locator(".progress dd", has_text="0.2222").wait_for()
     console.locator(".curves .tag", has_text="done").wait_for()

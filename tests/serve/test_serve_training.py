@@ -45,7 +45,7 @@ def client(world: World) -> Iterator[httpx.Client]:
 def line(n: int, **more: Any) -> str:
     row = {
         "iteration": n, "steps": 4_096 * n, "seconds": 2.5 * n, "steps_per_s": 1_638.4,
-        "eta_s": 2.5 * (1_000 - n),
+        "eta_s": 2.5 * (1_000 - n), "episode_bars": 720,
         "episode_return": {"mean": n / 100, "min": -1.0, "max": None},
         "losses": {"trader": {"loss": 1 / n, "policy_loss": -0.01}},
     }  # fmt: skip
@@ -73,6 +73,7 @@ def test_a_training_is_seen_while_it_runs_and_how_it_ended(
         told(out, 3, tail=line(4)[:40])  # a line that is being written
         row = row_of(client, out)
         assert (row["iteration"], row["steps"], row["episode_return"]) == (3, 12_288, 0.03)
+        assert row["episode_bars"] == 720
         assert 0 < row["eta_s"] <= 2_492.5 and row["ts_progress"]
         curve = client.get(f"/v1/training/{row['id']}").json()
         assert curve["iterations"] == [1, 2, 3] and curve["training"]["id"] == row["id"]

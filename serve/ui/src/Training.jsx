@@ -180,6 +180,7 @@ function Progress({ row }) {
     ["Iteration", row.iteration === null ? "" : number(row.iteration, 0)],
     ["Agent-steps", row.steps === null ? "" : compact(row.steps)],
     ["Reward of an episode", row.episode_return === null ? "" : figures(row.episode_return)],
+    ["Episode", row.episode_bars === null ? "" : `${number(row.episode_bars, 0)} ${row.episode_bars === 1 ? "bar" : "bars"}`],
     ["Trained", row.seconds === null ? "" : span(row.seconds)],
     ["Speed", row.steps_per_s === null ? "" : `${number(row.steps_per_s, 0)}/s`],
     ["Left", running && row.eta_s !== null ? `${span(row.eta_s)}, until ${clock(now + row.eta_s * 1000).slice(0, 5)} UTC` : ""],

@@ -37,7 +37,7 @@ def test_ppo_earns_what_the_best_policy_earns(train: TrainFn) -> None:
     rows = [json.loads(line) for line in (outcome.out / "progress.jsonl").open()]
     assert [row["iteration"] for row in rows] == list(range(1, 13))
     assert rows[-1]["steps"] == outcome.steps == 12 * 32 * 32 * 2
-    assert rows[-1]["eta_s"] == 0.0
+    assert rows[-1]["eta_s"] == 0.0 and rows[-1]["episode_bars"] == 64
     assert rows[-1]["episode_return"]["mean"] > rows[1]["episode_return"]["mean"]
     assert all("kl" not in told for row in rows for told in row["losses"].values())  # not measured
     # the best one says how far it was, not how far the training is; each copy had ended an episode
