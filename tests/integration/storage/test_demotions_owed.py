@@ -174,7 +174,7 @@ def test_a_key_or_reason_of_somebodys_own_is_no_demotion(world: World) -> None:
     first = "command:state:demoted:s1:alpha.v1:drawdown"
     for key, reason in (
         ("command:state:demoted:mine", "alpha@1 is demoted: drawdown 0.2 is beyond 0.15"),
-        (f"{first}:x", "alpha@1 is demoted: drawdown 0.2 is beyond 0.15"),
+        (f"{first}:0/1", "alpha@1 is demoted: drawdown 0.2 is beyond 0.15"),
         (f"{first}:1", "alpha@1 is demoted: it is beyond me"),
         (f"{first}:2", "drawdown 1.2.3 is beyond 0.15"),
         (f"{first.replace('alpha', 'gamma')}:0", "x is demoted: drawdown 0.2 is beyond 0.15"),
