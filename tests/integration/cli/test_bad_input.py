@@ -107,7 +107,8 @@ def test_configuration_that_is_wrong(
         ),
         (
             ["features", "show", "rsy_21"],
-            "feature 'rsy_21' is unknown; did you mean rsi_21?; see `don features list`",
+            "feature 'rsy_21' is unknown; did you mean rsi_21?; see `don features list`, and name "
+            "the module of one of your own in `modules`",
         ),
     ],
 )
