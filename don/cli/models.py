@@ -187,11 +187,10 @@ def promote(
             asked=asked if seen is None else None,
         )  # fmt: skip
         served = running.served(registry, moved)
-        trading = running.trading(registry, moved)
+        places = running.places(registry, moved)
     _say(moved, as_json)
     running.serve(served, as_json)
-    for slot in trading:
-        running.still(slot)
+    running.tell_places(places)
 
 
 def demote(
@@ -209,9 +208,9 @@ def demote(
     with opened() as registry:
         moved = registry.demote(model, why=why, to=stage, who=who)
         served = running.served(registry, moved)
-        trading = running.trading(registry, moved)
+        places = running.places(registry, moved)
     _say(moved, as_json)
-    for slot in trading:
+    for slot in places.lower:
         if stage in SINGLE or not slot.slotted:
             running.still(slot)
         else:
@@ -230,11 +229,10 @@ def rollback(
     with opened() as registry:
         moved = registry.rollback(name, why=why, who=who, asked=asked)
         served = running.served(registry, moved)
-        trading = running.trading(registry, moved)
+        places = running.places(registry, moved)
     _say(moved, as_json)
     running.serve(served, as_json)
-    for slot in trading:
-        running.still(slot)
+    running.tell_places(places)
 
 
 def delete(model: str = Model, why: str = Why, who: str = Who, as_json: bool = Json) -> None:

@@ -1,6 +1,7 @@
 """What the registry's changes mean for a Don that runs: what goes on trading, and is served."""
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from don.cli.output import err, out
@@ -14,8 +15,18 @@ if TYPE_CHECKING:
     from don.model.messages import Command
 
 
-def trading(registry: "Registry", moved: "list[Version]") -> "list[Traded]":
-    """Places of the running session in which versions trade that may no more, or not so."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where a running session has versions that moved, and goes on with them as it began."""
+
+    session: str = ""  # "": none runs, or it is starting
+    lower: "tuple[Traded, ...]" = ()  # that may trade no more, or not so
+    higher: "tuple[Traded, ...]" = ()  # that may more
+    absent: "tuple[Version, ...]" = ()  # that it does not have, but the next one will
+
+
+def places(registry: "Registry", moved: "list[Version]") -> Places:
+    """Places of the running session whose versions stand elsewhere now."""
     from don.books.config import Mode
     from don.cli import client
     from don.learning.demotion import slots_trading
@@ -23,31 +34,65 @@ def trading(registry: "Registry", moved: "list[Version]") -> "list[Traded]":
 
     running = client.running(home_dir())
     if running is None:
-        return []
+        return Places()
     try:
         found = slots_trading(registry, running.session, moved)
     except UsageError:  # it is starting: nothing trades yet, but what it pinned will
         err.print("don: a session is starting; it trades what names meant when it began")
-        return []
-    ranks = [Mode.SHADOW, Mode.CANARY, Mode.LIVE]
+        return Places()
+    ranks = (None, Mode.SHADOW, Mode.CANARY, Mode.LIVE)
 
-    def lower(slot: "Traded") -> bool:
+    def rise(slot: "Traded") -> int:
         assert slot.version is not None
-        to = MODES.get(slot.version.stage)
-        return to is None or ranks.index(to) < ranks.index(slot.mode)
+        return ranks.index(MODES.get(slot.version.stage)) - ranks.index(slot.mode)
 
-    return [slot for slot in found if lower(slot)]
+    there = {slot.label for slot in found}
+    return Places(
+        session=running.session,
+        lower=tuple(slot for slot in found if rise(slot) < 0),
+        higher=tuple(slot for slot in found if rise(slot) > 0),
+        absent=tuple(one for one in moved if one.stage in MODES and one.label not in there),
+    )
+
+
+def tell_places(found: Places) -> None:
+    """Say what the running session goes on with until it ends."""
+    for slot in found.lower:
+        still(slot)
+    for slot in found.higher:
+        assert slot.version is not None
+        err.print(
+            f"don: {slot.label} is {slot.version.stage} in the registry; session {found.session} "
+            f"goes on with it as {slot.mode} ({_where(slot)}) until the next `don up`"
+        )
+    for one in found.absent:
+        err.print(
+            f"don: {one.label} is {one.stage} in the registry; session {found.session} does not "
+            "have it, and goes on without it until the next `don up`"
+        )
 
 
 def still(slot: "Traded") -> None:
-    """Say loudly that a place goes on trading what it was composed of."""
+    """Say, loudly if it trades, that a place goes on with what it was composed of."""
+    from don.books.config import Mode
+
     assert slot.version is not None
-    where = f"slot {slot.name}" if slot.slotted else "the whole account"
+    now = f"don: {slot.label} is {slot.version.stage} now"
+    if slot.mode is Mode.SHADOW:
+        err.print(
+            f"{now}; it goes on deciding as shadow ({_where(slot)}), orders nothing, until the "
+            "session ends"
+        )
+        return
     halt = f"policy:{slot.name}" if slot.slotted else "account"
     err.print(
-        f"don: {slot.label} is {slot.version.stage} now, but GOES ON TRADING as {slot.mode} "
-        f"({where}) until the session ends; `don risk state {halt} halted` stops it at once"
+        f"{now}, but GOES ON TRADING as {slot.mode} ({_where(slot)}) until the session ends; "
+        f"`don risk state {halt} halted` stops it at once"
     )
+
+
+def _where(slot: "Traded") -> str:
+    return f"slot {slot.name}" if slot.slotted else "the whole account"
 
 
 def tell(command: "Command") -> None:

@@ -321,7 +321,9 @@ def test_a_demotion_halts_the_running_slot(
     try:
         with hold(tmp_path, TRADE_LOCK, "busy"):
             commands.promote("trend@2", why="better", to="live", force=True, who="", as_json=False)
-            assert "GOES ON TRADING as live (slot trend.v1)" in capsys.readouterr().err
+            said = " ".join(capsys.readouterr().err.split())
+            assert "trend@1 is retired now, but GOES ON TRADING as live (slot trend.v1)" in said
+            assert "trend@2 is live in the registry; session s1 does not have it" in said
             registry.rollback("trend", why="back")
             commands.demote("trend@1", why="it lost", to="candidate", who="", as_json=False)
     finally:
