@@ -1,6 +1,10 @@
 """Whether a training fits its data: all that can be refused before it is counted. Needs no Ray."""
 
-from don.envs import BatchEnv, EnvMarket
+from dataclasses import replace
+
+from don.envs import BatchEnv, EnvConfig, EnvMarket
+from don.envs.config import Scaling
+from don.envs.randomize import variants
 from don.errors import ConfigError
 from don.learning.config import NetConfig
 from don.learning.model import Model
@@ -15,10 +19,36 @@ def fitting(config: TrainConfig, market: EnvMarket) -> tuple[BatchEnv, dict[str,
         DataError: if the bars cannot be observed, or are too few.
         ConfigError: if features, policies or network do not fit.
     """
-    env = BatchEnv(market, config.env, 1)
+    trained_on(market, config)
+    env = environment(config.env, market)
     mapping = policy_map(config, env)
     Model.untrained(env, network(config), mapping)
     return env, mapping
+
+
+def trained_on(market: EnvMarket, config: TrainConfig) -> EnvMarket:
+    """The bars that agents learn from: the market, and what is made up of it.
+
+    Raises:
+        DataError: if too little of it has all symbols.
+    """
+    return market if config.variants is None else variants(market, config.variants)
+
+
+def environment(config: EnvConfig, market: EnvMarket) -> BatchEnv:
+    """One environment; where its scaling is fitted, it is fitted to this market.
+
+    Raises:
+        DataError: if the bars cannot be observed, or are too few.
+        ConfigError: if features do not fit.
+    """
+    seen = config.observation
+    if seen.scaling is not Scaling.FITTED:
+        return BatchEnv(market, config, 1)
+    passing = seen.model_copy(update={"scaling": Scaling.EXPANDING})
+    known = BatchEnv(market, config.model_copy(update={"observation": passing}), 1).states
+    states = [replace(state, scaling=Scaling.FITTED) for state in known]
+    return BatchEnv(market, config, 1, states=states)
 
 
 def check_search(config: TuneConfig, market: EnvMarket) -> None:

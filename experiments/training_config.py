@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from don.clock import interval_ns, parse_iso
 from don.envs.config import ActionKind, EnvConfig, Form, Layout
+from don.envs.randomize import VariantConfig
 from don.learning.config import NetConfig
 from don.model.section import Section
 
@@ -188,6 +189,8 @@ class TrainConfig(Section):
     runner: Runner = Runner.FAST
     data: DataConfig = DataConfig()
     env: EnvConfig = EnvConfig()
+    # made-up histories that are trained on beside the real one; what is tested is always real
+    variants: VariantConfig | None = Field(default=None, exclude_if=lambda given: given is None)
     net: NetConfig = NetConfig()
     algorithm: AlgorithmConfig = PpoConfig()
     # shared: a policy for all agents of a kind; separate: one an agent; or agent -> policy

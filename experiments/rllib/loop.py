@@ -21,7 +21,7 @@ from don.errors import DataError, Interrupted
 from don.learning.card import Trained
 from don.learning.model import Model, card_of, plain
 from experiments.begun import versions
-from experiments.fitting import fitting, network
+from experiments.fitting import fitting, network, trained_on
 from experiments.rllib import checkpoints, progress
 from experiments.rllib.checkpoints import Counters
 from experiments.rllib.errors import TrainingDiverged
@@ -157,7 +157,7 @@ class Training:
         logging.getLogger("ray.rllib").setLevel(logging.ERROR)
         self.out.mkdir(parents=True, exist_ok=True)
         path = (self.out / MARKET).absolute()
-        write_market(self.market, path)
+        write_market(trained_on(self.market, self.config), path)
         made = build_config(self.config, self.env, path, resumed=resumed)
         self.algorithm = made.build_algo()
         # which lines of an earlier process stay is known when its state is there

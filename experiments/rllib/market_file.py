@@ -12,6 +12,7 @@ import numpy as np
 from don.clock import interval_ns, parse_iso
 from don.envs import BatchEnv, EnvConfig, EnvMarket, load_market
 from don.envs.market import Segment
+from don.envs.normalize import NormalizerState
 from don.errors import DataError
 from experiments.training_config import DataConfig
 
@@ -88,4 +89,9 @@ def read_market(path: str) -> EnvMarket:
 def make_env(settings: dict[str, Any], copies: int) -> BatchEnv:
     """The environment that a runner's `env_config` describes."""
     config = EnvConfig.model_validate(settings["env"])
-    return BatchEnv(read_market(settings["market"]), config, copies)
+    return BatchEnv(read_market(settings["market"]), config, copies, states=states_of(settings))
+
+
+def states_of(settings: dict[str, Any]) -> list[NormalizerState]:
+    """What an environment's normalisers begin with, of the `env_config` that describes it."""
+    return [NormalizerState.load(text) for text in settings["states"]]

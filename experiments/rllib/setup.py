@@ -66,6 +66,7 @@ def build_config(
     settings = {
         "market": str(market),
         "env": config.env.model_dump(mode="json"),
+        "states": [state.dump() for state in env.began_with],
         "reward_scale": algorithm.reward_scale,
         "resumed": resumed,
     }

@@ -11,7 +11,7 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from don.envs.config import EnvConfig
 from don.envs.parallel import ParallelTrading
-from experiments.rllib.market_file import read_market
+from experiments.rllib.market_file import read_market, states_of
 
 
 class StockTrading(MultiAgentEnv):
@@ -27,7 +27,9 @@ class StockTrading(MultiAgentEnv):
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__()
         config = EnvConfig.model_validate(settings["env"])
-        self._inner = ParallelTrading(read_market(settings["market"]), config)
+        self._inner = ParallelTrading(
+            read_market(settings["market"]), config, states=states_of(settings)
+        )
         self._scale = float(settings["reward_scale"])
         self._first = int(settings["resumed"]) * 1009
         self.possible_agents = list(self._inner.possible_agents)

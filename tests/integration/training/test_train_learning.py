@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support import planted
 
 from don.envs import BatchEnv
+from don.envs.config import Scaling
 from don.learning.model import Model
 from experiments.choosing import candidates
+from experiments.rllib.market_file import read_market
 
 TrainFn = Callable[..., Any]
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -163,3 +166,25 @@ def test_policies_of_their_own_learn_it_too(train: TrainFn) -> None:
     assert set(Model.load(outcome.model).card.policies) == {"S0-USDT-PERP", "S1-USDT-PERP"}
     got, best = compare(outcome, stay=planted.STAY)
     assert got >= 0.9 * best
+
+
+def test_training_takes_made_up_histories_and_a_scaling_fitted_to_the_real_one(
+    train: TrainFn,
+) -> None:
+    market = planted.market(900, 2)
+    seen = {"features": ["log_return_1"], "window": 2, "scaling": "fitted"}
+    outcome = train(
+        market, env=planted.config(observation=seen).model_dump(mode="json"),
+        variants={"bootstraps": 2, "crashes": 0.05, "seed": 3},
+        stop={"iterations": 2, "steps": None},
+    )  # fmt: skip
+    learnt_from = read_market(str(outcome.out / "market.npz"))
+    assert len(learnt_from.segments) == 3
+    assert np.array_equal(learnt_from.bars[:900], market.bars, equal_nan=True)
+    model = Model.load(outcome.model)
+    passing = planted.config(observation={**seen, "scaling": "expanding"})
+    (real,), (kept,) = BatchEnv(market, passing, 1).states, model.states
+    assert kept.scaling is Scaling.FITTED  # and knows nothing of crashes that never were
+    assert np.array_equal(kept.var, real.var) and np.array_equal(kept.mean, real.mean)
+    env = BatchEnv(market, model.card.env, 1, states=model.states)
+    assert np.isfinite(env.reset(1)["agents"]).all()
