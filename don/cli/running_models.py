@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from don.learning.resolve import Traded
     from don.learning.stages import Version
     from don.model.messages import Command
+    from don.risk.states import TradingState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,7 @@ def tell_places(found: Places) -> None:
 def still(slot: "Traded") -> None:
     """Say, loudly if it trades, that a place goes on with what it was composed of."""
     from don.books.config import Mode
+    from don.risk.states import TradingState
 
     assert slot.version is not None
     now = f"don: {slot.label} is {slot.version.stage} now"
@@ -84,11 +86,37 @@ def still(slot: "Traded") -> None:
             "session ends"
         )
         return
+    held = {
+        TradingState.HALTED: "halted: it trades nothing",
+        TradingState.REDUCING: "reducing: it only closes what it holds",
+    }.get(_standing(slot))
+    if held is not None:
+        err.print(
+            f"{now}; the running session has it as {slot.mode} ({_where(slot)}), which is {held} "
+            "unless somebody sets it going again"
+        )
+        return
     halt = f"policy:{slot.name}" if slot.slotted else "account"
     err.print(
         f"{now}, but GOES ON TRADING as {slot.mode} ({_where(slot)}) until the session ends; "
         f"`don risk state {halt} halted` stops it at once"
     )
+
+
+def _standing(slot: "Traded") -> "TradingState":
+    """How far the running session lets a place trade; active where it does not answer, so that
+    nothing goes on trading without a word.
+    """
+    from don.cli import client
+    from don.risk.states import TradingState
+
+    try:
+        told = client.get(home_dir(), "/v1/risk")["states"]
+    except DonError:
+        return TradingState.ACTIVE
+    scopes = ["system", "account", *([f"policy:{slot.name}"] if slot.slotted else [])]
+    found = [TradingState(told[scope]["state"]) for scope in scopes if scope in told]
+    return max(found, key=lambda one: one.severity, default=TradingState.ACTIVE)
 
 
 def _where(slot: "Traded") -> str:

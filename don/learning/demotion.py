@@ -7,7 +7,7 @@ a candidate again if it still stands higher (`don.learning.takedown`).
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from don.books.config import Mode
 from don.books.rules import PAPER, Breach, DemotionConfig
@@ -263,5 +263,15 @@ def slots_trading(registry: Registry, session: str, versions: list[Version]) -> 
         ).fetchone()
     if row is None:
         raise UsageError(f"there is no session {session!r}")
-    found = (one.known(versions) for one in traded(row[0], row[1] or {}))
-    return [one for one in found if one.version is not None]
+    ever = registry.versions(deleted=True)
+    moved = {one.label: one for one in versions}
+    found = []
+    for one in traded(row[0], row[1] or {}):
+        own = one.known(ever)  # of several of one content the one that was pinned
+        if own.version is None or not own.pinned_by_name:  # a folder is its content, of any version
+            own = one.known(versions)
+        elif own.label not in moved:
+            continue
+        if own.version is not None:
+            found.append(replace(own, version=moved[own.label]))
+    return found

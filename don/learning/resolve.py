@@ -153,10 +153,19 @@ class Traded:
         """With its version, of those that there are or ever were: the one of its content, and of
         several the one of its name.
         """
-        told = self.policy.removeprefix(PREFIX).partition("#")[0]
+        told = self._told
         same = [one for one in versions if one.id == self.id]
         same.sort(key=lambda one: (one.label == told, not one.deleted))
         return replace(self, version=same[-1] if same else None)
+
+    @property
+    def pinned_by_name(self) -> bool:
+        """True if its version is the one that the session pinned by name, not by its folder."""
+        return self.version is not None and self.version.label == self._told
+
+    @property
+    def _told(self) -> str:
+        return self.policy.removeprefix(PREFIX).partition("#")[0]
 
 
 def traded(policy: str, config: Mapping[str, Any]) -> tuple[Traded, ...]:
