@@ -12,6 +12,7 @@ from don.cli.output import err, out, print_json, print_pairs, table
 from don.clock import NS_PER_S, iso
 from don.errors import UsageError
 from don.home import home_dir
+from don.model.hints import meant_symbol
 from don.words import amount
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from don.storage.research_runs import Run
 
 DIFFERENT = 3
+SHOWN = 10  # labels named where one is unknown
 Json = typer.Option(False, "--json", help="Print one JSON document.")
 
 
@@ -61,6 +63,7 @@ def runs(
     with _ledger() as ledger:
         found, outside = ledger.runs(), ledger.outside()
     if data:
+        _known(data, found)
         found = family(found, [data])
     if kind:
         found = [run for run in found if run.kind == kind]
@@ -100,6 +103,7 @@ def trials(
 ) -> None:
     """Say how many trials a result on these data is the best of."""
     with _ledger() as ledger:
+        _known(data, ledger.runs())
         found = ledger.trials(data)
         told: dict[str, Any] = {
             "data": data, "trials": found.count, "runs": len(found.runs), "looks": found.looks,
@@ -124,6 +128,23 @@ def verify(as_json: bool = Json) -> None:
 
 
 # ---- inside --------------------------------------------------------------------------------------
+
+
+def _known(data: str, runs: "list[Run]") -> None:
+    """Refuse a label that no run has: mistyped, it would tell that nothing was tried yet.
+
+    Raises:
+        UsageError: names what is like it, or what there is.
+    """
+    labels = {label for run in runs for label in run.labels}
+    if data in labels:
+        return
+    hint = meant_symbol(data, labels)
+    if not hint:
+        there = sorted({name for run in runs for name in run.lineage})
+        more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
+        hint = f", which has {', '.join(there[:SHOWN]) or 'none that is named'}{more}"
+    raise UsageError(f"no run of the research ledger is on data {data!r}{hint}")
 
 
 def _told(run: "Run") -> dict[str, Any]:
