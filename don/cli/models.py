@@ -114,7 +114,7 @@ def show(model: str = Model, as_json: bool = Json) -> None:
         }
     )  # fmt: skip
     for title, figures in (("in sample", card.in_sample), ("out of sample", shown.outside(one))):
-        out.print(f"\n{title}")
+        out.print(f"\n{title}{'' if figures else ': not evaluated'}")
         print_pairs({name: f"{value:.6g}" for name, value in figures.items()})
     out.print()
     shown.print_moves([one])
@@ -145,7 +145,13 @@ def compare(
         return
     out.print(table(("", *told), [[n, *(own.get(n, "") for own in told.values())] for n in differ]))
     out.print()
-    rows = [[n, *(shown.figure(worth[label].get(n)) for label in told)] for n in figures]
+    if not figures:
+        out.print("out of sample: not evaluated")
+        return
+    rows = [
+        [n, *(shown.figure(own.get(n)) if own else "not evaluated" for own in worth.values())]
+        for n in figures
+    ]
     out.print(table(("out of sample", *(f"{label}#" for label in told)), rows))
 
 
@@ -180,6 +186,8 @@ def promote(
     Asked for twice at once, it moves one stage: without --to or --from, whatever was moved after
     the command began stays where it is.
     """
+    from don.learning.stages import SINGLE
+
     stage, seen, asked = _stage(to), _stage(at, "--from"), asked_ns()
     with opened() as registry:
         moved = registry.promote(
@@ -188,7 +196,11 @@ def promote(
         )  # fmt: skip
         served = running.served(registry, moved)
         places = running.places(registry, moved)
+        risen = moved[-1]  # after those that made room
+        doubt = shown.doubt(registry, risen) if risen.stage in SINGLE else ""
     _say(moved, as_json)
+    if doubt:
+        err.print(f"don: {risen.label} is {risen.stage}, but {doubt}")
     running.serve(served, as_json)
     running.tell_places(places)
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from don.learning.registry import Registry
     from don.learning.stages import Version
 
+_TELLING = ("total_return", "sharpe", "deflated_sharpe", "max_drawdown")
+
 
 def versions(registry: "Registry", name: str, *, deleted: bool) -> "list[Version]":
     """Those of a name; of all if it is empty.
@@ -71,8 +73,34 @@ def figure(value: float | None) -> str:
 
 
 def brief(figures: Any) -> str:
-    """The first figures."""
-    return ", ".join(f"{name} {value:.3g}" for name, value in list(figures.items())[:3])
+    """The figures that say most; the first ones where it has none of them."""
+    names = [name for name in _TELLING if name in figures] or list(figures)[:3]
+    return ", ".join(f"{name} {figures[name]:.3g}" for name in names)
+
+
+def doubt(registry: "Registry", one: "Version") -> str:
+    """Why it is not known to be worth trading: what its last evaluation said; "" if *better*."""
+    from don.storage.research import Research
+
+    figures = outside(one)
+    if not figures:
+        return f"never evaluated out of sample: `don evaluate {one.label}` first"
+    answer = "its answer is not in this research ledger"
+    if "run" in figures:
+        try:
+            run = Research(registry.db).run(int(figures["run"]))
+        except UsageError:  # it was evaluated under another ledger
+            pass
+        else:
+            if run.metrics.get("grade") == "better":
+                return ""
+            answer = str(run.metrics.get("answer", answer)).rstrip(".")
+    told = [
+        f"{name} {figures[key]:.4g}"
+        for key, name in (("total_return", "return"), ("deflated_sharpe", "deflated Sharpe ratio"))
+        if key in figures
+    ]
+    return f"not shown to be better out of sample: {answer} ({', '.join(told) or 'no figures'})"
 
 
 def print_moves(found: "list[Version]") -> None:

@@ -6,14 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from support.registered import Session, exported, pinned_slots
 
 from don.cli import models as commands
+from don.cli import research as ledger
 from don.cli.client import run_file
+from don.errors import UsageError
 from don.home import TRADE_LOCK, hold
 from don.learning.registry import Registry
 from don.learning.stages import Stage
 from don.storage.database import Database
+from don.storage.research import Research
+from serve.local import running
 
 pytestmark = pytest.mark.postgres
 
@@ -64,3 +69,81 @@ def test_who_rises_or_falls_from_shadow_is_told_what_the_session_goes_on_with(
         "until the session ends"
     ) in told
     assert "TRADING" not in told and "trend@2 is live in the registry" not in told  # as it began
+
+
+def test_a_slot_that_is_halted_is_told_so_and_is_of_the_version_that_was_pinned(
+    database: Database, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = Registry(database, home / "models")
+    for seed in (1, 2):
+        registry.add(exported(home, seed))
+    registry.promote("trend@1", to=Stage.LIVE, force=True, why="test")
+    registry.promote("trend@2", to=Stage.CANARY, force=True, why="test")
+    Session(database, "s1", pinned_slots(registry, home))
+    registry.demote("trend@2", why="it lost")
+    registry.delete("trend@2", why="of no use", used=True)
+    assert registry.add(exported(home, 2)).label == "trend@3"  # the content of trend@2
+    states = {"policy:trend.v1": {"state": "halted", "actor": "ann", "reason": "it lost"}}
+    app = FastAPI()
+    app.get("/v1/risk")(lambda: {"states": states})
+    with running(app) as url:
+        runs(home, url)
+        promote("trend@3")
+        told = said(capsys)
+        assert (
+            "trend@1 is retired now; the running session has it as live (slot trend.v1), which is "
+            "halted: it trades nothing"
+        ) in told
+        assert "TRADING" not in told and "slot trend.v2" not in told
+        assert "trend@3 is live in the registry; session s1 does not have it" in told
+        commands.rollback("trend", why="back", who="", as_json=False)
+        assert "trend.v2" not in said(capsys)
+        states.clear()
+        promote("trend@3")
+        assert "trend@1 is retired now, but GOES ON TRADING as live" in said(capsys)
+
+
+def test_a_promotion_says_what_is_known_out_of_sample(
+    database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("DON_HOME", str(tmp_path))
+    monkeypatch.setenv("DON_DATABASE_URL", database_url)
+    monkeypatch.setenv("COLUMNS", "300")
+    registry = Registry(database, tmp_path / "models")
+    for seed in (1, 2, 3):
+        registry.add(exported(tmp_path, seed))
+    commands.compare(["trend@1", "trend@2"], as_json=False)
+    commands.show("trend@1", as_json=False)
+    assert capsys.readouterr().out.count("out of sample: not evaluated") == 2
+    promote("trend@1")
+    told = said(capsys)
+    assert (
+        "trend@1 is live, but never evaluated out of sample: `don evaluate trend@1` first" in told
+    )
+    research = Research(database)
+    figures = {"max_drawdown": 0.2, "deflated_sharpe": 0.25, "sharpe": 0.5, "total_return": -0.125}
+    for label, grade in (("trend@2", "no better"), ("trend@3", "better")):
+        run = research.begin("evaluate", {}, "abc", lineage=["BTC-USDT-PERP"])
+        research.end(run, "done", {"grade": grade, "answer": f"{grade.title()} than holding."})
+        registry.measure(label, {**figures, "run": float(run)})
+    commands.show_all("", deleted=False, as_json=False)
+    listed = " ".join(capsys.readouterr().out.split())
+    assert "total_return -0.125, sharpe 0.5, deflated_sharpe 0.25, max_drawdown 0.2" in listed
+    commands.promote("trend@2", why="look", to="shadow", force=False, who="", as_json=False)
+    assert "out of sample" not in said(capsys)
+    promote("trend@2")
+    assert (
+        "trend@2 is live, but not shown to be better out of sample: No Better than holding "
+        "(return -0.125, deflated Sharpe ratio 0.25)"
+    ) in said(capsys)
+    promote("trend@3")
+    assert "out of sample" not in said(capsys)
+    ledger.trials("BTC-USDT-PERP", as_json=False)
+    assert "runs" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"'BTCUSDT'; did you mean BTC-USDT-PERP\?"):
+        ledger.trials("BTCUSDT", as_json=False)
+    with pytest.raises(UsageError, match=r"'BTCUSDT'; did you mean BTC-USDT-PERP\?"):
+        ledger.runs(kind="", data="BTCUSDT", limit=20, as_json=True)
+    with pytest.raises(UsageError, match=r"'zzz', which has BTC-USDT-PERP"):
+        ledger.trials("zzz", as_json=False)
