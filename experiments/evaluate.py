@@ -299,7 +299,7 @@ def _data(
     """The bars to open: the test's, and what lies before them."""
     card, data = models[0].card, config.data
     if not config.store:
-        data = data if data.tape is not None else _data_of(folders, [m.card for m in models], data)
+        data = data if data.tape is not None else data_of(folders, [m.card for m in models], data)
         if not data.store:
             names = data.symbols or card.symbols
             return data.model_copy(update={"start": None, "end": None, "symbols": names})
@@ -322,7 +322,7 @@ def _data(
     return DataConfig.model_validate(told)
 
 
-def _data_of(folders: Sequence[Path], cards: Sequence[ModelCard], given: DataConfig) -> DataConfig:
+def data_of(folders: Sequence[Path], cards: Sequence[ModelCard], given: DataConfig) -> DataConfig:
     """The bars that models were trained on come from, with the window that is asked for.
 
     A card knows, or of older models the folder of the training.

@@ -74,7 +74,7 @@ def evaluate(
         err.print(f"  {line}")
 
     with ExitStack() as until:
-        chosen = _chosen(models, until)
+        chosen = chosen_models(models, until)
         place = folder or until.enter_context(_fresh([each.name for each in chosen]))
         research = until.enter_context(open_research(warn=tell))
         found = run(
@@ -128,7 +128,7 @@ class _Chosen:
     registry: "Registry | None" = None
 
 
-def _chosen(models: list[str], until: ExitStack) -> list[_Chosen]:
+def chosen_models(models: list[str], until: ExitStack) -> list[_Chosen]:
     """The models; the registry, where one is named, stays open `until`.
 
     Raises:

@@ -1,5 +1,6 @@
-"""`don replay EPISODE`: runs a recorded episode again and compares each step."""
+"""`don record MODEL`, `don replay EPISODE`: episodes of environments, kept and run again."""
 
+from itertools import count
 from pathlib import Path
 
 import typer
@@ -10,8 +11,61 @@ DIFFERENT = 3
 
 
 def register(app: typer.Typer) -> None:
-    """Add this group's command."""
+    """Add these commands."""
+    app.command()(record)
     app.command()(replay)
+
+
+def record(
+    model: str = typer.Argument(help="Folder of a model, or NAME of the registry."),
+    data: Path = typer.Option(None, help="Parquet of bars; default: what it was trained from."),
+    funding: Path = typer.Option(None, help="Parquet of funding payments."),
+    start: str = typer.Option(
+        None, help="ISO-8601, close of the first bar decided on."
+    ),
+    bars: int = typer.Option(500, min=1, help="That it lasts."),
+    seed: int = typer.Option(0, min=0, help="Of a start that is drawn."),
+    episode: Path = typer.Option(
+        None, "--out", help="File; default: a new one in `episodes/` of the state folder."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
+) -> None:
+    """Let a model act for an episode and keep it; the console shows it, `don replay` checks it."""
+    from contextlib import ExitStack
+
+    from don.cli.evaluate import chosen_models
+    from don.home import home_dir
+    from don.model.section import parsed
+    from experiments.episode import record as run
+    from experiments.training_config import DataConfig
+
+    given = parsed(DataConfig, {"tape": data, "funding": funding}, "command line")
+    with ExitStack() as until:
+        (chosen,) = chosen_models([model], until)
+        place = episode or _free(home_dir() / "episodes", chosen.name)
+        made = run(
+            chosen.folder, chosen.trained, given, place, start=start, bars=bars, seed=seed
+        )  # fmt: skip
+    held = made.episode
+    told = {
+        "episode": str(place),
+        "symbols": list(made.symbols),
+        "start": made.start,
+        "end": made.end,
+        "steps": len(held.seen),
+        "capital": held.config.episode.capital,
+        "final_equity": [float(x) for x in held.equity[-1]],
+    }
+    print_json(told) if as_json else print_pairs(told)
+
+
+def _free(folder: Path, name: str) -> Path:
+    """A file of the folder that is not there yet."""
+    for n in count(1):
+        place = folder / (f"{name}.parquet" if n == 1 else f"{name}-{n}.parquet")
+        if not place.exists():
+            break
+    return place
 
 
 def replay(

@@ -148,6 +148,11 @@ class BatchEnv:
         """[B] what slots draw from, with the numbers of their episodes."""
         return self._seeds.copy()
 
+    @property
+    def starts(self) -> Ints:
+        """[n] bars at which an episode can begin, rising."""
+        return self._starts.copy()
+
     # ---- beginnings ------------------------------------------------------------------------------
 
     def reset(

@@ -1,0 +1,53 @@
+"""`don record`: an episode of a model, kept so that it can be run again and looked at."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.models import loud
+from typer.testing import CliRunner
+
+from don.cli.main import app
+from don.envs import BatchEnv, EnvConfig, load_market
+from don.envs.record import load
+from don.errors import UsageError
+from don.learning.config import NetConfig
+from don.learning.model import Model
+from experiments.training_config import DataConfig
+
+SYMBOL = "BTC-USDT-PERP"
+
+
+def test_a_model_is_recorded_and_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DON_HOME", str(tmp_path / "home"))
+    config = EnvConfig.model_validate(
+        {"form": "single", "observation": {"features": ["log_return_1", "zscore_8"]}}
+    )
+    data = DataConfig(symbols=(SYMBOL,), end="2019-02-01T00:00:00Z")
+    market = load_market(None, [SYMBOL]).part(None, 1_548_979_200 * 10**9)
+    model = loud(Model.untrained(BatchEnv(market, config, 1), NetConfig(hidden=(8,))), 1)
+    card = model.card.model_copy(update={"notes": data.noted})
+    replace(model, card=card).save(tmp_path / "model")
+
+    def don(*words: str) -> dict:
+        done = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    asked = ["record", str(tmp_path / "model"), "--start", "2019-01-10T00:00:00Z", "--bars", "60"]
+    told = don(*asked)
+    assert (told["start"], told["end"]) == ("2019-01-10T00:00:00.000Z", "2019-01-11T06:00:00.000Z")
+    held = load(Path(told["episode"]))
+    assert (
+        told["steps"] == len(held.seen) == 60 and told["final_equity"] == held.equity[-1].tolist()
+    )
+    assert held.flow.any()  # it traded
+    again = don("replay", told["episode"])
+    assert again["equal"] == 60 and again["first_difference"] is None
+    other = don(*asked)["episode"]  # beside the first, which stays
+    assert Path(other) != Path(told["episode"]) and load(Path(other)).equity[-1] == held.equity[-1]
+    assert Path(told["episode"]).parent == tmp_path / "home" / "episodes"
+    late = CliRunner().invoke(app, [*asked[:3], "2019-01-31T23:00:00Z", *asked[4:]])
+    assert isinstance(late.exception, UsageError)
+    assert "start must be from 2018-10-01T" in str(late.exception)
