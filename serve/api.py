@@ -22,7 +22,17 @@ from serve.hub import Hub
 from serve.middleware import BodyLimit, HostGuard, RateLimit, TextGuard
 from serve.ports import Commander, Models, Policies, Reader
 from serve.problems import RESPONSES, install
-from serve.routes import commands, coverage, data, market, metrics, policies, trading, training
+from serve.routes import (
+    commands,
+    coverage,
+    data,
+    episodes,
+    market,
+    metrics,
+    policies,
+    trading,
+    training,
+)
 from serve.settings import ServeConfig
 
 STATIC = Path(__file__).parent / "static"
@@ -98,6 +108,7 @@ def build_api(
     app.include_router(data.build(reader))
     app.include_router(metrics.build(reader, config, clock))
     app.include_router(training.build(reader, clock))
+    app.include_router(episodes.build(reader))
     app.include_router(policies.build(asked, models, gate))
     app.include_router(commands.build(commander, gate, config))
 

@@ -16,6 +16,7 @@ from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorE
 from actors.board import Change, Stamped
 from actors.runtime import find
 from don.clock import Clock, SystemClock
+from don.envs.shown import Shown
 from don.errors import DependencyError, UsageError
 from don.execution.tca import OrderCost
 from don.model.messages import Command, CommandKind
@@ -28,8 +29,9 @@ from don.storage.lake.lake import Lake
 from don.storage.market.coverage import CoverageLedger
 from don.storage.market.opened import open_store
 from don.storage.queries import Queries
-from serve import clocks, marketdata, training
+from serve import clocks, episodes, marketdata, training
 from serve.coverage import told
+from serve.episodes import EpisodeTold
 from serve.ports import (
     CoverageAsked,
     CoverageTold,
@@ -75,6 +77,7 @@ class ActorReader:
         self._measures = Measures(self._db, self._clock)
         self._store = open_store(self._db, home, None if lake is None else Lake(lake))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reads")
+        self._replays = ThreadPoolExecutor(1, thread_name_prefix="replays")  # long: not beside them
 
     async def views(self) -> Mapping[str, Stamped]:
         """All views of the board."""
@@ -136,6 +139,15 @@ class ActorReader:
         """One of them with at most so many points of its curve."""
         return await self._run(lambda: training.curve(self._home, run, points))
 
+    async def episodes(self) -> Sequence[EpisodeTold]:
+        """Recorded episodes of the state folder, newest first."""
+        return await self._run(lambda: episodes.listed(self._home))
+
+    async def episode(self, name: str) -> tuple[EpisodeTold, Shown] | None:
+        """One of them, run again."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._replays, episodes.one, self._home, name)
+
     async def clocks(self) -> Sequence[ClockView]:
         """Clock comparisons of `don data collect`."""
         return await self._run(lambda: clocks.collected(self._home, self._clock.now_ns()))
@@ -156,6 +168,7 @@ class ActorReader:
     async def close(self) -> None:
         """Give the connections back."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._replays.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._db.close)
 
 

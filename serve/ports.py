@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from actors.board import Change, Stamped
+from don.envs.shown import Shown
 from don.execution.tca import OrderCost
 from don.learning.trainings import Entry
 from don.market.coverage import Range
@@ -23,6 +24,7 @@ from serve.asking import (
     ModelActResponse,
     PolicyInfo,
 )
+from serve.episodes import EpisodeTold
 from serve.schemas import ClockView
 
 Row = Mapping[str, Any]
@@ -151,6 +153,18 @@ class Reader(Protocol):
 
     async def training(self, run: str, points: int) -> TrainingTold | None:
         """One of them with at most so many points of its curve; None if there is none such."""
+        ...
+
+    async def episodes(self) -> Sequence[EpisodeTold]:
+        """Recorded episodes of the state folder, newest first."""
+        ...
+
+    async def episode(self, name: str) -> tuple[EpisodeTold, Shown] | None:
+        """One of them, run again; None if there is none such.
+
+        Raises:
+            DataError: if it cannot be read or run again.
+        """
         ...
 
     async def clocks(self) -> Sequence[ClockView]:

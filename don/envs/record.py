@@ -7,7 +7,7 @@ they were given.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,8 @@ class Episode:
     states: tuple[NormalizerState, ...]  # that the environment's normalisers went on from
     seen: tuple[str, ...]  # [S] hash of the observations after each step
     observations: dict[str, np.ndarray]  # [S, A, D] if they were kept
+    symbols: tuple[str, ...] = ()  # of the market; none in older records
+    start_ns: int | None = None  # close of the bar it starts at; None in older records
 
 
 class Recorder:
@@ -167,6 +169,8 @@ class Recorder:
             states=self._env.began_with,
             seen=tuple(row["seen"] for row in self._rows),
             observations=joined("observations"),
+            symbols=self._env.market.symbols,
+            start_ns=int(self._env.market.close_ns[self._start]),
         )
 
 
@@ -210,6 +214,8 @@ def save(episode: Episode, path: Path) -> None:
         "seed": episode.seed,
         "number": episode.number,
         "start": episode.start,
+        "start_ns": episode.start_ns,
+        "symbols": episode.symbols,
         "features": episode.features,
         "states": [state.dump() for state in episode.states],
         "shapes": shapes,
@@ -266,6 +272,8 @@ def load(path: Path) -> Episode:
         states=tuple(NormalizerState.load(text) for text in meta.get("states", ())),
         seen=tuple(table["seen"].to_pylist()),
         observations=group("observations"),
+        symbols=tuple(meta.get("symbols", ())),
+        start_ns=meta.get("start_ns"),
     )
 
 
@@ -284,12 +292,17 @@ class Replayed:
         return self.first_difference is None
 
 
-def replay(episode: Episode, market: EnvMarket | None = None) -> Replayed:
+def replay(
+    episode: Episode,
+    market: EnvMarket | None = None,
+    watch: Callable[[BatchEnv], None] | None = None,
+) -> Replayed:
     """Run an episode again and compare each step to the bit.
 
     Args:
         episode: recorded.
         market: what it ran on; None: loaded from its source.
+        watch: told of the environment before the first step and after each.
 
     Raises:
         DataError: if the market is not the one that was recorded, nobody says where it is, or
@@ -315,10 +328,14 @@ def replay(episode: Episode, market: EnvMarket | None = None) -> Replayed:
     env.reset(episode.seed)
     env.episode[:] = episode.number - 1
     recorder.reset(start=episode.start)
+    if watch is not None:
+        watch(env)
     equal, first, what = 0, None, ""
     for s in range(len(episode.seen)):
         recorder.step({name: each[s][None] for name, each in episode.actions.items()})
         row = recorder._rows.pop()
+        if watch is not None:
+            watch(env)
         differs = [
             name
             for name, same in (

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
+from support.recorded import record_episode
 from support.world import World
 
 from don.learning.trainings import PROGRESS, announced
@@ -163,6 +164,21 @@ def test_a_training_is_watched_while_it_runs(console: Any, world: World, tmp_pat
     console.locator(".curves .tag", has_text="done").wait_for()
 
 
+def test_a_recorded_episode_is_shown_and_called_one(
+    console: Any, world: World, tmp_path: Path
+) -> None:
+    world.home = tmp_path
+    console.get_by_role("button", name="Episodes", exact=True).click()
+    console.locator(".runs .empty", has_text="No episode is recorded").wait_for()
+    record_episode(tmp_path / "episodes" / "trend.parquet")
+    (tmp_path / "episodes" / "broken.parquet").write_bytes(b"no")
+    console.wait_for_selector("[data-testid=episode-chart][data-markers]")
+    assert int(console.get_by_test_id("episode-chart").get_attribute("data-markers")) > 4
+    console.locator(".episode .tag", has_text="recorded episode, not trading").wait_for()
+    expect(console.get_by_test_id("episode-facts")).to_contain_text("equal in every step")
+    console.get_by_test_id("episode broken.parquet").locator(".tag", has_text="damaged").wait_for()
+
+
 def test_old_data_are_never_shown_as_current(console: Any, world: World) -> None:
     world.away = "the board does not answer"
     try:
@@ -193,7 +209,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(
         box = page.get_by_role("region", name=name).bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 390, name
     assert page.get_by_role("button", name="Halt", exact=True).is_visible()
-    for name in ("Books", "Training", "Data", "Trade"):
+    for name in ("Books", "Training", "Episodes", "Data", "Trade"):
         page.get_by_role("button", name=name, exact=True).click()
         page.wait_for_selector(f".pages [aria-current]:has-text('{name}')")
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, name

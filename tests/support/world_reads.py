@@ -9,8 +9,10 @@ from support.world_views import INTERVAL_NS, SESSION
 
 from actors.board import Board, Change, Stamped
 from don.clock import SystemClock
+from don.envs.shown import Shown
 from don.errors import DependencyError
-from serve import clocks, training
+from serve import clocks, episodes, training
+from serve.episodes import EpisodeTold
 from serve.ports import Page, Row, TrainingTold
 from serve.schemas import ClockView
 
@@ -91,6 +93,12 @@ class WorldReads(StoredReads):
 
     async def training(self, run: str, points: int) -> TrainingTold | None:
         return training.curve(self.home, run, points)
+
+    async def episodes(self) -> Sequence[EpisodeTold]:
+        return episodes.listed(self.home)
+
+    async def episode(self, name: str) -> tuple[EpisodeTold, Shown] | None:
+        return episodes.one(self.home, name)
 
     async def clocks(self) -> Sequence[ClockView]:
         return clocks.collected(self.home, SystemClock().now_ns())

@@ -3,6 +3,7 @@ import React, { useCallback, useEffect, useMemo, useState } from "react";
 import { Books } from "./Books.jsx";
 import { CommandDialog } from "./Command.jsx";
 import { Data } from "./Data.jsx";
+import { Episodes } from "./Episodes.jsx";
 import { EquityChart } from "./EquityChart.jsx";
 import { PriceChart } from "./PriceChart.jsx";
 import { Session } from "./Session.jsx";
@@ -15,7 +16,7 @@ import { digitsOf, guessDigits } from "./format.js";
 import { useStore } from "./store.js";
 
 const NONE = [];
-export const PAGES = { trade: "Trade", books: "Books", training: "Training", data: "Data" };
+export const PAGES = { trade: "Trade", books: "Books", training: "Training", episodes: "Episodes", data: "Data" };
 
 const STALE = "STALE_DATA: ";
 const staleness = (decision) =>
@@ -96,6 +97,7 @@ export function App({ store, base }) {
       {page === "data" && <Data base={base} />}
       {page === "books" && <Books store={store} base={base} />}
       {page === "training" && <Training base={base} />}
+      {page === "episodes" && <Episodes base={base} />}
       {page === "trade" && (
         <main>
           <div className="left-column">

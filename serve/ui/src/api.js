@@ -21,6 +21,10 @@ export const trainings = async (root, signal) => (await get(root, "training", {}
 
 export const curve = (root, run, points, signal) => get(root, `training/${encodeURIComponent(run)}`, { points }, signal);
 
+export const episodes = async (root, signal) => (await get(root, "episodes", {}, signal)).episodes;
+
+export const episode = (root, name, signal) => get(root, `episodes/${encodeURIComponent(name)}`, {}, signal);
+
 export function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return [...bytes].map((b) => b.toString(16).padStart(2, "0")).join("");
