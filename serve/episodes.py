@@ -1,11 +1,15 @@
 """Recorded episodes for the API: which there are, and one run again. Blocks; use a thread."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from don.envs import record
-from don.envs.shown import Shown, shown
 from don.errors import DataError
+
+if TYPE_CHECKING:  # environments are large: who never asks for one does without
+    from don.envs.record import Episode
+    from don.envs.shown import Shown
 
 FOLDER = "episodes"  # in the state folder
 LISTED = 100
@@ -18,8 +22,11 @@ class EpisodeTold:
 
     name: str
     written_ns: int
-    episode: record.Episode | None
     problem: str  # why it cannot be read; empty if it can
+    symbols: tuple[str, ...] = ()  # none in older records
+    start_ns: int | None = None
+    steps: int | None = None
+    final_equity: tuple[float, ...] = ()  # by account
 
 
 def listed(home: Path) -> list[EpisodeTold]:
@@ -27,7 +34,7 @@ def listed(home: Path) -> list[EpisodeTold]:
     return [_told(path, written) for written, path in _files(home)[:LISTED]]
 
 
-def one(home: Path, name: str) -> tuple[EpisodeTold, Shown] | None:
+def one(home: Path, name: str) -> "tuple[EpisodeTold, Shown] | None":
     """One of them, run again; None if there is none such. Only a file of the folder is opened.
 
     Raises:
@@ -36,10 +43,10 @@ def one(home: Path, name: str) -> tuple[EpisodeTold, Shown] | None:
     found = next(((path, at) for at, path in _files(home) if path.name == name), None)
     if found is None:
         return None
-    told = _told(*found)
-    if told.episode is None:
-        raise DataError(told.problem)
-    return told, shown(told.episode)
+    from don.envs.shown import shown
+
+    episode = _read(found[0])
+    return _row(*found, episode), shown(episode)
 
 
 def _files(home: Path) -> list[tuple[int, Path]]:
@@ -54,8 +61,29 @@ def _files(home: Path) -> list[tuple[int, Path]]:
     return sorted(found, reverse=True)
 
 
+@lru_cache(maxsize=2 * LISTED)  # a file that is written anew has another time
 def _told(path: Path, written: int) -> EpisodeTold:
-    episode, problem = None, ""
+    try:
+        return _row(path, written, _read(path))
+    except DataError as error:
+        return EpisodeTold(name=path.name, written_ns=written, problem=str(error)[:500])
+
+
+def _row(path: Path, written: int, episode: "Episode") -> EpisodeTold:
+    return EpisodeTold(
+        name=path.name,
+        written_ns=written,
+        problem="",
+        symbols=episode.symbols,
+        start_ns=episode.start_ns,
+        steps=len(episode.seen),
+        final_equity=tuple(float(x) for x in episode.equity[-1]),
+    )
+
+
+def _read(path: Path) -> "Episode":
+    from don.envs import record
+
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
@@ -64,7 +92,7 @@ def _told(path: Path, written: int) -> EpisodeTold:
         if not episode.seen:
             raise DataError(f"{path.name} has no step")
     except DataError as error:
-        episode, problem = None, str(error).replace(str(path), path.name)
+        raise DataError(str(error).replace(str(path), path.name)) from error
     except (ValueError, KeyError, TypeError, OSError) as error:  # what a damaged record gives
-        episode, problem = None, f"{path.name} is damaged: {type(error).__name__}: {error}"
-    return EpisodeTold(name=path.name, written_ns=written, episode=episode, problem=problem[:500])
+        raise DataError(f"{path.name} is damaged: {type(error).__name__}: {error}") from error
+    return episode

@@ -9,14 +9,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ray.exceptions import GetTimeoutError, PendingCallsLimitExceeded, RayActorError, RayTaskError
 
 from actors.board import Change, Stamped
 from actors.runtime import find
 from don.clock import Clock, SystemClock
-from don.envs.shown import Shown
 from don.errors import DependencyError, UsageError
 from don.execution.tca import OrderCost
 from don.model.messages import Command, CommandKind
@@ -42,6 +41,9 @@ from serve.ports import (
     TrainingTold,
 )
 from serve.schemas import ClockView
+
+if TYPE_CHECKING:
+    from don.envs.shown import Shown
 
 T = TypeVar("T")
 
@@ -143,7 +145,7 @@ class ActorReader:
         """Recorded episodes of the state folder, newest first."""
         return await self._run(lambda: episodes.listed(self._home))
 
-    async def episode(self, name: str) -> tuple[EpisodeTold, Shown] | None:
+    async def episode(self, name: str) -> "tuple[EpisodeTold, Shown] | None":
         """One of them, run again."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._replays, episodes.one, self._home, name)

@@ -5,12 +5,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from actors.board import Change, Stamped
-from don.envs.shown import Shown
 from don.execution.tca import OrderCost
 from don.learning.trainings import Entry
 from don.market.coverage import Range
@@ -26,6 +25,9 @@ from serve.asking import (
 )
 from serve.episodes import EpisodeTold
 from serve.schemas import ClockView
+
+if TYPE_CHECKING:
+    from don.envs.shown import Shown
 
 Row = Mapping[str, Any]
 
@@ -159,7 +161,7 @@ class Reader(Protocol):
         """Recorded episodes of the state folder, newest first."""
         ...
 
-    async def episode(self, name: str) -> tuple[EpisodeTold, Shown] | None:
+    async def episode(self, name: str) -> "tuple[EpisodeTold, Shown] | None":
         """One of them, run again; None if there is none such.
 
         Raises:

@@ -1,18 +1,20 @@
 """Recorded episodes of environments: which there are, and what a chart shows of one."""
 
 import math
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Path
 from pydantic import Field
 
-from don.envs.layout import Floats
-from don.envs.shown import Account, Shown
 from don.model.order import Side
 from serve.episodes import EpisodeTold
 from serve.ports import Reader
 from serve.problems import ApiError
 from serve.schemas import Estimate, Time, View
+
+if TYPE_CHECKING:
+    from don.envs.layout import Floats
+    from don.envs.shown import Account, Shown
 
 Curve = tuple[float | None, ...]
 
@@ -117,19 +119,18 @@ def build(reader: Reader) -> APIRouter:
 
 
 def _row(told: EpisodeTold) -> EpisodeRow:
-    held = told.episode
     return EpisodeRow(
         name=told.name,
         ts_written=told.written_ns,
         problem=told.problem,
-        symbols=() if held is None else held.symbols,
-        ts_start=None if held is None else held.start_ns,
-        steps=None if held is None else len(held.seen),
-        final_equity=() if held is None else tuple(float(x) for x in held.equity[-1]),
+        symbols=told.symbols,
+        ts_start=told.start_ns,
+        steps=told.steps,
+        final_equity=told.final_equity,
     )
 
 
-def _shown(told: EpisodeTold, found: Shown) -> EpisodeShown:
+def _shown(told: EpisodeTold, found: "Shown") -> EpisodeShown:
     return EpisodeShown(
         episode=_row(told),
         same=found.replayed.same,
@@ -159,7 +160,7 @@ def _shown(told: EpisodeTold, found: Shown) -> EpisodeShown:
     )
 
 
-def _account(told: Account) -> EpisodeAccount:
+def _account(told: "Account") -> EpisodeAccount:
     return EpisodeAccount(
         name=told.name,
         equity=_curve(told.equity),
@@ -185,5 +186,5 @@ def _account(told: Account) -> EpisodeAccount:
     )
 
 
-def _curve(values: Floats) -> Curve:
+def _curve(values: "Floats") -> Curve:
     return tuple(float(f"{x:.12g}") if math.isfinite(x) else None for x in values.tolist())

@@ -1,5 +1,7 @@
 """Recorded episodes over HTTP: which there are, one run again; nothing but files of the folder."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,3 +84,10 @@ def test_nothing_but_files_of_the_folder_is_opened(
     link.unlink(missing_ok=True)
     link.symlink_to(tmp_path / "away.parquet")
     assert client.get(f"/v1/episodes/{name}").status_code == 404
+
+
+@pytest.mark.slow  # a process that loads all of the API
+def test_an_api_that_is_asked_for_none_does_not_load_environments() -> None:
+    program = "import sys, serve.api, serve.gateway; print('numba' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert told.stdout.strip() == b"False"
