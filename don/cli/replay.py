@@ -20,9 +20,7 @@ def record(
     model: str = typer.Argument(help="Folder of a model, or NAME of the registry."),
     data: Path = typer.Option(None, help="Parquet of bars; default: what it was trained from."),
     funding: Path = typer.Option(None, help="Parquet of funding payments."),
-    start: str = typer.Option(
-        None, help="ISO-8601, close of the first bar decided on."
-    ),
+    start: str = typer.Option(None, help="ISO-8601, close of the first bar decided on."),
     bars: int = typer.Option(500, min=1, help="That it lasts."),
     seed: int = typer.Option(0, min=0, help="Of a start that is drawn."),
     episode: Path = typer.Option(
