@@ -75,14 +75,13 @@ def show_all(
         print_json([shown.told(one) for one in found])
         return
     rows = [
-        [one.label, "deleted" if one.deleted else one.stage, iso(one.since), one.id,
-         one.card.algorithm, one.card.trained.steps, one.card.seed, shown.brief(one.card.in_sample),
-         shown.brief(shown.outside(one))]
+        [one.label, "deleted" if one.deleted else one.stage, f"{iso(one.since)[:16]}Z", one.id,
+         one.card.algorithm, one.card.trained.steps, one.card.seed, *shown.telling(one)]
         for one in found
     ]  # fmt: skip
-    columns = ("model", "stage", "since", "id", "algorithm", "steps#", "seed#", "in sample",
-               "out of sample")  # fmt: skip
+    columns = ("model", "stage", "since", "id", "algorithm", "steps#", "seed#", *shown.TELLING)
     out.print(table(columns, rows))
+    out.print("\nReturn, Sharpe ratios and drawdown are out of sample; empty: not evaluated.")
 
 
 def show(model: str = Model, as_json: bool = Json) -> None:

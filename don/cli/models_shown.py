@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from don.learning.registry import Registry
     from don.learning.stages import Version
 
-_TELLING = ("total_return", "sharpe", "deflated_sharpe", "max_drawdown")
+# of a list: a column and the figure under it, in a width that leaves a terminal room for them
+_TELLING = {
+    "return#": ("total_return", ".1%"), "Sharpe#": ("sharpe", ".2f"),
+    "deflated#": ("deflated_sharpe", ".2f"), "drawdown#": ("max_drawdown", ".1%"),
+}  # fmt: skip
+TELLING = tuple(_TELLING)
 
 
 def versions(registry: "Registry", name: str, *, deleted: bool) -> "list[Version]":
@@ -72,10 +77,10 @@ def figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def brief(figures: Any) -> str:
-    """The figures that say most; the first ones where it has none of them."""
-    names = [name for name in _TELLING if name in figures] or list(figures)[:3]
-    return ", ".join(f"{name} {figures[name]:.3g}" for name in names)
+def telling(one: "Version") -> list[str]:
+    """What it was worth out of sample, by the columns of `TELLING`; "" for what is not known."""
+    figures = outside(one)
+    return [f"{figures[n]:{form}}" if n in figures else "" for n, form in _TELLING.values()]
 
 
 def doubt(registry: "Registry", one: "Version") -> str:

@@ -81,6 +81,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = ""
             column.rstrip("#"),
             justify="right" if column.endswith("#") else "left",
             no_wrap=place == 0 or column == "name",  # what a row is about stays readable
+            overflow="fold",  # narrow screens get more lines, never a part of an id or a figure
         )
     for row in rows:
         drawn.add_row(*("" if cell is None else str(cell) for cell in row))

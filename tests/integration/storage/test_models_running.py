@@ -12,6 +12,8 @@ from support.registered import Session, exported, pinned_slots
 from don.cli import models as commands
 from don.cli import research as ledger
 from don.cli.client import run_file
+from don.cli.output import out
+from don.clock import iso
 from don.errors import UsageError
 from don.home import TRADE_LOCK, hold
 from don.learning.registry import Registry
@@ -109,7 +111,7 @@ def test_a_promotion_says_what_is_known_out_of_sample(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("DON_HOME", str(tmp_path))
     monkeypatch.setenv("DON_DATABASE_URL", database_url)
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(out, "width", 120)
     registry = Registry(database, tmp_path / "models")
     for seed in (1, 2, 3):
         registry.add(exported(tmp_path, seed))
@@ -128,8 +130,14 @@ def test_a_promotion_says_what_is_known_out_of_sample(
         research.end(run, "done", {"grade": grade, "answer": f"{grade.title()} than holding."})
         registry.measure(label, {**figures, "run": float(run)})
     commands.show_all("", deleted=False, as_json=False)
-    listed = " ".join(capsys.readouterr().out.split())
-    assert "total_return -0.125, sharpe 0.5, deflated_sharpe 0.25, max_drawdown 0.2" in listed
+    listed = capsys.readouterr().out
+    rows = {line.split()[0]: line.split() for line in listed.splitlines() if "@" in line}
+    assert rows["trend@2"][-4:] == ["-12.5%", "0.50", "0.25", "20.0%"]
+    assert rows["trend@1"][-1] == "1"  # its seed: never evaluated
+    assert rows["trend@3"][2:4] == [
+        f"{iso(registry.find('trend@3').since)[:16]}Z",
+        registry.find("trend@3").id,
+    ]
     commands.promote("trend@2", why="look", to="shadow", force=False, who="", as_json=False)
     assert "out of sample" not in said(capsys)
     promote("trend@2")
