@@ -11,19 +11,14 @@ import httpx
 import numpy as np
 import pytest
 import websockets
+from support.serving import TOKEN, bearer, serving
 from support.world import World
 from support.world_views import SESSION
 
 from don.clock import parse_iso
 from don.policies import POLICIES, PoliciesConfig, PolicyInput, make_policy
-from don.security.secrets import Secret
-from serve.api import build_api
-from serve.auth import Gate, command_token
-from serve.local import running
-from serve.policies import DeskPolicies
-from serve.settings import ServeConfig
+from serve.auth import command_token
 
-TOKEN = "t0ken-of-the-test-which-is-long-enough"
 BTC = "BTC-USDT-PERP"
 
 
@@ -34,9 +29,7 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def url(world: World) -> Iterator[str]:
-    config = ServeConfig(rate_per_s=1_000, rate_burst=1_000, command_timeout_s=0.5)
-    app = build_api(world, world, DeskPolicies(), Gate(Secret(TOKEN)), config)
-    with running(app, beside=lambda: world.run(0.2, ahead=40)) as address:
+    with serving(world, lambda: world.run(0.2, ahead=40), command_timeout_s=0.5) as address:
         with httpx.Client(base_url=address) as client:
             until(lambda: client.get("/v1/fills").json()["fills"])
         yield address
@@ -54,10 +47,6 @@ def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         assert time.monotonic() < end, "condition not met in time"
         time.sleep(0.02)
     return found
-
-
-def bearer(token: str = TOKEN) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 def test_every_read_answers_with_its_schema(client: httpx.Client) -> None:
@@ -303,9 +292,7 @@ def test_the_description_is_complete(client: httpx.Client) -> None:
 
 async def test_requests_over_the_rate_wait_but_halts_get_through() -> None:
     world = World(history=20, length=40)
-    config = ServeConfig(rate_per_s=0.01, rate_burst=3)
-    app = build_api(world, world, DeskPolicies(), Gate(Secret(TOKEN)), config)
-    with running(app, beside=world.start) as address:
+    with serving(world, world.start, rate_per_s=0.01, rate_burst=3) as address:
         async with httpx.AsyncClient(base_url=address) as client:
             codes = [(await client.get("/v1/status")).status_code for _ in range(5)]
             assert codes == [200, 200, 200, 429, 429]

@@ -5,17 +5,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from support.serving import bearer, opened
 from support.world import World
 
 from don.execution.requests import manual_id, read_command
-from don.security.secrets import Secret
-from serve.api import build_api
-from serve.auth import Gate
-from serve.local import running
-from serve.policies import DeskPolicies
-from serve.settings import ServeConfig
-
-TOKEN = "t0ken-of-the-test-which-is-long-enough"
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +18,8 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def client(world: World) -> Iterator[httpx.Client]:
-    config = ServeConfig(rate_per_s=1_000, rate_burst=1_000, command_timeout_s=0.5)
-    app = build_api(world, world, DeskPolicies(), Gate(Secret(TOKEN)), config)
-    with (
-        running(app, beside=lambda: world.run(0.2, ahead=40)) as url,
-        httpx.Client(base_url=url) as opened,
-    ):
-        yield opened
-
-
-def bearer() -> dict[str, str]:
-    return {"Authorization": f"Bearer {TOKEN}"}
+    with opened(world, lambda: world.run(0.2, ahead=40), command_timeout_s=0.5) as found:
+        yield found
 
 
 def test_limits_and_states_change_by_command(client: httpx.Client, world: World) -> None:

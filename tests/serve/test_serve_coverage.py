@@ -1,7 +1,6 @@
 """The heat map over HTTP: cells, gaps with their reasons, shares; errors name the parameter."""
 
 import asyncio
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -10,12 +9,6 @@ from support.world import World
 
 from don.market.coverage import MINUTE_NS, Range, State
 from don.observe.sample import sample
-from don.security.secrets import Secret
-from serve.api import build_api
-from serve.auth import Gate
-from serve.local import running
-from serve.policies import DeskPolicies
-from serve.settings import ServeConfig
 
 PATH = "/v1/data/coverage"
 
@@ -39,14 +32,6 @@ def world() -> World:
         ]
     )
     return found
-
-
-@pytest.fixture(scope="module")
-def client(world: World) -> Iterator[httpx.Client]:
-    config = ServeConfig(rate_per_s=1_000, rate_burst=1_000)
-    app = build_api(world, world, DeskPolicies(), Gate(Secret("t" * 32)), config)
-    with running(app) as address, httpx.Client(base_url=address) as opened:
-        yield opened
 
 
 def test_the_map_ends_with_the_newest_minute_and_tells_gaps(client: httpx.Client) -> None:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -10,13 +9,7 @@ import pytest
 from support.recorded import SYMBOL, record_episode
 from support.world import World
 
-from don.security.secrets import Secret
-from serve.api import build_api
-from serve.auth import Gate
 from serve.episodes import FOLDER
-from serve.local import running
-from serve.policies import DeskPolicies
-from serve.settings import ServeConfig
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +17,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     found = World(history=60, length=70)
     found.home = tmp_path_factory.mktemp("home")
     return found
-
-
-@pytest.fixture(scope="module")
-def client(world: World) -> Iterator[httpx.Client]:
-    config = ServeConfig(rate_per_s=1_000, rate_burst=1_000)
-    app = build_api(world, world, DeskPolicies(), Gate(Secret("t" * 32)), config)
-    with running(app) as address, httpx.Client(base_url=address) as opened:
-        yield opened
 
 
 def test_an_episode_is_listed_and_shown(client: httpx.Client, world: World) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,6 @@ from don.errors import Interrupted
 from don.learning import trainings
 from don.learning.trainings import PROGRESS, announced, id_of
 from don.observe.clocks import ClockReading, write
-from don.security.secrets import Secret
-from serve.api import build_api
-from serve.auth import Gate
-from serve.local import running
-from serve.policies import DeskPolicies
-from serve.settings import ServeConfig
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +26,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     found = World(history=60, length=70)
     found.home = tmp_path_factory.mktemp("home")
     return found
-
-
-@pytest.fixture(scope="module")
-def client(world: World) -> Iterator[httpx.Client]:
-    config = ServeConfig(rate_per_s=1_000, rate_burst=1_000)
-    app = build_api(world, world, DeskPolicies(), Gate(Secret("t" * 32)), config)
-    with running(app) as address, httpx.Client(base_url=address) as opened:
-        yield opened
 
 
 def line(n: int, **more: Any) -> str:
