@@ -13,7 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from don.envs.config import ObservationConfig
+from don.envs.config import EnvConfig
+from don.envs.rewards import code_hash
 from don.errors import UsageError
 
 FORMAT = 1  # of checkpoints; rises when an older one cannot be gone on from
@@ -32,18 +33,24 @@ def ray_version() -> str:
     return version("ray")
 
 
-def feature_hash(seen: ObservationConfig) -> str:
-    """Hash of what is observed, as a model's card has it."""
-    return seen.feature_set().hash
-
-
-def versions(features: str) -> dict[str, Any]:
+def versions(features: str, rewards: str = "") -> dict[str, Any]:
     """What is kept beside a run, and compared when it goes on.
 
     Args:
-        features: their hash; see `feature_hash`.
+        features: their hash, as a model's card has it.
+        rewards: hash of the code of one's own; none: they are Don's.
     """
-    return {"format": FORMAT, "feature_hash": features, "ray": ray_version()}
+    own = {"reward_code": rewards} if rewards else {}
+    return {"format": FORMAT, "feature_hash": features, "ray": ray_version(), **own}
+
+
+def versions_of(config: EnvConfig) -> dict[str, Any]:
+    """`versions` of what is trained in an environment.
+
+    Raises:
+        ConfigError: if a feature or a reward is none, or a module cannot be loaded.
+    """
+    return versions(config.observation.feature_set().hash, code_hash(config.reward))
 
 
 def check_versions(before: Mapping[str, Any], now: Mapping[str, Any], where: Path) -> None:
@@ -59,14 +66,15 @@ def check_versions(before: Mapping[str, Any], now: Mapping[str, Any], where: Pat
     """
     words = {
         "feature_hash": "features of hash {}",
+        "reward_code": "rewards whose code has the hash {}",
         "ray": "Ray {}, whose checkpoints no other version is sure to read",
         "format": "format {} of checkpoints",
     }
     for name, told in words.items():
-        if name in before and before[name] != now[name]:
+        if name in before and before[name] != now.get(name):
             raise UsageError(
-                f"{where} was begun with {told.format(before[name])}; here it is {now[name]}: go "
-                "on with what it was begun with, or use another --out"
+                f"{where} was begun with {told.format(before[name])}; here it is "
+                f"{now.get(name)}: go on with what it was begun with, or use another --out"
             )
 
 

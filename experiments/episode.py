@@ -57,7 +57,8 @@ def record(
     data = data.model_copy(update={"symbols": data.symbols or card.symbols})
     market = open_data(data, home)
     check_market(card, market)
-    config = out_of_sample(card.env, market)
+    # rewards are part of the record
+    config = out_of_sample(card.env, market).model_copy(update={"reward": card.env.reward})
     length = config.episode.model_copy(update={"length": bars, "random_start": start is None})
     env = BatchEnv(market, config.model_copy(update={"episode": length}), 1, states=model.states)
     recorder = Recorder(env, _source(data))

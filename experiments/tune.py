@@ -19,7 +19,7 @@ from don.home import home_dir
 from don.learning.trainings import announced
 from don.storage.research import Research, open_research
 from don.storage.research_runs import RunKind, RunStatus, as_json
-from experiments.begun import alone, check_versions, feature_hash, versions
+from experiments.begun import alone, check_versions, versions_of
 from experiments.cluster import local_cluster
 from experiments.durable import read_json, write_json
 from experiments.fitting import check_search
@@ -279,8 +279,7 @@ def _domain(given: Range, library: Any) -> Any:
 
 
 def _told(config: TuneConfig, data_hash: str) -> dict[str, Any]:
-    seen = training(config, corners(config)[0]).env.observation
-    now = versions(feature_hash(seen))
+    now = versions_of(training(config, corners(config)[0]).env)
     return {"config": config.model_dump(mode="json"), "data_hash": data_hash, **now}
 
 

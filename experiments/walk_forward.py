@@ -33,7 +33,7 @@ from don.sources import code_version
 from don.storage.research import Research, counted_by, open_research
 from don.storage.research_runs import RunKind, RunStatus
 from don.words import amount
-from experiments.begun import alone, check_versions, feature_hash, versions
+from experiments.begun import alone, check_versions, versions_of
 from experiments.choosing import LAST, OUT, Choice, candidates, choose
 from experiments.cluster import local_cluster
 from experiments.durable import read_json, write_json
@@ -272,7 +272,7 @@ def _check(
         raise UsageError(f"{config.out} holds another study: use another --out")
     if over:
         return
-    now = versions(feature_hash(config.train.env.observation))
+    now = versions_of(config.train.env)
     if (was := before.get("ray", now["ray"])) != now["ray"]:
         # each training is of one Ray: one that is not over refuses to go on by itself
         tell(f"begun with Ray {was}, goes on with Ray {now['ray']}")
@@ -298,7 +298,7 @@ def _begun(config: WalkForwardConfig, market: EnvMarket, research: Research) -> 
     )  # fmt: skip
     config.out.mkdir(parents=True, exist_ok=True)
     ledger = research.reference()["ledger"]
-    begun = versions(feature_hash(config.train.env.observation))
+    begun = versions_of(config.train.env)
     kept = {**begun, **(before or {}), **_plan(config, market), "run": number, "ledger": ledger}
     write_json(config.out / PLAN, kept)
     return number

@@ -1,7 +1,7 @@
 """What an environment can be told. Pure; imports nothing heavy."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -81,6 +81,12 @@ class Scaling(StrEnum):
     FITTED = "fitted"  # by mean and deviation of a range given beforehand
 
 
+def _check_modules(names: tuple[str, ...]) -> None:
+    odd = [name for name in names if not all(part.isidentifier() for part in name.split("."))]
+    if odd or len(set(names)) != len(names):
+        raise ValueError(f"modules must be different dotted names of Python modules, were {names}")
+
+
 class ObservationConfig(Section):
     """What agents see."""
 
@@ -108,11 +114,7 @@ class ObservationConfig(Section):
             raise ValueError(f"frames must be different and at least 2, were {self.frames}")
         if not self.features:
             raise ValueError("features must be one or more names")
-        odd = [m for m in self.modules if not all(part.isidentifier() for part in m.split("."))]
-        if odd or len(set(self.modules)) != len(self.modules):
-            raise ValueError(
-                f"modules must be different dotted names of Python modules, were {self.modules}"
-            )
+        _check_modules(self.modules)
         return self
 
     def feature_set(self, interval_ns: int | None = None) -> "FeatureSet":
@@ -130,20 +132,31 @@ class ObservationConfig(Section):
 
 
 class RewardTerm(Section):
-    """One term of a reward; `name` is in `don.envs.rewards.kinds()`."""
+    """One term of a reward; `name` is in `don.envs.rewards.kinds()`, or one of the user's own."""
 
     name: str = "log_return"
     weight: float = Field(default=1.0, allow_inf_nan=False)
     scale: float = Field(default=1.0, ge=0)  # of penalties
     rate: float = Field(default=0.01, gt=0, le=1)  # of moving estimates
     level: float = Field(default=0.05, gt=0, lt=1)  # tail probability
+    # of one of the user's own; none is left out of what is written, as `modules` are
+    params: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        default_factory=dict, exclude_if=lambda given: not given
+    )
 
 
 class RewardConfig(Section):
     """A weighted sum of terms."""
 
+    # Python modules that register rewards of one's own, imported where rewards are computed
+    modules: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     terms: tuple[RewardTerm, ...] = Field(default=(RewardTerm(),), min_length=1)
     shared: bool = True  # of agents that share an account: all get its reward, or each its symbol's
+
+    @model_validator(mode="after")
+    def _modules(self) -> Self:
+        _check_modules(self.modules)
+        return self
 
 
 class CostConfig(Section):

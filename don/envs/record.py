@@ -21,6 +21,7 @@ from don.envs.core import BatchEnv, Step
 from don.envs.layout import LEVERAGE, Floats
 from don.envs.market import DEFAULT_LEVERAGE, EnvMarket, load_market
 from don.envs.normalize import NormalizerState
+from don.envs.rewards import code_hash
 from don.errors import DataError, UsageError
 
 FORMAT = 2
@@ -88,6 +89,7 @@ class Episode:
     states: tuple[NormalizerState, ...]  # that the environment's normalisers went on from
     seen: tuple[str, ...]  # [S] hash of the observations after each step
     observations: dict[str, np.ndarray]  # [S, A, D] if they were kept
+    reward_code: str = ""  # hash of the code of rewards of one's own; "": there are none
     symbols: tuple[str, ...] = ()  # of the market; none in older records
     start_ns: int | None = None  # close of the bar it starts at; None in older records
 
@@ -106,10 +108,11 @@ class Recorder:
     ) -> None:
         if not isinstance(env, BatchEnv):
             raise UsageError(f"a recorder takes a BatchEnv, was {type(env).__name__}")
-        if env.own_rewards:
+        if env.own_rewards or (code_hash(env.config.reward) and not env.config.reward.modules):
             raise UsageError(
                 "an environment with rewards of your own functions cannot be recorded: nothing "
-                "would tell a replay what they were; record it without them"
+                "would tell a replay what they were; register them in a module that reward.modules "
+                "names, or record without them"
             )
         if env.batch != 1:
             raise UsageError(f"a recorder takes a batch of one, was {env.batch}")
@@ -167,6 +170,7 @@ class Recorder:
             flow=np.stack([row["flow"] for row in self._rows]),
             features=self._env.config.observation.feature_set().hash,
             states=self._env.began_with,
+            reward_code=code_hash(self._env.config.reward),
             seen=tuple(row["seen"] for row in self._rows),
             observations=joined("observations"),
             symbols=self._env.market.symbols,
@@ -217,6 +221,7 @@ def save(episode: Episode, path: Path) -> None:
         "start_ns": episode.start_ns,
         "symbols": episode.symbols,
         "features": episode.features,
+        "reward_code": episode.reward_code,
         "states": [state.dump() for state in episode.states],
         "shapes": shapes,
     }  # fmt: skip
@@ -269,6 +274,7 @@ def load(path: Path) -> Episode:
         equity=take("equity"),
         flow=take("flow"),
         features=meta.get("features", ""),
+        reward_code=meta.get("reward_code", ""),
         states=tuple(NormalizerState.load(text) for text in meta.get("states", ())),
         seen=tuple(table["seen"].to_pylist()),
         observations=group("observations"),
@@ -306,7 +312,8 @@ def replay(
 
     Raises:
         DataError: if the market is not the one that was recorded, nobody says where it is, or
-            the features mean something else now.
+            the features, or rewards of one's own, are others now.
+        ConfigError: if a module of theirs cannot be loaded.
     """
     if market is None:
         if episode.source is None:
@@ -322,6 +329,13 @@ def replay(
         raise DataError(
             f"the episode was recorded with features of hash {episode.features}, they make {now} "
             "here: another version of them"
+        )
+    code = code_hash(episode.config.reward)
+    if code != episode.reward_code:
+        own = ", ".join(episode.config.reward.modules)
+        raise DataError(
+            f"the episode was recorded with rewards whose code has the hash {episode.reward_code}, "
+            f"it has {code} here: {own} has changed since: take it as it was"
         )
     env = BatchEnv(market, episode.config, 1, states=episode.states)
     recorder = Recorder(env)

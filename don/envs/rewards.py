@@ -1,22 +1,23 @@
 """Rewards: what a step was worth to an agent. Pure: state is in the reward objects.
 
 Every reward sees only what a step did (`StepView`) and what it saw before, one row an agent. Costs
-are in equity, so every reward of equity has them in it.
-
-    @register("my_reward")
-    class Mine(Reward):
-        def __call__(self, view): return view.log_return - 0.1 * view.exposure**2
+are in equity, so every reward of equity has them in it. `don.envs.custom.reward` adds one's own.
 """
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from don.envs.config import RewardConfig, RewardTerm
 from don.envs.layout import Bools, Floats
 from don.errors import ConfigError
+from don.features.plugins import load_modules
+from don.model.complaint import near
 
 _TINY = 1e-12
 
@@ -64,8 +65,11 @@ class Reward(ABC):
         term: its parameters.
     """
 
+    defaults: ClassVar[Mapping[str, float]] = {}  # of one's own: its parameters
+
     def __init__(self, rows: int, term: RewardTerm) -> None:
         self.rows, self.term = rows, term
+        self.params = {**self.defaults, **term.params}
         self.reset(np.ones(rows, np.bool_))
 
     def reset(self, which: Bools) -> None:  # noqa: B027 - most have no state
@@ -76,33 +80,84 @@ class Reward(ABC):
         """[R] rewards of a step."""
 
 
-_KINDS: dict[str, Callable[[int, RewardTerm], Reward]] = {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A registered reward."""
+
+    make: Callable[[int, RewardTerm], Callable[[StepView], Floats]]  # [R] rows -> a reward
+    doc: str
+    code: int | None = None  # of one's own: what its code depends on, as a number
 
 
-def register(
-    name: str,
-) -> Callable[[Callable[[int, RewardTerm], Reward]], Callable[[int, RewardTerm], Reward]]:
+_KINDS: dict[str, Kind] = {}
+
+
+def enter(name: str, kind: Kind) -> None:
     """Add a reward under a name.
 
     Raises:
-        ValueError: if the name is taken.
+        ConfigError: if the name is taken.
     """
+    if name in _KINDS:
+        whose = "Don's" if _KINDS[name].code is None else "registered already"
+        raise ConfigError(f"reward {name!r} is {whose}: choose another name")
+    _KINDS[name] = kind
 
-    def add(make: Callable[[int, RewardTerm], Reward]) -> Callable[[int, RewardTerm], Reward]:
-        if name in _KINDS:
-            raise ValueError(f"reward {name!r} is registered already")
-        _KINDS[name] = make
-        return make
 
-    return add
+def forget(name: str) -> None:
+    """Take a reward of one's own out again; unknown ones are passed over.
+
+    Raises:
+        ConfigError: if it is one of Don's.
+    """
+    if name in _KINDS and _KINDS[name].code is None:
+        raise ConfigError(f"reward {name!r} is Don's: it cannot be taken out")
+    _KINDS.pop(name, None)
 
 
 def kinds() -> dict[str, str]:
     """Name -> what it is."""
-    return {n: (k.__doc__ or "").strip().split("\n")[0] for n, k in sorted(_KINDS.items())}
+    return {name: kind.doc for name, kind in sorted(_KINDS.items())}
 
 
-@register("log_return")
+def code_hash(config: RewardConfig) -> str:
+    """Of the code of the rewards of one's own that are used; none: an empty text.
+
+    Raises:
+        ConfigError: if a module cannot be loaded, or a name is unknown.
+    """
+    found = {term.name: _found(config, term).code for term in config.terms}
+    own = sorted((name, code) for name, code in found.items() if code is not None)
+    return hashlib.sha256(json.dumps(own).encode()).hexdigest()[:16] if own else ""
+
+
+def _found(config: RewardConfig, term: RewardTerm) -> Kind:
+    load_modules(config.modules, "reward.modules")
+    if term.name in _KINDS:
+        return _KINDS[term.name]
+    raise ConfigError(
+        f"reward {term.name!r} is unknown; known: {', '.join(kinds())}"
+        f"{near(term.name, list(_KINDS))}; name the module of one of your own in `reward.modules`"
+    )
+
+
+def _register(name: str) -> Callable[[type[Reward]], type[Reward]]:
+    def add(made: type[Reward]) -> type[Reward]:
+        def make(rows: int, term: RewardTerm) -> Reward:
+            if term.params:
+                raise ConfigError(
+                    f"params of reward {name!r} must be left out, were {term.params}: they are for "
+                    "rewards of one's own; Don's have scale, rate and level"
+                )
+            return made(rows, term)
+
+        enter(name, Kind(make=make, doc=(made.__doc__ or "").strip().split("\n")[0]))
+        return made
+
+    return add
+
+
+@_register("log_return")
 class LogReturn(Reward):
     """Log of the growth of equity. Source: Kelly, Bell System Technical Journal 35(4), 1956."""
 
@@ -111,7 +166,7 @@ class LogReturn(Reward):
         return view.log_return
 
 
-@register("pnl")
+@_register("pnl")
 class Pnl(Reward):
     """Change of equity over the equity that the episode began with."""
 
@@ -120,7 +175,7 @@ class Pnl(Reward):
         return np.asarray((view.after - view.before) / np.maximum(view.start, _TINY))
 
 
-@register("differential_sharpe")
+@_register("differential_sharpe")
 class DifferentialSharpe(Reward):
     """How much a return adds to the moving Sharpe ratio.
 
@@ -149,7 +204,7 @@ class DifferentialSharpe(Reward):
         return np.asarray(np.clip(out, -10.0, 10.0))
 
 
-@register("differential_sortino")
+@_register("differential_sortino")
 class DifferentialSortino(Reward):
     """How much a return adds to the moving downside deviation ratio.
 
@@ -177,7 +232,7 @@ class DifferentialSortino(Reward):
         return np.asarray(np.clip(out, -10.0, 10.0))
 
 
-@register("drawdown")
+@_register("drawdown")
 class Drawdown(Reward):
     """Minus `scale` times the increase of the drawdown from the episode's peak.
 
@@ -202,7 +257,7 @@ class Drawdown(Reward):
         return np.asarray(out)
 
 
-@register("cvar")
+@_register("cvar")
 class Cvar(Reward):
     """Minus `scale` times max(0, loss - q) / level, q the moving quantile of losses.
 
@@ -229,7 +284,7 @@ class Cvar(Reward):
         return np.asarray(out)
 
 
-@register("inventory")
+@_register("inventory")
 class Inventory(Reward):
     """Minus `scale` times the sum of squared weights held at the close.
 
@@ -242,7 +297,7 @@ class Inventory(Reward):
         return np.asarray(-self.term.scale * view.inventory)
 
 
-@register("cost")
+@_register("cost")
 class Cost(Reward):
     """Minus `scale` times fees and slippage over equity: beyond what equity has paid already.
 
@@ -263,7 +318,7 @@ class Rewards:
         extra: (weight, reward) besides.
 
     Raises:
-        ConfigError: if a name is unknown.
+        ConfigError: if a name is unknown, parameters do not fit, or a module cannot be loaded.
     """
 
     def __init__(
@@ -272,25 +327,25 @@ class Rewards:
         rows: int,
         extra: Sequence[tuple[float, Callable[[StepView], Floats]]] = (),
     ) -> None:
+        # weight, the name of what is not Don's and so is checked, reward
+        self._terms: list[tuple[float, str, Callable[[StepView], Floats]]] = []
         for term in config.terms:
-            if term.name not in _KINDS:
-                raise ConfigError(f"reward {term.name!r} is unknown; known: {', '.join(kinds())}")
-        self._terms: list[tuple[float, Callable[[StepView], Floats]]] = [
-            (term.weight, _KINDS[term.name](rows, term)) for term in config.terms
-        ]
-        self._terms += list(extra)
+            kind = _found(config, term)
+            whose = "" if kind.code is None else repr(term.name)
+            self._terms.append((term.weight, whose, kind.make(rows, term)))
+        self._terms += [(weight, f"rewards[{n}]", each) for n, (weight, each) in enumerate(extra)]
         self._rows = rows
 
     @property
     def plain(self) -> float | None:
         """Weight of the log return, if there is nothing but that: it needs no state and no view."""
-        if len(self._terms) != 1 or type(self._terms[0][1]) is not LogReturn:
+        if len(self._terms) != 1 or type(self._terms[0][2]) is not LogReturn:
             return None
         return self._terms[0][0]
 
     def reset(self, which: Bools) -> None:
         """A new episode begins in these rows."""
-        for _, each in self._terms:
+        for _, _, each in self._terms:
             begin = getattr(each, "reset", None)
             if begin is not None:
                 begin(which)
@@ -299,12 +354,38 @@ class Rewards:
         """[R].
 
         Raises:
-            ValueError: if a callable gives another shape.
+            ConfigError: if what is not Don's gives another shape, or what is no finite number.
         """
         total = np.zeros(self._rows)
-        for weight, each in self._terms:
-            value = np.asarray(each(view), np.float64)
-            if value.shape != total.shape:
-                raise ValueError(f"a reward must give [{self._rows}] numbers, was {value.shape}")
+        for weight, name, each in self._terms:
+            value = checked(name, each(view), view) if name else each(view)
             total += weight * value
         return total
+
+
+def checked(name: str, given: Any, view: StepView) -> Floats:
+    """What a reward of one's own gave; 0 for rows that took no step, or had nothing left to lose.
+
+    Raises:
+        ConfigError: naming the reward, if it is not [R] finite numbers.
+    """
+    rows = view.before.shape
+    try:
+        value = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"reward {name} must give [{rows[0]}] numbers, was {type(given).__name__}"
+        ) from None
+    if value.shape != rows:
+        raise ConfigError(
+            f"reward {name} must give [{rows[0]}] numbers, one a row, was of shape {value.shape}"
+        )
+    counts = view.active & (view.before > 0.0)
+    bad = np.flatnonzero(counts & ~np.isfinite(value))
+    if len(bad):
+        row = int(bad[0])
+        raise ConfigError(
+            f"reward {name} must give finite numbers, was {value[row]} in row {row}, with equity "
+            f"{view.before[row]:.6g} before the step and {view.after[row]:.6g} after it"
+        )
+    return np.where(counts, value, 0.0)

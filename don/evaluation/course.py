@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from don.backtest.bootstrap import NAMES, statistics
 from don.clock import iso
-from don.envs.config import EnvConfig, Form, RandomConfig
+from don.envs.config import EnvConfig, Form, RandomConfig, RewardConfig
 from don.envs.core import BatchEnv
 from don.envs.layout import (
     CLOSE,
@@ -92,12 +92,14 @@ class Course:
 def out_of_sample(config: EnvConfig, market: EnvMarket) -> EnvConfig:
     """An environment's configuration for a test: one episode in order, nothing drawn, costs on.
 
-    Whatever a training set below what the exchange takes is raised to it: see `charged`.
+    Whatever a training set below what the exchange takes is raised to it: see `charged`. A test
+    looks at equity alone: it has no rewards of the training's, and needs no module of theirs.
     """
     episode = config.episode.model_copy(update={"length": None, "random_start": False})
     return config.model_copy(
         update={
             "costs": charged(config.costs, market), "random": RandomConfig(), "episode": episode,
+            "reward": RewardConfig(),
         }
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What a function of a user's depends on, as a number: changed, it makes other values. Pure.
+"""What a function or class of a user's depends on, as a number: changed, it makes others. Pure.
 
 Followed are the functions it calls, wherever the user keeps them, and the constants it names: by
 itself, in a module, in a class. What comes with Python, with installed packages or with Don is not:
@@ -24,14 +24,39 @@ _LIBRARIES = tuple(
 )
 
 
-def fingerprint(kind: str, function: Callable[..., Any]) -> int:
-    """Of the source text of a kind's function, and of what it uses.
+def fingerprint(kind: str, made: Callable[..., Any], what: str = "feature") -> int:
+    """Of the source text of a kind's function or class, and of what it uses.
+
+    Args:
+        kind: its name.
+        made: the function; or the class, with what it has of other classes of the user's.
+        what: it is, for errors.
 
     Raises:
         ConfigError: if it uses something of which it cannot be told when it changes.
     """
-    text = "\0".join(_texts(kind, function, set()))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+    about = f"{what} {kind!r}"
+    found = _class_texts(about, made) if inspect.isclass(made) else _texts(about, made, set())
+    return int.from_bytes(hashlib.sha256("\0".join(found).encode()).digest()[:4], "big")
+
+
+def _class_texts(kind: str, made: type) -> list[str]:
+    """Source of what a class has of the user's, then of what that uses."""
+    found: list[str] = []
+    seen: set[int] = set()
+    for one in made.__mro__:
+        if not _own(one.__module__, made):
+            continue
+        held = {name: getattr(value, "__func__", getattr(value, "fget", value))
+                for name, value in sorted(vars(one).items())}  # fmt: skip
+        functions = {name: value for name, value in held.items() if inspect.isfunction(value)}
+        names = sorted({name for each in functions.values() for name in _names(each.__code__)})
+        for name, value in held.items():
+            if name in functions:
+                found += [f"def {name}", *_texts(kind, value, seen)]
+            elif not name.startswith(("__", "_abc_")):
+                found += _used_texts(kind, one, name, value, names, seen, (id(one),))
+    return found
 
 
 def _texts(kind: str, function: Any, seen: set[int]) -> list[str]:
@@ -82,7 +107,7 @@ def _used_texts(
     if callable(value) and not _own(type(value).__module__, function):
         return []  # of a library: a ufunc, a builtin
     raise ConfigError(
-        f"feature {kind!r} uses {name}, a {type(value).__name__}, of which it cannot be told when "
+        f"{kind} uses {name}, a {type(value).__name__}, of which it cannot be told when "
         "it changes: use plain constants, or state version= and raise it when the numbers change"
     )
 

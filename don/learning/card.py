@@ -63,6 +63,8 @@ class ModelCard(Section):
     # what it was trained on from: a model's id, name@version, or a trial of its search and how far
     parent: str = ""
     notes: dict[str, str] = Field(default_factory=dict)
+    # of the code of rewards of one's own that it learned from; to act it needs none of them
+    reward_code: str = Field(default="", exclude_if=lambda code: not code)
     # which of `COLUMNS` its environment fed its features with; left out of what older ones wrote
     columns: int = Field(default=1, ge=1, exclude_if=lambda number: number == 1)
 

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from don.envs.core import AGENTS, BatchEnv
 from don.envs.layout import LEVERAGE, Floats
 from don.envs.normalize import NormalizerState
+from don.envs.rewards import code_hash
 from don.errors import ConfigError, DataError, UsageError
 from don.learning.act import choose
 from don.learning.card import COLUMNS, FORMAT, ModelCard, PolicySpec
@@ -375,6 +376,7 @@ def card_of(
         data_hash=env.market.hash,
         seed=seed,
         code_version=code_version(),
+        reward_code=code_hash(env.config.reward),
         columns=COLUMNS,
     )
 

@@ -76,7 +76,7 @@ class Training:
         self.card = card_of(
             self.env, network(config), self.mapping, name=config.name, seed=config.seed
         )
-        self.begun = versions(self.card.feature_hash)
+        self.begun = versions(self.card.feature_hash, self.card.reward_code)
         self.out = config.out
         self.counters = Counters(started_ns=time.time_ns())
         self._resume = resume

@@ -1,4 +1,4 @@
-"""Features of one's own in every process of a training: the learner, runners, the evaluation."""
+"""Features and rewards of one's own in every process: the learner, runners, the evaluation."""
 
 import os
 import shutil
@@ -16,7 +16,16 @@ from don.storage.embedded import EmbeddedPostgres
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1_800)]
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = '''
+import numpy as np
+
+from don.envs.custom import reward
 from don.features.custom import feature
+
+
+@reward("runners_idle")
+def idle(view, *, limit=0.5):
+    """Minus what is held beyond a limit."""
+    return -np.maximum(view.exposure - limit, 0.0)
 
 
 @feature("runners_place", inputs=("high", "low", "close"), defaults=(20,), units="fraction")
@@ -41,6 +50,9 @@ length = 32
 features = ["log_return_1", "runners_place_5"]
 modules = ["test_runners_module"]
 window = 1
+[env.reward]
+modules = ["test_runners_module"]
+terms = [{ name = "log_return" }, { name = "runners_idle", params = { limit = 0.2 } }]
 [net]
 hidden = [8]
 [algorithm]

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 from support.models import loud
+from support.own_rewards import MODULE, TERMS, Afresh, fresh
 from typer.testing import CliRunner
 
 from don.cli.main import app
 from don.envs import BatchEnv, EnvConfig, load_market
-from don.envs.record import load
-from don.errors import UsageError
+from don.envs.record import load, replay
+from don.errors import ConfigError, UsageError
 from don.learning.config import NetConfig
 from don.learning.model import Model
+from experiments.episode import record
 from experiments.training_config import DataConfig
 
+own = pytest.fixture(fresh)
 SYMBOL = "BTC-USDT-PERP"
 
 
@@ -51,3 +54,26 @@ def test_a_model_is_recorded_and_replayed(tmp_path: Path, monkeypatch: pytest.Mo
     late = CliRunner().invoke(app, [*asked[:3], "2019-01-31T23:00:00Z", *asked[4:]])
     assert isinstance(late.exception, UsageError)
     assert "start must be from 2018-10-01T" in str(late.exception)
+
+
+def test_an_episode_is_recorded_with_the_rewards_that_its_model_learned_from(
+    tmp_path: Path, own: Afresh
+) -> None:
+    market = load_market(None, [SYMBOL]).part(None, 1_548_979_200 * 10**9)
+    config = EnvConfig.model_validate(
+        {"form": "single", "observation": {"features": ["log_return_1"]}, "reward": TERMS}
+    )
+    model = loud(Model.untrained(BatchEnv(market, config, 1), NetConfig(hidden=(4,))), 1)
+    data = DataConfig(symbols=(SYMBOL,), end="2019-02-01T00:00:00Z")
+    card = model.card.model_copy(update={"notes": data.noted})
+    folder, out = tmp_path / "model", tmp_path / "episode.parquet"
+    replace(model, card=card).save(folder)
+    own()
+    record(folder, folder, DataConfig(), out, bars=20)
+    told = load(out)
+    assert told.reward_code == card.reward_code and told.config.reward.modules == (MODULE,)
+    assert replay(told).same
+    own(None)
+    assert Model.load(folder).id  # to act needs no rewards
+    with pytest.raises(ConfigError, match=rf"reward\.modules: '{MODULE}' cannot be loaded"):
+        record(folder, folder, DataConfig(), out, bars=20)
