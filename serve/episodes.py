@@ -26,6 +26,7 @@ class EpisodeTold:
     symbols: tuple[str, ...] = ()  # none in older records
     start_ns: int | None = None
     steps: int | None = None
+    capital: float | None = None  # of each account at the start
     final_equity: tuple[float, ...] = ()  # by account
 
 
@@ -77,6 +78,7 @@ def _row(path: Path, written: int, episode: "Episode") -> EpisodeTold:
         symbols=episode.symbols,
         start_ns=episode.start_ns,
         steps=len(episode.seen),
+        capital=episode.config.episode.capital,
         final_equity=tuple(float(x) for x in episode.equity[-1]),
     )
 

@@ -28,6 +28,7 @@ class EpisodeRow(View):
     symbols: tuple[str, ...]  # none in records of older versions
     ts_start: Time | None  # null in records of older versions
     steps: int | None
+    capital: float | None  # of each account at the start
     final_equity: tuple[Estimate, ...]  # by account
 
 
@@ -126,6 +127,7 @@ def _row(told: EpisodeTold) -> EpisodeRow:
         symbols=told.symbols,
         ts_start=told.start_ns,
         steps=told.steps,
+        capital=told.capital,
         final_equity=told.final_equity,
     )
 

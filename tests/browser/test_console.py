@@ -175,7 +175,11 @@ def test_a_recorded_episode_is_shown_and_called_one(
     console.wait_for_selector("[data-testid=episode-chart][data-markers]")
     assert int(console.get_by_test_id("episode-chart").get_attribute("data-markers")) > 4
     console.locator(".episode .tag", has_text="recorded episode, not trading").wait_for()
-    expect(console.get_by_test_id("episode-facts")).to_contain_text("equal in every step")
+    facts = console.get_by_test_id("episode-facts")
+    expect(facts).to_contain_text("equal in every step")
+    expect(facts).to_contain_text(re.compile(r"Change\D+[\d.,]+ \D?[\d.]+%"))  # money and share of it
+    expect(facts).to_contain_text(re.compile(r"Holding instead\D?[\d.]+%"))
+    expect(console.get_by_test_id("episode trend.parquet")).to_contain_text("BTC, from 20")
     console.get_by_test_id("episode broken.parquet").locator(".tag", has_text="damaged").wait_for()
 
 

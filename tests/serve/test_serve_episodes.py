@@ -30,6 +30,7 @@ def test_an_episode_is_listed_and_shown(client: httpx.Client, world: World) -> N
     assert "broken.parquet" in rows["broken.parquet"]["problem"]
     row = rows["trend.parquet"]
     assert (row["problem"], row["steps"], row["symbols"]) == ("", len(episode.seen), [SYMBOL])
+    assert row["capital"] == episode.config.episode.capital
     assert row["final_equity"] == list(episode.equity[-1]) and row["ts_start"].endswith("Z")
 
     told = client.get("/v1/episodes/trend.parquet").json()

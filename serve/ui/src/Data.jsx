@@ -2,6 +2,7 @@
 import React, { useCallback, useEffect, useMemo, useState } from "react";
 import { clocks as fetchClocks, coverage as fetchCoverage } from "./api.js";
 import { Clocks } from "./Clocks.jsx";
+import { Trouble } from "./Frame.jsx";
 import { Heat, NAMES, STATES } from "./Heat.jsx";
 import { moment, number, span as spanText } from "./format.js";
 import { usePolled } from "./poll.js";
@@ -90,11 +91,7 @@ export const Data = React.memo(function Data({ base }) {
         </header>
         <Key shares={told?.shares} />
         <Clocks clocks={clocks} compact />
-        {error && (
-          <p className="banner amber" role="alert">
-            {told ? `${error}. What is shown is old.` : error}
-          </p>
-        )}
+        <Trouble asked={{ told, error }} />
         {told && told.streams === 0 && (
           <p className="empty">
             Nothing was collected yet. <code>don data collect</code>, <code>backfill</code> and <code>import</code> fill

@@ -1,10 +1,25 @@
 // Recorded episodes of environments, run again: candles with what was bought and sold, position, equity.
-import { LineSeries, LineType } from "lightweight-charts";
+import { BaselineSeries, LineSeries, LineType, createTextWatermark } from "lightweight-charts";
 import React, { useEffect, useMemo, useRef, useState } from "react";
 import { episode as fetchEpisode, episodes as fetchEpisodes } from "./api.js";
 import { Candles, describeFill } from "./candles.js";
-import { C } from "./colors.js";
-import { clock, day, digitsOf, figures, guessDigits, interval, number, signed, tone } from "./format.js";
+import { C, FONT } from "./colors.js";
+import { Listing } from "./Frame.jsx";
+import {
+  base as baseOf,
+  clock,
+  day,
+  digitsOf,
+  figures,
+  guessDigits,
+  interval,
+  number,
+  percent,
+  signed,
+  signedPercent,
+  size as sizeOf,
+  tone,
+} from "./format.js";
 import { usePolled } from "./poll.js";
 import { ms } from "./store.js";
 
@@ -20,49 +35,24 @@ export const Episodes = React.memo(function Episodes({ base }) {
   const chosen = good.find((row) => row.name === picked) ?? good[0];
   return (
     <div className="training" data-testid="episodes">
-      <section className="panel runs" aria-label="Episodes">
-        <header className="legend">
-          <h2>Episodes</h2>
-          {list.told && <span className="count">{rows.length}</span>}
-        </header>
-        {list.error && (
-          <p className="banner amber" role="alert">
-            {list.told ? `${list.error}. What is shown is old.` : list.error}
-          </p>
-        )}
-        <div className="scroll">
-          {list.told && rows.length === 0 && (
-            <p className="empty">
-              No episode is recorded in this state folder yet. <code>don record MODEL</code> lets a model act for one and keeps
-              it; it shows here then.
-            </p>
-          )}
-          <ul>
-            {rows.map((row) => (
-              <li key={row.name}>
-                <button
-                  type="button"
-                  aria-pressed={row === chosen}
-                  disabled={Boolean(row.problem)}
-                  onClick={() => pick(row.name)}
-                  data-testid={`episode ${row.name}`}
-                >
-                  <b>{row.name.replace(/\.parquet$/, "")}</b>
-                  {row.problem && <span className="tag red">damaged</span>}
-                  <span className="dim">{row.problem || (row.ts_start ? `from ${dated(ms(row.ts_start))}` : "")}</span>
-                  {!row.problem && (
-                    <span className="right">
-                      {number(row.steps, 0)} <small className="dim">{row.steps === 1 ? "step to" : "steps to"}</small>{" "}
-                      {number(row.final_equity[0], 2)}
-                      {row.final_equity.length > 1 && <small className="dim"> of {row.final_equity.length}</small>}
-                    </span>
-                  )}
-                </button>
-              </li>
-            ))}
-          </ul>
-        </div>
-      </section>
+      <Listing
+        label="Episodes"
+        asked={list}
+        rows={rows}
+        right="newest first"
+        empty={
+          <>
+            No episode is recorded in this state folder yet. <code>don record MODEL</code> lets a model act for one and keeps
+            it; it shows here then.
+          </>
+        }
+      >
+        <ul>
+          {rows.map((row) => (
+            <Row key={row.name} row={row} chosen={row === chosen} pick={pick} />
+          ))}
+        </ul>
+      </Listing>
       {chosen ? (
         <Shown key={`${chosen.name} ${chosen.ts_written}`} base={base} name={chosen.name} />
       ) : (
@@ -72,10 +62,44 @@ export const Episodes = React.memo(function Episodes({ base }) {
   );
 });
 
+function Row({ row, chosen, pick }) {
+  const grown = row.final_equity.length && row.capital ? row.final_equity[0] / row.capital - 1 : null;
+  return (
+    <li>
+      <button
+        type="button"
+        aria-pressed={chosen}
+        disabled={Boolean(row.problem)}
+        onClick={() => pick(row.name)}
+        data-testid={`episode ${row.name}`}
+      >
+        <b>{row.name.replace(/\.parquet$/, "")}</b>
+        {row.problem && <span className="tag red">damaged</span>}
+        <span className="dim">{row.problem || describeRow(row)}</span>
+        {!row.problem && (
+          <span className="right">
+            {number(row.final_equity[0], 2)} <span className={tone(grown)}>{grown === null ? "" : signedPercent(grown)}</span>
+            {row.final_equity.length > 1 && <small className="dim"> first of {row.final_equity.length}</small>}
+          </span>
+        )}
+      </button>
+    </li>
+  );
+}
+
+const describeRow = (row) =>
+  [
+    row.symbols.length > 3 ? `${row.symbols.length} symbols` : row.symbols.map(baseOf).join(", "),
+    row.ts_start ? `from ${dated(ms(row.ts_start))}` : "",
+    `${number(row.steps, 0)} ${row.steps === 1 ? "step" : "steps"}`,
+  ]
+    .filter(Boolean)
+    .join(", ");
+
 function Shown({ base, name }) {
   const [{ told, error }, set] = useState({ told: null, error: "" });
   const [symbol, choose] = useState("");
-  const [account, hold] = useState(0);
+  const [account, take] = useState(0);
   useEffect(() => {
     const abort = new AbortController();
     fetchEpisode(base, name, abort.signal).then(
@@ -89,6 +113,7 @@ function Shown({ base, name }) {
   const at = symbols.includes(symbol) ? symbol : (symbols[0] ?? "");
   const held = own?.held.find((each) => each.symbol === at);
   const candles = told?.candles.find((each) => each.symbol === at);
+  const hold = useMemo(() => (own ? holding(told, own) : NONE), [told, own]);
   return (
     <section className="panel episode" aria-label="Episode">
       <header className="legend">
@@ -97,7 +122,7 @@ function Shown({ base, name }) {
         {told && (
           <span className="right choices">
             {told.accounts.length > 1 && (
-              <select aria-label="Account" value={account} onChange={(event) => hold(Number(event.target.value))}>
+              <select aria-label="Account" value={account} onChange={(event) => take(Number(event.target.value))}>
                 {told.accounts.map((each, n) => (
                   <option key={each.name} value={n}>
                     {each.name}
@@ -125,25 +150,63 @@ function Shown({ base, name }) {
           what it does now.
         </p>
       )}
-      {told && <Facts told={told} own={own} held={held} />}
-      {held && candles && <Chart key={`${own.name} ${at}`} told={told} own={own} held={held} candles={candles} />}
+      {told && <Facts told={told} own={own} held={held} hold={hold} />}
+      {held && candles && (
+        <Chart key={`${own.name} ${at}`} told={told} own={own} held={held} hold={hold} candles={candles} />
+      )}
     </section>
   );
 }
 
-function Facts({ told, own, held }) {
+// What the account would be worth had it bought all that it trades at the start, in equal parts, without costs.
+function holding(told, own) {
+  const bought = own.held
+    .map((each) => told.candles.find((row) => row.symbol === each.symbol)?.close ?? NONE)
+    .filter((close) => close[told.start] > 0);
+  const last = bought.map(() => 1);
+  return told.ts_open.map((_, n) => {
+    if (n < told.start || bought.length === 0) return null;
+    bought.forEach((close, k) => {
+      if (close[n] !== null) last[k] = close[n] / close[told.start];
+    });
+    return (own.equity[told.start] * last.reduce((sum, each) => sum + each, 0)) / bought.length;
+  });
+}
+
+function worst(values) {
+  let peak = -Infinity;
+  let down = 0;
+  for (const value of values) {
+    peak = Math.max(peak, value);
+    down = Math.min(down, value / peak - 1);
+  }
+  return down;
+}
+
+const quote = (symbol) => symbol.split("-")[1] ?? "";
+
+function Facts({ told, own, held, hold }) {
   const equity = own.equity.filter((value) => value !== null);
-  const change = equity[equity.length - 1] - equity[0];
+  const end = equity[equity.length - 1];
+  const change = end - equity[0];
+  const ended = hold[hold.length - 1];
   const rewards = Object.entries(told.rewards);
   const reward = told.rewards[own.name] ?? (rewards.length === 1 ? rewards[0][1] : null);
   const sides = (side) => held?.trades.filter((trade) => trade.side === side).length ?? 0;
   const facts = [
-    ["Start", `${dated(ms(told.ts_start))} UTC`],
+    ["First decision", `${dated(ms(told.ts_start))} UTC`],
     ["Steps", number(told.episode.steps, 0)],
-    ["Equity at the end", number(equity[equity.length - 1])],
-    ["Change", <span className={tone(change)}>{signed(change)}</span>],
+    [`Equity at the end${held ? `, ${quote(held.symbol)}` : ""}`, number(end)],
+    [
+      "Change",
+      <span className={tone(change)}>
+        {signed(change)} <small>{signedPercent(change / equity[0])}</small>
+      </span>,
+    ],
+    ...(ended === null ? [] : [["Holding instead", <span className={tone(ended - equity[0])}>{signedPercent(ended / equity[0] - 1)}</span>]]),
+    ...(told.merged === 1 ? [["Drawdown", percent(worst(equity))]] : []),
     ...(reward === null ? [] : [["Sum of rewards", figures(reward)]]),
-    ["Bought, sold", `${number(sides("buy"), 0)}, ${number(sides("sell"), 0)}`],
+    ["Buys, sells", `${number(sides("buy"), 0)}, ${number(sides("sell"), 0)}`],
     ["Replay", told.same ? "equal in every step" : `equal in ${told.equal} of ${told.episode.steps}`],
   ];
   return (
@@ -158,7 +221,7 @@ function Facts({ told, own, held }) {
       </dl>
       {told.merged > 1 && (
         <p className="dim">
-          {told.merged} bars of {interval(told.interval_s * 1e9)} are one candle here; positions are those at its end.
+          {told.merged} bars of {interval(told.interval_s * 1e9)} are one candle here; positions and equity are those at its end.
         </p>
       )}
       {told.accounts_of > told.accounts.length && (
@@ -170,9 +233,20 @@ function Facts({ told, own, held }) {
   );
 }
 
-function Chart({ told, own, held, candles }) {
+const MARK_PX = 8; // that an arrow needs beside the next
+
+function caption(pane, text) {
+  createTextWatermark(pane, {
+    horzAlign: "left",
+    vertAlign: "top",
+    lines: [{ text, color: C.dim, fontSize: 11, fontFamily: FONT }],
+  });
+}
+
+function Chart({ told, own, held, hold, candles }) {
   const box = useRef(null);
   const [hover, setHover] = useState(null);
+  const [crowded, crowd] = useState(false);
   const digits = digitsOf(Number(candles.tick).toFixed(10)) ?? guessDigits(candles.close.findLast((value) => value) ?? 1);
   const rows = useMemo(
     () =>
@@ -191,25 +265,25 @@ function Chart({ told, own, held, candles }) {
   );
   useEffect(() => {
     const chart = new Candles(box.current, setHover);
+    chart.chart.applyOptions({ timeScale: { minBarSpacing: 0.01, rightOffset: 2 } }); // all of a long one can be seen
     chart.load(rows, 1, digits); // candles of several bars begin anywhere
+    const places = new Map(rows.map((bar, place) => [bar.n, place]));
     const fills = held.trades.map((trade) => ({
       ...trade,
       symbol: held.symbol,
       ts_event: told.ts_open[trade.candle],
+      place: places.get(trade.candle),
       size: Number(trade.size.toPrecision(10)),
     }));
-    box.current.dataset.markers = chart.mark(fills);
     box.current.dataset.bars = rows.length;
-    const line = (pane, title, values, color, lineType, places) => {
+    const line = (pane, kind, values, options, places) => {
       const series = chart.chart.addSeries(
-        LineSeries,
+        kind,
         {
-          color,
-          lineType,
-          title,
           lineWidth: 2,
           priceLineVisible: false,
           priceFormat: { type: "custom", minMove: 10 ** -places, formatter: (value) => number(value, places) },
+          ...options,
         },
         pane,
       );
@@ -222,25 +296,58 @@ function Chart({ told, own, held, candles }) {
       );
     };
     const most = Math.max(0, ...held.size.map((value) => Math.abs(value ?? 0)));
-    const places = most === 0 ? 0 : Math.max(0, Math.min(8, 3 - Math.floor(Math.log10(most))));
-    line(1, "position", held.size, C.amber, LineType.WithSteps, places);
-    line(2, "equity", own.equity, C.text, LineType.Simple, 0);
-    chart.chart.panes().forEach((pane, n) => pane.setStretchFactor(n === 0 ? 4 : 1));
-    chart.chart.timeScale().fitContent();
+    line(1, BaselineSeries, held.size, SIDES, most === 0 ? 0 : Math.max(0, Math.min(8, 2 - Math.floor(Math.log10(most)))));
+    const money = own.equity[told.start] >= 10_000 ? 0 : 2;
+    line(2, LineSeries, hold, { color: C.dim, lineWidth: 1 }, money);
+    line(2, LineSeries, own.equity, { color: C.text }, money);
+    const [prices, positions, worth] = chart.chart.panes();
+    caption(prices, `${held.symbol}, ${quote(held.symbol)}, times are UTC`);
+    caption(positions, `position, ${baseOf(held.symbol)}: blue long, orange short`);
+    caption(worth, `equity (white) and holding instead (grey), ${quote(held.symbol)}`);
+    prices.setStretchFactor(4);
+    for (const pane of [positions, worth]) pane.setStretchFactor(1.3);
+    let drawn = null;
+    const scale = chart.chart.timeScale();
+    const mark = (range) => {
+      if (!range) return;
+      const seen = fills.filter((fill) => fill.place >= range.from && fill.place <= range.to);
+      const side = Math.max(...["buy", "sell"].map((name) => seen.filter((fill) => fill.side === name).length));
+      const crowding = (side * MARK_PX) / (scale.width() || 900);
+      const size = crowding <= 1 ? 1 : crowding <= 3 ? 0.4 : 0;
+      if (size === drawn) return;
+      drawn = size;
+      box.current.dataset.markers = chart.mark(fills, size);
+      crowd(size === 0);
+    };
+    scale.fitContent();
+    mark({ from: 0, to: rows.length });
+    scale.subscribeVisibleLogicalRangeChange(mark);
     return () => chart.remove();
-  }, [rows, told, own, held, digits]);
+  }, [rows, told, own, held, hold, digits]);
   const size = hover ? held.size[hover.n] : null;
   return (
     <>
       <p className="under dim" data-testid="episode-hover">
         {hover
-          ? `${dated(ms(hover.ts_open))} UTC, close ${number(hover.close, digits)}${size === null ? "" : `, position ${figures(size)}, equity ${number(own.equity[hover.n])}`}${hover.fills.length ? `. ${hover.fills.map((fill) => describe(fill, digits)).join(", ")}` : ""}`
-          : `${interval(told.interval_s * 1e9)} bars of ${held.symbol}: price, position after each step, equity. Prices of trades are with fees.`}
+          ? `Bar of ${dated(ms(hover.ts_open))} UTC, close ${number(hover.close, digits)}${size === null ? "" : `, position after it ${sizeOf(Number(size.toPrecision(10)))} ${baseOf(held.symbol)}, equity ${number(own.equity[hover.n])}`}${hover.fills.length ? `. ${hover.fills.map((fill) => describe(fill, digits)).join(", ")}` : ""}`
+          : `${interval(told.interval_s * 1e9)} bars. Prices of trades are with fees. Holding: bought at the start in equal parts, without costs.${crowded ? " Trades are too close to be drawn: zoom in." : ""}`}
       </p>
       <div className="canvas" ref={box} data-testid="episode-chart" />
     </>
   );
 }
+
+const SIDES = {
+  baseValue: { type: "price", price: 0 },
+  lineType: LineType.WithSteps,
+  lineWidth: 1,
+  topLineColor: C.buy,
+  topFillColor1: "rgba(76,154,255,.3)",
+  topFillColor2: "rgba(76,154,255,.3)",
+  bottomLineColor: C.sell,
+  bottomFillColor1: "rgba(255,169,77,.3)",
+  bottomFillColor2: "rgba(255,169,77,.3)",
+};
 
 const describe = (fill, digits) => {
   const known = fill.price !== null;

@@ -1,6 +1,7 @@
 // Trainings: which run, how far they are, what they learn. Updates while one runs.
 import React, { useMemo, useState } from "react";
 import { curve as fetchCurve, trainings as fetchTrainings } from "./api.js";
+import { Listing, Trouble } from "./Frame.jsx";
 import { Lines } from "./Lines.jsx";
 import { clock, compact, figures, moment, number, percent, span } from "./format.js";
 import { usePolled } from "./poll.js";
@@ -26,31 +27,24 @@ export const Training = React.memo(function Training({ base }) {
   const chosen = rows.some((row) => row.id === picked) ? picked : (rows.find(shows)?.id ?? rows[0]?.id ?? "");
   return (
     <div className="training" data-testid="training">
-      <section className="panel runs" aria-label="Trainings">
-        <header className="legend">
-          <h2>Trainings</h2>
-          {list.told && <span className="count">{rows.length}</span>}
-          {list.told && <span className="right dim">{rows.filter((row) => row.state === "running").length} running</span>}
-        </header>
-        {list.error && (
-          <p className="banner amber" role="alert">
-            {list.told ? `${list.error}. What is shown is old.` : list.error}
-          </p>
-        )}
-        <div className="scroll">
-          {list.told && rows.length === 0 && (
-            <p className="empty">
-              No training is known to this state folder yet. <code>don train CONFIG</code> begins one; it shows here from
-              its first second on.
-            </p>
-          )}
-          <ul>
-            {rows.map((row) => (
-              <Run key={row.id} row={row} chosen={row.id === chosen} pick={pick} />
-            ))}
-          </ul>
-        </div>
-      </section>
+      <Listing
+        label="Trainings"
+        asked={list}
+        rows={rows}
+        right={`${rows.filter((row) => row.state === "running").length} running`}
+        empty={
+          <>
+            No training is known to this state folder yet. <code>don train CONFIG</code> begins one; it shows here from its
+            first second on.
+          </>
+        }
+      >
+        <ul>
+          {rows.map((row) => (
+            <Run key={row.id} row={row} chosen={row.id === chosen} pick={pick} />
+          ))}
+        </ul>
+      </Listing>
       {chosen ? <Curves key={chosen} base={base} run={chosen} /> : <section className="panel" />}
     </div>
   );
@@ -138,11 +132,7 @@ function Curves({ base, run }) {
           </span>
         )}
       </header>
-      {error && (
-        <p className="banner amber" role="alert">
-          {told ? `${error}. What is shown is old.` : error}
-        </p>
-      )}
+      <Trouble asked={{ told, error }} />
       {row && <Progress row={row} />}
       {row?.detail && <p className={`banner ${row.state === "failed" ? "red" : "amber"}`}>{row.detail}</p>}
       <div className="scroll grid">

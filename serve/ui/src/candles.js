@@ -88,7 +88,8 @@ export class Candles {
     return true;
   }
 
-  mark(fills) {
+  // `scale`: of the arrows; 0 draws none, what a bar says of its fills stays.
+  mark(fills, scale = 1) {
     const first = this.bars.size ? this.bars.keys().next().value : 0;
     this.fills = new Map();
     for (const fill of fills) {
@@ -100,13 +101,13 @@ export class Candles {
     const markers = [];
     for (const [time, list] of [...this.fills].sort((a, b) => a[0] - b[0]))
       for (const side of ["buy", "sell"]) {
-        if (!list.some((fill) => fill.side === side)) continue;
+        if (scale === 0 || !list.some((fill) => fill.side === side)) continue;
         markers.push({
           time,
           position: side === "buy" ? "belowBar" : "aboveBar",
           shape: side === "buy" ? "arrowUp" : "arrowDown",
           color: side === "buy" ? C.buy : C.sell,
-          size: 1,
+          size: scale,
         });
       }
     this.markers.setMarkers(markers);
