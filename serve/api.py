@@ -30,6 +30,7 @@ from serve.routes import (
     market,
     metrics,
     policies,
+    registry,
     trading,
     training,
 )
@@ -109,6 +110,7 @@ def build_api(
     app.include_router(metrics.build(reader, config, clock))
     app.include_router(training.build(reader, clock))
     app.include_router(episodes.build(reader))
+    app.include_router(registry.build(reader, config, clock))
     app.include_router(policies.build(asked, models, gate))
     app.include_router(commands.build(commander, gate, config))
 

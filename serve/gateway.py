@@ -40,6 +40,7 @@ from serve.ports import (
     Row,
     TrainingTold,
 )
+from serve.registered import ModelsAsked, ModelsTold, ModelTold, RegistryReads
 from serve.schemas import ClockView
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class ActorReader:
         )
         self._queries = Queries(self._db)
         self._ledger = CoverageLedger(self._db)
+        self._registry = RegistryReads(self._db, home)
         self._measures = Measures(self._db, self._clock)
         self._store = open_store(self._db, home, None if lake is None else Lake(lake))
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reads")
@@ -149,6 +151,14 @@ class ActorReader:
         """One of them, run again."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._replays, episodes.one, self._home, name)
+
+    async def models(self, asked: ModelsAsked) -> ModelsTold:
+        """Versions in the registry of models."""
+        return await self._run(lambda: self._registry.listed(asked))
+
+    async def model(self, text: str, session: str) -> tuple[ModelTold, str]:
+        """The version that a text means, and the hash of its schema."""
+        return await self._run(lambda: self._registry.one(text, session))
 
     async def clocks(self) -> Sequence[ClockView]:
         """Clock comparisons of `don data collect`."""

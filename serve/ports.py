@@ -24,6 +24,7 @@ from serve.asking import (
     PolicyInfo,
 )
 from serve.episodes import EpisodeTold
+from serve.registered import ModelsAsked, ModelsTold, ModelTold
 from serve.schemas import ClockView
 
 if TYPE_CHECKING:
@@ -166,6 +167,18 @@ class Reader(Protocol):
 
         Raises:
             DataError: if it cannot be read or run again.
+        """
+        ...
+
+    async def models(self, asked: ModelsAsked) -> ModelsTold:
+        """Versions in the registry of models."""
+        ...
+
+    async def model(self, text: str, session: str) -> tuple[ModelTold, str]:
+        """The version that a text means, and the hash of its schema ("": files cannot be read).
+
+        Raises:
+            UsageError: if there is none, or it is not clear which.
         """
         ...
 

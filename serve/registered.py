@@ -43,11 +43,20 @@ class Evaluated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the running session has a version decide."""
+
+    slot: str  # "": the whole account
+    mode: str
+    held: bool  # False: it was moved since the session began, and stands elsewhere now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTold:
     """A version, the places of the running session that have it, and its last evaluation."""
 
     version: "Version"
-    places: "tuple[Traded, ...]" = ()
+    places: tuple[Place, ...] = ()
     evaluated: Evaluated | None = None  # None: never, or the ledger does not have it
 
 
@@ -132,12 +141,14 @@ class RegistryReads:
             self._kept = end, registry.versions(deleted=True)
         return self._kept[1] if end else []
 
-    def trading(self, session: str) -> "tuple[Traded, ...]":
-        """Where a session has models decide; nothing of one that is not on record yet."""
+    def trading(self, session: str) -> "tuple[Sequence[Traded], int]":
+        """Where a session has models decide, and when it began, ns; nothing of one that is not on
+        record yet.
+        """
         from don.learning.resolve import traded
 
         row = Queries(self._db).session(session)
-        return () if row is None else traded(row.policy, row.config)
+        return ((), 0) if row is None else (traded(row.policy, row.config), row.ts_start)
 
     def evaluation(self, run: int) -> tuple[Evaluated, frozenset[str]] | None:
         """A run of the ledger and the models that it looked at; None if it is no such."""
@@ -155,16 +166,22 @@ class RegistryReads:
 
     # ---- put together ----------------------------------------------------------------------------
 
-    def _places(self, session: str) -> "Mapping[str, Sequence[Traded]]":
+    def _places(self, session: str) -> Mapping[str, Sequence[Place]]:
         """Places by the label of what they have."""
-        found: dict[str, list[Traded]] = {}
-        for place in self.trading(session) if session else ():
-            known = place.known(self.versions())
-            if known.version is not None:
-                found.setdefault(known.label, []).append(known)
+        from don.learning.resolve import MODES
+
+        places, began = self.trading(session) if session else ((), 0)
+        found: dict[str, list[Place]] = {}
+        for place in places:
+            one = place.known(self.versions()).version
+            if one is None:
+                continue
+            same = MODES.get(one.stage) is place.mode or one.since <= began
+            told = Place(slot=place.name, mode=str(place.mode), held=same and not one.deleted)
+            found.setdefault(one.label, []).append(told)
         return found
 
-    def _told(self, one: "Version", places: "Mapping[str, Sequence[Traded]]") -> ModelTold:
+    def _told(self, one: "Version", places: Mapping[str, Sequence[Place]]) -> ModelTold:
         run = one.outside.get(RUN)
         evaluated = None
         if run is not None:

@@ -112,7 +112,7 @@ def show(model: str = Model, as_json: bool = Json) -> None:
             "seed": card.seed, "parent": card.parent or "none",
         }
     )  # fmt: skip
-    for title, figures in (("in sample", card.in_sample), ("out of sample", shown.outside(one))):
+    for title, figures in (("in sample", card.in_sample), ("out of sample", one.outside)):
         out.print(f"\n{title}{'' if figures else ': not evaluated'}")
         print_pairs({name: f"{value:.6g}" for name, value in figures.items()})
     out.print()
@@ -131,8 +131,8 @@ def compare(
     told = {one.label: shown.flat(shown.told(one)["card"]) for one in found}
     names = dict.fromkeys(name for own in told.values() for name in own)
     differ = [n for n in names if len({repr(own.get(n)) for own in told.values()}) > 1]
-    figures = dict.fromkeys(name for one in found for name in shown.outside(one))
-    worth = {one.label: shown.outside(one) for one in found}
+    figures = dict.fromkeys(name for one in found for name in one.outside)
+    worth = {one.label: one.outside for one in found}
     if as_json:
         print_json(
             {

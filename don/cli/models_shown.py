@@ -32,11 +32,6 @@ def versions(registry: "Registry", name: str, *, deleted: bool) -> "list[Version
     return [one for one in found if name in ("", one.name) and (deleted or not one.deleted)]
 
 
-def outside(one: "Version") -> dict[str, float]:
-    """Figures out of sample: of the card, and those told later."""
-    return {**one.card.out_of_sample, **one.measures}
-
-
 def schema(registry: "Registry", one: "Version") -> str:
     """The hash of what its observations mean; "" if its files cannot be read."""
     try:
@@ -58,7 +53,7 @@ def told(one: "Version") -> dict[str, Any]:
             for m in one.moves
         ],
         "deletion": None if one.deletion is None else asdict(one.deletion),
-        "out_of_sample": outside(one),
+        "out_of_sample": one.outside,
         "card": one.card.model_dump(mode="json"),
     }  # fmt: skip
 
@@ -79,7 +74,7 @@ def figure(value: float | None) -> str:
 
 def telling(one: "Version") -> list[str]:
     """What it was worth out of sample, by the columns of `TELLING`; "" for what is not known."""
-    figures = outside(one)
+    figures = one.outside
     return [f"{figures[n]:{form}}" if n in figures else "" for n, form in _TELLING.values()]
 
 
@@ -87,7 +82,7 @@ def doubt(registry: "Registry", one: "Version") -> str:
     """Why it is not known to be worth trading: what its last evaluation said; "" if *better*."""
     from don.storage.research import Research
 
-    figures = outside(one)
+    figures = one.outside
     if not figures:
         return f"never evaluated out of sample: `don evaluate {one.label}` first"
     answer = "its answer is not in this research ledger"

@@ -75,6 +75,11 @@ class Version:
         return f"{self.name}@{self.version}"
 
     @property
+    def outside(self) -> dict[str, float]:
+        """Figures out of sample: of the card, and those told later."""
+        return {**self.card.out_of_sample, **self.measures}
+
+    @property
     def since(self) -> int:
         """When it came to its stage."""
         return self.moves[-1].ts if self.moves else self.ts
@@ -169,6 +174,12 @@ def _near(one: Version) -> tuple[int, int]:
     return (Stage.RETIRED, *LADDER).index(one.stage), one.version
 
 
+def next_stage(one: Version) -> Stage | None:
+    """Where a promotion leads that names no stage; None where there is nothing higher."""
+    at = LADDER.index(one.stage) if one.stage in LADDER else 0
+    return LADDER[at + 1] if at + 1 < len(LADDER) else None
+
+
 def promoted(one: Version, to: Stage | None, *, force: bool) -> Stage:
     """The stage that a promotion leads to: the next one, or the one that is named.
 
@@ -177,9 +188,10 @@ def promoted(one: Version, to: Stage | None, *, force: bool) -> Stage:
     """
     at = LADDER.index(one.stage) if one.stage in LADDER else 0
     if to is None:
-        if at == len(LADDER) - 1:
+        following = next_stage(one)
+        if following is None:
             raise UsageError(f"{one.label} is live already")
-        return LADDER[at + 1]
+        return following
     if to not in LADDER or LADDER.index(to) <= at:
         higher = ", ".join(LADDER[at + 1 :]) or "nothing"
         raise UsageError(f"{one.label} is {one.stage}: it can be promoted to {higher}, not {to}")

@@ -286,7 +286,9 @@ class Research:
         Raises:
             UsageError: if there is none.
         """
-        found = next((run for run in self.runs() if run.run == number), None)
+        with self._db.connection() as connection:
+            entries = self._read(connection, run=number)
+        found = next(iter(runs_of(entries)), None)
         if found is None:
             raise UsageError(f"run {number} is not in the research ledger: see `don research list`")
         return found

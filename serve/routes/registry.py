@@ -25,7 +25,7 @@ class ModelPlace(View):
 
     slot: str = Field(examples=["trend.v3"])  # empty: the whole account
     mode: str = Field(examples=["shadow"])  # live, canary or shadow, as the session began
-    held: bool  # whether its stage means that mode; else the next session has it otherwise
+    held: bool  # false: it was moved since the session began, and stands elsewhere now
 
 
 class ModelRow(View):
@@ -152,7 +152,6 @@ def build(reader: Reader, config: ServeConfig, clock: Clock) -> APIRouter:
 
 
 def _row(told: ModelTold) -> ModelRow:
-    from don.learning.resolve import MODES
     from don.learning.stages import next_stage
 
     one = told.version
@@ -177,12 +176,7 @@ def _row(told: ModelTold) -> ModelRow:
         **{name: figures.get(name) for name in SHOWN},
         grade="" if told.evaluated is None else told.evaluated.grade,
         places=tuple(
-            ModelPlace(
-                slot=place.name,
-                mode=str(place.mode),
-                held=not one.deleted and MODES.get(one.stage) is place.mode,
-            )
-            for place in told.places
+            ModelPlace(slot=place.slot, mode=place.mode, held=place.held) for place in told.places
         ),
     )
 

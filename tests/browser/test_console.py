@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 from support.recorded import record_episode
+from support.told_models import told_models
 from support.world import World
 
 from don.learning.trainings import PROGRESS, announced
@@ -177,10 +178,48 @@ def test_a_recorded_episode_is_shown_and_called_one(
     console.locator(".episode .tag", has_text="recorded episode, not trading").wait_for()
     facts = console.get_by_test_id("episode-facts")
     expect(facts).to_contain_text("equal in every step")
-    expect(facts).to_contain_text(re.compile(r"Change\D+[\d.,]+ \D?[\d.]+%"))  # money and share of it
+    expect(facts).to_contain_text(
+        re.compile(r"Change\D+[\d.,]+ \D?[\d.]+%")
+    )  # money and share of it
     expect(facts).to_contain_text(re.compile(r"Holding instead\D?[\d.]+%"))
     expect(console.get_by_test_id("episode trend.parquet")).to_contain_text("BTC, from 20")
     console.get_by_test_id("episode broken.parquet").locator(".tag", has_text="damaged").wait_for()
+
+
+def test_models_are_told_with_what_they_were_worth_and_where_they_trade(
+    console: Any, world: World
+) -> None:
+    def open_models() -> None:  # anew, so that nothing waits for the next question
+        console.get_by_role("button", name="Trade", exact=True).click()
+        console.get_by_role("button", name="Models", exact=True).click()
+
+    open_models()
+    console.locator(".models .empty", has_text="No model is in this state folder").wait_for()
+    world.registry = told_models()
+    try:
+        open_models()
+        live = console.get_by_test_id("model trend@1")
+        expect(live.locator("td")).to_contain_text(
+            ["trend@1", "canary", "", "canary trend.v1", "ppo", "4,096", "+12.0%", "1.50", "0.97",
+             "\N{MINUS SIGN}8.0%", "better"]
+        )  # fmt: skip
+        expect(console.get_by_test_id("model trend@2")).to_contain_text("not evaluated")
+        told = console.get_by_test_id("model-details")  # what trades is shown first
+        expect(told).to_contain_text("don models promote trend@1 --from canary --reason")
+        expect(console.get_by_test_id("model-answer")).to_contain_text("Yes: it made more.")
+        expect(console.get_by_test_id("model-place")).to_contain_text("as canary, slot trend.v1")
+        console.get_by_test_id("model trend@2").click()
+        expect(console.get_by_test_id("model-history")).to_contain_text("rule: drawdown")
+        expect(told).to_contain_text("don evaluate trend@2")
+        console.get_by_label("deleted too").check()
+        console.get_by_test_id("model trend@3").click()
+        expect(console.get_by_test_id("model-history")).to_contain_text("of no use")
+        expect(told).not_to_contain_text("promote")
+        world.database_away = "the database is away"
+        open_models()
+        console.locator(".models [role=alert]", has_text="the database is away").wait_for()
+    finally:
+        world.registry, world.database_away = None, ""
 
 
 def test_old_data_are_never_shown_as_current(console: Any, world: World) -> None:
@@ -213,7 +252,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(
         box = page.get_by_role("region", name=name).bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 390, name
     assert page.get_by_role("button", name="Halt", exact=True).is_visible()
-    for name in ("Books", "Training", "Episodes", "Data", "Trade"):
+    for name in ("Books", "Models", "Training", "Episodes", "Data", "Trade"):
         page.get_by_role("button", name=name, exact=True).click()
         page.wait_for_selector(f".pages [aria-current]:has-text('{name}')")
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, name

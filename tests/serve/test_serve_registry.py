@@ -10,6 +10,8 @@ from support.serving import opened
 from support.world import World
 from support.world_views import SESSION
 
+from don.books.config import Mode, SlotConfig
+from don.clock import ReplayClock
 from don.learning.registry import Registry
 from don.learning.stages import Stage
 from don.storage.database import Database
@@ -19,6 +21,10 @@ from serve.registered import RegistryReads
 
 pytestmark = pytest.mark.postgres
 
+SLOTS = (
+    SlotConfig(name="trend.v1", policy="model:trend@1", mode=Mode.CANARY),
+    SlotConfig(name="own", policy="model:trend@3", mode=Mode.SHADOW),  # of a candidate
+)
 FIGURES = {"total_return": -0.12, "sharpe": -1.5, "deflated_sharpe": 0.03, "max_drawdown": 0.2}
 
 
@@ -38,7 +44,8 @@ def rows(client: httpx.Client, **query: Any) -> dict[str, dict[str, Any]]:
 def test_versions_are_told_as_they_stand_trade_and_were_worth(
     database: Database, tmp_path: Path
 ) -> None:
-    registry = Registry(database, tmp_path / "models")
+    clock = ReplayClock(1)  # when the session begins
+    registry = Registry(database, tmp_path / "models", clock=clock)
     world = World(history=20, length=40)
     world.registry = RegistryReads(database, tmp_path)
     with opened(world, world.start) as client:
@@ -49,8 +56,7 @@ def test_versions_are_told_as_they_stand_trade_and_were_worth(
         for seed in (1, 2, 3):
             registry.add(exported(tmp_path, seed), who="ann", why=f"seed {seed}")
         registry.promote("trend@1", why="first", who="ann", to=Stage.CANARY, force=True)
-        registry.promote("trend@3", why="beside it", who="bob")
-        Session(database, SESSION, pinned_slots(registry, tmp_path))
+        Session(database, SESSION, pinned_slots(registry, tmp_path, *SLOTS))
         run = evaluated(database, registry.find("trend@1").id)
         registry.measure("trend@1", {**FIGURES, "run": float(run)})
         registry.measure("trend@2", {"sharpe": 0.5, "run": float(run)})  # another ledger's number
@@ -61,15 +67,18 @@ def test_versions_are_told_as_they_stand_trade_and_were_worth(
         assert {name: first[name] for name in FIGURES} == FIGURES and first["grade"] == "worse"
         assert (first["stage"], first["next_stage"], first["seed"]) == ("canary", "live", 1)
         assert first["places"] == [{"slot": "trend.v1", "mode": "canary", "held": True}]
-        assert told["trend@3"]["places"][0]["mode"] == "shadow"
+        assert told["trend@3"]["places"] == [{"slot": "own", "mode": "shadow", "held": True}]
         assert not told["trend@3"]["evaluated"] and told["trend@3"]["sharpe"] is None
         assert told["trend@2"]["places"] == [] and told["trend@2"]["grade"] == ""
         few = client.get("/v1/models", params={"limit": 2}).json()
         assert few["count"] == 3  # and what trades is among the few
         assert [row["model"] for row in few["models"]] == ["trend@3", "trend@1"]
 
+        clock.advance_to(2)
         registry.demote("trend@1", why="it lost", who="don", rule="drawdown", key="k")
+        registry.promote("trend@3", why="beside it", who="bob", to=Stage.CANARY, force=True)
         registry.delete("trend@2", why="of no use", who="bob")
+        assert rows(client)["trend@3"]["places"][0]["held"] is False
         shown = client.get("/v1/models/trend@1").json()
         assert shown["row"]["places"] == [{"slot": "trend.v1", "mode": "canary", "held": False}]
         assert shown["evaluation"]["answer"] == "No: it lost money."
@@ -83,7 +92,7 @@ def test_versions_are_told_as_they_stand_trade_and_were_worth(
         one = registry.find("trend@1")
         assert shown["schema_hash"] == registry.model(one).schema_hash
         assert shown["card"] == one.card.model_dump(mode="json")
-        for text in (one.id, "trend@candidate", "trend@shadow"):
+        for text in (one.id, "trend@candidate", "trend@canary"):
             assert client.get(f"/v1/models/{text}").status_code == 200, text
         unclear = client.get("/v1/models/trend")
         assert unclear.status_code == 404 and "may be 2 versions" in unclear.json()["detail"]

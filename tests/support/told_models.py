@@ -27,10 +27,10 @@ class _Told(RegistryReads):
     def versions(self) -> list[Version]:
         return self._all
 
-    def trading(self, session: str) -> tuple[Traded, ...]:
+    def trading(self, session: str) -> tuple[tuple[Traded, ...], int]:
         own = self._all[0]
         place = Traded(name="trend.v1", policy=f"model:{own.label}", id=own.id, mode=Mode.CANARY)
-        return (place,)
+        return (place,), 0
 
     def evaluation(self, run: int) -> tuple[Evaluated, frozenset[str]]:
         told = Evaluated(run=run, grade="better", answer="Yes: it made more.", ts_end=_NS)

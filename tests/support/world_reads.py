@@ -14,6 +14,7 @@ from don.errors import DependencyError
 from serve import clocks, episodes, training
 from serve.episodes import EpisodeTold
 from serve.ports import Page, Row, TrainingTold
+from serve.registered import ModelsAsked, ModelsTold, ModelTold, RegistryReads
 from serve.schemas import ClockView
 
 
@@ -22,6 +23,7 @@ class WorldReads(StoredReads):
 
     board: Board
     away: str  # why the board cannot be reached, if so
+    registry: RegistryReads | None = None  # None: nobody imported a model
     home: Path  # a state folder; it need not exist
     at: int
     bars_by: dict[str, list[dict[str, Any]]]
@@ -99,6 +101,17 @@ class WorldReads(StoredReads):
 
     async def episode(self, name: str) -> tuple[EpisodeTold, Shown] | None:
         return episodes.one(self.home, name)
+
+    async def models(self, asked: ModelsAsked) -> ModelsTold:
+        self._need()
+        if self.registry is None:
+            return ModelsTold(models=(), count=0)
+        return self.registry.listed(asked)
+
+    async def model(self, text: str, session: str) -> tuple[ModelTold, str]:
+        self._need()
+        assert self.registry is not None
+        return self.registry.one(text, session)
 
     async def clocks(self) -> Sequence[ClockView]:
         return clocks.collected(self.home, SystemClock().now_ns())

@@ -5,6 +5,7 @@ import { CommandDialog } from "./Command.jsx";
 import { Data } from "./Data.jsx";
 import { Episodes } from "./Episodes.jsx";
 import { EquityChart } from "./EquityChart.jsx";
+import { Models } from "./Models.jsx";
 import { PriceChart } from "./PriceChart.jsx";
 import { Session } from "./Session.jsx";
 import { Decisions, Health } from "./Side.jsx";
@@ -16,7 +17,14 @@ import { digitsOf, guessDigits } from "./format.js";
 import { useStore } from "./store.js";
 
 const NONE = [];
-export const PAGES = { trade: "Trade", books: "Books", training: "Training", episodes: "Episodes", data: "Data" };
+export const PAGES = {
+  trade: "Trade",
+  books: "Books",
+  models: "Models",
+  training: "Training",
+  episodes: "Episodes",
+  data: "Data",
+};
 
 const STALE = "STALE_DATA: ";
 const staleness = (decision) =>
@@ -96,6 +104,7 @@ export function App({ store, base }) {
       </div>
       {page === "data" && <Data base={base} />}
       {page === "books" && <Books store={store} base={base} />}
+      {page === "models" && <Models store={store} base={base} />}
       {page === "training" && <Training base={base} />}
       {page === "episodes" && <Episodes base={base} />}
       {page === "trade" && (

@@ -7,8 +7,7 @@ import { C, FONT } from "./colors.js";
 import { Listing } from "./Frame.jsx";
 import {
   base as baseOf,
-  clock,
-  day,
+  dated,
   digitsOf,
   figures,
   guessDigits,
@@ -25,7 +24,6 @@ import { ms } from "./store.js";
 
 const LIST_MS = 5000;
 const NONE = [];
-const dated = (at) => `${day(at)} ${clock(at).slice(0, 5)}`; // of any year
 
 export const Episodes = React.memo(function Episodes({ base }) {
   const [picked, pick] = useState("");

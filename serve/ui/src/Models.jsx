@@ -84,7 +84,7 @@ const Stage = ({ row }) =>
 const down = (value) => percent(-Math.abs(value), 1);
 
 const Place = ({ place }) => (
-  <span className={place.held ? "" : "amber"} title={place.held ? "" : "its stage has changed since the session began"}>
+  <span className={place.held ? "" : "amber"} title={place.held ? "" : "it was moved since the session began"}>
     {place.mode} <span className="dim">{place.slot || "whole account"}</span>
   </span>
 );

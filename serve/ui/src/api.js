@@ -25,6 +25,10 @@ export const episodes = async (root, signal) => (await get(root, "episodes", {},
 
 export const episode = (root, name, signal) => get(root, `episodes/${encodeURIComponent(name)}`, {}, signal);
 
+export const models = (root, deleted, signal) => get(root, "models", { deleted }, signal);
+
+export const model = (root, name, signal) => get(root, `models/${encodeURIComponent(name)}`, {}, signal);
+
 export function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return [...bytes].map((b) => b.toString(16).padStart(2, "0")).join("");

@@ -107,6 +107,8 @@ export function day(at) {
 
 export const moment = (at) => (at ? `${day(at).slice(5)} ${clock(at).slice(0, 5)}` : "\u2013");
 
+export const dated = (at) => (at ? `${day(at)} ${clock(at).slice(0, 5)}` : "\u2013"); // of any year
+
 export function span(seconds) {
   if (!known(seconds)) return "\u2013";
   if (seconds < 1) return "<1s";
