@@ -1,7 +1,8 @@
 """A backtest over closed bars: the same engine and exchange, many quiet bars at a time.
 
 Reads tape files. Bars on which nothing is decided, paid, filled or near a limit go into the engine
-as one block; all others are stepped as live.
+as one block; all others are stepped as live. In a hole, a bar that no symbol has, the exchange goes
+on (orders meet nobody, funding is paid), and the desk is shown nothing.
 """
 
 from collections.abc import Callable
@@ -52,6 +53,8 @@ class _Run:
     def __init__(self, config: BacktestConfig, market: Market, begin: int, stop: int) -> None:
         self._config, self._market, self._begin, self._stop = config, market, begin, stop
         panel = market.panel
+        self._shown = market.shown
+        self._number = np.cumsum(self._shown)  # of bars that there are
         needed = features_needed(config.policy, config.engine) or ("log_return_1",)
         own = (*config.features.modules, *modules_needed(config.policy, config.engine))
         modules = tuple(dict.fromkeys(own))
@@ -134,9 +137,8 @@ class _Run:
     def _history(self) -> History:
         market, begin = self._market, self._begin
         first = max(begin - self._config.history_bars, 0)
-        own = slice(first, begin)
-        wanted = rows_needed(self._config.policy, self._config.engine)
-        rows = min(wanted, begin - first)
+        own = np.flatnonzero(self._shown[first:begin]) + first
+        rows = min(rows_needed(self._config.policy, self._config.engine), len(own))
         return History(
             key=f"history:{self._first.session}",
             symbols=self._first.symbols,
@@ -144,22 +146,27 @@ class _Run:
             close=np.where(market.present[own], market.close[own], np.nan),
             ts_recv=self._first.ts_recv,
             names=self._features.names if rows else (),
-            values=self._values[begin - rows : begin] if rows else None,
+            values=self._values[own[-rows:]] if rows else None,
         )
 
     # ---- quiet bars ------------------------------------------------------------------------------
 
     def _quiet(self, slot: int) -> int:
         """Take in the bars from a slot on that need no step; how many those are."""
-        if self._desk.waiting or not self._engine.idle:
-            return 0
+        if (
+            self._desk.waiting
+            or not self._engine.idle
+            or not self._shown[slot - 1 : slot + 1].all()
+        ):
+            return 0  # behind a hole, a timer may be due
         market, engine = self._market, self._engine
         # the next bar to decide on ends the block: look no further
         number = int(market.close_ns[slot] // market.panel.interval_ns)
         end = min(slot + BLOCK, self._stop, slot + (-number) % self._config.engine.decide_every)
         if end <= slot:
             return 0
-        own = slice(slot, end)
+        there = self._shown[slot:end]
+        own = slice(slot, end if there.all() else slot + int(np.argmin(there)))
         count = engine.quiet(market.close_ns[own], market.close[own])
         if engine.ledger.positions and count:
             count = min(count, self._calm(slice(slot, slot + count)))
@@ -238,6 +245,8 @@ class _Run:
             if danger or self._paying(slot):
                 self._pay(slot)
         self._now = close_ns
+        if not self._shown[slot]:
+            return
         desk.take_snapshot(self._snapshot(slot))
         self._since_check += 1
         if self._since_check >= self._config.account_bars:
@@ -261,7 +270,7 @@ class _Run:
 
     def _snapshot(self, slot: int) -> FeatureSnapshot:
         market, start = self._market, self._first
-        version = slot - self._begin + 1
+        version = int(self._number[slot] - self._number[self._begin - 1])
         close = market.close[slot]
         present = market.present[slot]
         if present.all():

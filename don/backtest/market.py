@@ -37,6 +37,7 @@ class MarketTap:
         source: name of the batches.
         depth: the book of an exchange symbol as published; None leaves books out.
         units: tick and lot size of each exchange symbol, powers of ten.
+        grace_ns: by which a bar may be late; then its set closes without it.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class MarketTap:
         source: str,
         depth: Callable[[str], DepthSnapshot] | None,
         units: Mapping[str, tuple[Decimal, Decimal]],
+        grace_ns: int,
     ) -> None:
+        self._grace = grace_ns
         self._units: dict[str, tuple[float, float]] = {
             name: (float(1 / tick), float(1 / lot)) for name, (tick, lot) in units.items()
         }
@@ -58,11 +61,13 @@ class MarketTap:
         self._marked: dict[str, int] = {}
         self._empty: set[str] = set()  # symbols whose book lacks a side
         self._seq = 0
-        self._closed = 0
+        self._closed, self._close = 0, 0  # bars of the set that closes, and when it does
 
     def take(self, events: Sequence[Event], wall: int) -> bool:
-        """Take in events; true once every symbol's bar of this moment is in."""
+        """Take in events; true once every symbol's bar of a moment is in, or its grace is over."""
+        over = False
         for event in events:
+            over |= self._closed > 0 and event.ts >= self._close + self._grace
             if isinstance(event, BookTicker):
                 self._quote(event, wall)
             elif isinstance(event, PublicTrade):
@@ -79,7 +84,7 @@ class MarketTap:
                 price, size = float(order.average or order.price), float(order.filled)
                 buy = order.side.sign > 0
                 self._add("liquidations", event.symbol, event.ts, wall, price, size, buy)
-        return self._closed >= len(self._names)
+        return over or self._closed >= len(self._names)
 
     def batch(self, wall: int) -> MarketBatch:
         """Everything since the last batch."""
@@ -184,6 +189,8 @@ class MarketTap:
     def _bar(self, bar: Kline, wall: int) -> None:
         if not bar.closed or bar.interval != self._interval or bar.symbol not in self._names:
             return
+        if bar.close_time != self._close:
+            self._closed, self._close = 0, bar.close_time
         self._closed += 1
         prices = (float(bar.open), float(bar.high), float(bar.low), float(bar.close))
         volume = float(bar.volume)

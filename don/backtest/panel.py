@@ -1,8 +1,8 @@
 """Recorded bars as arrays for a run over closed bars: prices, features, funding. Pure once loaded.
 
 A symbol is there from its first recorded bar to its last; before and after it has no price, so it
-is never traded before it was listed. Missing bars are flat at the last close and call the symbol
-stale, as live.
+is never traded before it was listed. A bar that only some symbols lack is flat at the last close
+and calls them stale, as live. A bar that all lack is a hole: the desk is not shown it, as live.
 """
 
 from dataclasses import dataclass
@@ -37,6 +37,11 @@ class Market:
     present: NDArray[np.bool_]  # [S, N] a bar of its own
     lots: Floats  # [N] lots in a unit of the base
     payments: dict[int, list[tuple[int, int, Decimal]]]  # slot -> (time, symbol, rate)
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """[S] some symbol has a bar of its own; a desk sees no others."""
+        return np.asarray(self.present.any(axis=1))
 
     def volume(self, slot: int) -> Floats:
         """[N] traded in a slot, base; zero where the symbol has no bar of its own."""
@@ -101,7 +106,7 @@ def features_of(market: Market, features: FeatureSet) -> Floats:
     """
     panel = market.panel
     S, N = panel.close.shape
-    fed = np.flatnonzero(market.present.any(axis=1))
+    fed = np.flatnonzero(market.shown)
     found = np.full((len(fed), N, len(features.names)), np.nan)
     wanted = {name for _, feature in features.features for name in feature.inputs}
     for n in range(N):

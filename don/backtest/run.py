@@ -109,6 +109,7 @@ def run_tape(
         f"backtest:{first.session}",
         lambda name: exchange.depth(name, 10),
         {i.exchange_symbol: (i.tick_size, i.lot_size) for i in instruments},
+        features.grace_ns,
     )
     replay = Replay(
         exchange, account, tap, cache, clock, account_bars=config.account_bars, found=found

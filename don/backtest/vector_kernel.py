@@ -346,8 +346,7 @@ def run(
     pos, acc, counts = own.pos, own.acc, own.counts
     c, unit, N = bars.close, on.unit, len(own.pos)
     acc[v.CASH] = acc[v.WALLET] = r.deposit
-    acc[v.DAY] = -1.0
-    counts[v.HALT_SLOT] = -1
+    acc[v.DAY], counts[v.HALT_SLOT] = -1.0, -1
     orders = np.zeros((max(r.max_orders, N), 4), np.int64)
     made, decision, paid = 0, 0, 0
     w, held_w, ok = np.zeros(N), np.zeros(N), np.zeros(N, np.bool_)
@@ -363,21 +362,22 @@ def run(
         for n in range(N):
             if pos[n] != 0:
                 equity += pos[n] * c[t, n] * unit[n]
-        if days[t] > acc[v.DAY]:
+        shown = np.any(bars.present[t])  # else a hole, of which a desk is not told
+        if shown and days[t] > acc[v.DAY]:
             acc[v.DAY], acc[v.DAY_START] = days[t], equity
         loss = (acc[v.DAY_START] - equity) / acc[v.DAY_START] if acc[v.DAY_START] > 0 else 0.0
-        if acc[v.HALTED] == 0 and loss >= r.max_loss:
+        if shown and acc[v.HALTED] == 0 and loss >= r.max_loss:
             acc[v.HALTED], counts[v.HALT_SLOT] = 1, t
         while decision < len(at) and at[decision] < t:
             decision += 1
-        if acc[v.HALTED] > 0:  # bring the account to flat and keep it there
+        if shown and acc[v.HALTED] > 0:  # bring the account to flat and keep it there
             for n in range(N):
                 if pos[n] != 0:
                     orders[made, 0], orders[made, 1] = n, -pos[n]
                     orders[made, 2], orders[made, 3] = 0, 1
                     made += 1
             counts[v.ORDERS] += made
-        elif decision < len(at) and at[decision] == t and equity > 0:
+        elif shown and decision < len(at) and at[decision] == t and equity > 0:
             for n in range(N):
                 w[n] = targets[decision, n]
                 ok[n] = bars.present[t, n] and np.isfinite(w[n])

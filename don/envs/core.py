@@ -149,6 +149,11 @@ class BatchEnv:
         return self._seeds.copy()
 
     @property
+    def acting(self) -> Bools:
+        """[B] whether what is asked for now is carried out; not so in and just behind a hole."""
+        return np.asarray(self.observer.acts[self.bar_of])
+
+    @property
     def starts(self) -> Ints:
         """[n] bars at which an episode can begin, rising."""
         return self._starts.copy()

@@ -35,6 +35,7 @@ from don.envs.layout import (
     FUNDING_X,
     GAIN,
     GROSS,
+    HOLD,
     KIND,
     LEVERAGE,
     LIMIT,
@@ -47,6 +48,7 @@ from don.envs.layout import (
     PEAK,
     PNL,
     POST_ONLY,
+    PRESENT,
     PRICE,
     RATE,
     SIZE,
@@ -55,7 +57,6 @@ from don.envs.layout import (
     TAKER_X,
     TARGET,
     TICK,
-    UNLISTED,
     UP,
     WALLET,
 )  # fmt: skip
@@ -212,7 +213,8 @@ def _orders(d, m, t, cols, rules, orders, equity, price, low, high, want, rest):
     for j in range(n):
         s = cols[j]
         want[j] = 0.0
-        if s < 0 or bars[t, s, STATE] == UNLISTED:
+        # who has no bar of its own to decide on keeps its position, as a desk's stale symbol does
+        if s < 0 or bars[t, s, STATE] < PRESENT or orders[j, KIND] == HOLD:
             continue
         if orders[j, KIND] == TARGET:
             weight = orders[j, SIZE] * scale

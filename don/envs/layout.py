@@ -35,7 +35,7 @@ PATH_PESSIMISTIC, PATH_PATH, PATH_OPEN = 0.0, 1.0, 2.0
 # orders [M, n, ORDER]: what an account asks of a symbol
 SIZE, PRICE, KIND = 0, 1, 2  # signed lots (or weight), limit in ticks, kind
 ORDER = 3
-TARGET, MARKET, LIMIT, POST_ONLY = 0.0, 1.0, 2.0, 3.0  # values of KIND
+TARGET, MARKET, LIMIT, POST_ONLY, HOLD = 0.0, 1.0, 2.0, 3.0, 4.0  # values of KIND; hold: nothing
 
 # money [M, MONEY]: state of an account
 WALLET, EQUITY, PEAK, START = range(4)

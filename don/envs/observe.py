@@ -57,6 +57,7 @@ class Observer:
         self.slots = self._places()
         self.size = self.slots[-1].stop
         self.ready = self._ready()
+        self.acts = self._acts()
 
     def _places(self) -> tuple[Slot, ...]:
         config, n, F = self.config, self._columns.shape[1], len(self.config.features)
@@ -100,14 +101,38 @@ class Observer:
             ready &= inside & full
         return np.asarray(ready)
 
+    def _acts(self) -> Bools:
+        """[T] bars on which what is asked for is carried out; elsewhere positions stay.
+
+        A desk's window fills anew behind a bar that no symbol has, since a desk cannot tell a bar
+        that does not exist from one that it missed; until then, and in the hole, it does nothing.
+        """
+        recorded, window = self._market.recorded, self.config.window
+        acts = np.zeros(len(recorded), np.bool_)
+        for segment in self._market.segments:
+            place = np.arange(segment.start, segment.stop)
+            lacks = np.where(recorded[place], segment.start - 1, place)
+            acts[place] = place - np.maximum.accumulate(lacks) >= window
+        return acts
+
+    @property
+    def holed(self) -> bool:
+        """Whether there are bars that can be observed and not be acted on."""
+        return not bool(self.acts[self.ready].all())
+
     def check(self) -> None:
         """Make sure that there is something to observe.
 
         Raises:
             DataError: naming the features that have no value, or how much history is needed.
         """
-        if self.ready.any():
+        if (self.ready & self.acts).any():
             return
+        if self.ready.any():
+            raise DataError(
+                f"too little history: a window of {self.config.window} bars is never full, bars "
+                "that no symbol has lie between: give more complete bars or a shorter window"
+            )
         warm = self.config.feature_set(self._market.interval_ns).warm_up
         longest = max(s.stop - s.start for s in self._market.segments)
         dead = never_known(self._market, self.config)

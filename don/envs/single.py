@@ -78,7 +78,7 @@ def step_single(m, t, s, b, bars, spec, rules, money, book, flow, share, orders,
     """
     bar, was, one, rule = bars[t + 1, s], bars[t, s], spec[s], rules[b]
     order, cash, place = orders[m, 0], money[m], book[m, 0]
-    if order[KIND] != TARGET or rule[CASH] > 0 or bar[STATE] != PRESENT or was[STATE] < 1.0:
+    if order[KIND] != TARGET or rule[CASH] > 0 or bar[STATE] != PRESENT or was[STATE] != PRESENT:
         return False
     value = one[TICK] * one[LOT]
     held, cost = place[LOTS], place[COST]

@@ -17,6 +17,7 @@ from don.envs.gather import account, copy
 from don.envs.layout import (
     AFTER_EQUITY,
     BEFORE,
+    HOLD,
     KIND,
     LIQUIDATED,
     ORDER,
@@ -41,7 +42,7 @@ def step_whole(  # type: ignore[no-untyped-def]
     kind, seeing, F, width, window_at, account_at, unit, spot, ruin, broke, liquidation,
     bars, spec, columns, rules, money, book, flow, share,
     begin, end, done, active, dead, was_dead, growth,
-    numbers, choices, levels, owner, places, seen, mine, orders, deposits, scratch, row_of,
+    numbers, choices, levels, owner, places, seen, mine, orders, deposits, scratch, row_of, acts,
 ):  # fmt: skip
     """Carry out a bar of all episodes that are not done.
 
@@ -88,6 +89,7 @@ def step_whole(  # type: ignore[no-untyped-def]
         deposits: [M].
         scratch: [6, n].
         row_of: [T] rows of `values`.
+        acts: [T] see `Observer.acts`; empty: everywhere.
 
     Returns:
         -1, or the place of an action that is not possible: then nothing has changed.
@@ -116,7 +118,10 @@ def step_whole(  # type: ignore[no-untyped-def]
                     orders[m, places[a, j], SIZE] = x
                     orders[m, places[a, j], KIND] = TARGET
                     i += 1
+        held = len(acts) > 0 and not acts[bar_of[b]]
         for m in range(base, base + K):
+            if held:
+                orders[m, :, KIND] = HOLD
             was_dead[m] = dead[m]
             if dead[m]:  # an account that is out only closes what it holds
                 orders[m, :, :] = 0.0
@@ -126,6 +131,8 @@ def step_whole(  # type: ignore[no-untyped-def]
         if live:
             step_episode(d, b, bar_of[b], orders, deposits, scratch, False)
             bar_of[b] += 1
+        if held:  # what stays asked for over several bars is carried out behind the hole
+            orders[base : base + K, :, KIND] = TARGET
         left = K
         for m in range(base, base + K):
             growth[m] = 1.0
@@ -211,6 +218,7 @@ class Whole:
             *d, self.begin, self.end, self.done, self.active, self.dead, self.was_dead, self.growth,
             self._numbers, self._choices, actions.levels, roles.owner, roles.places, roles.seen,
             roles.mine, self.orders, self.deposits, np.zeros((6, n)), window.row_of,
+            observer.acts if observer.holed else np.zeros(0, np.bool_),
         )  # fmt: skip
 
     def ask(self, actions: NDArray[np.generic]) -> int:

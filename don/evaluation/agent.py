@@ -160,7 +160,10 @@ def _courses(
     ) -> dict[str, NDArray[np.generic]]:
         nonlocal memory, actions, age
         if fresh.any() or age >= every:
-            actions, memory = model.act(seen, None if fresh.any() else memory, rng=rng)
+            memory = None if fresh.any() else memory
+            actions, after = model.act(seen, memory, rng=rng)
+            # a desk is not asked in a hole and until its window is full behind it: nor remembers it
+            memory = after if env.acting[~env.done].any() else memory
             age = 0
         age += 1
         return actions

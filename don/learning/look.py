@@ -165,9 +165,9 @@ class Look:
             at += slot.size
         return out
 
-    def passed(self) -> bool:
-        """A bar has been acted on; true if the next one begins an episode."""
-        self.age += 1
+    def passed(self, bars: int = 1) -> bool:
+        """Bars of the episode have passed; true if the next one begins another."""
+        self.age += bars
         if self._config.episode.length is not None and self.age >= self._config.episode.length:
             self.age = 0
         return self.age == 0

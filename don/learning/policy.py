@@ -105,27 +105,33 @@ class LearnedPolicy:
     def recall(self, ts: np.ndarray, features: dict[str, np.ndarray]) -> None:
         """See `don.policies.Watcher`."""
         for t, close in enumerate(ts.tolist()):
-            self._feed(close, {name: values[t] for name, values in features.items()})
+            if close > self._last:  # those before were shown
+                self._feed(close, {name: values[t] for name, values in features.items()})
+                self._wait(1)
 
     def watch(self, bar: BarSeen) -> None:
         """Take the bar in, and act on it: what is wanted is known before anybody asks."""
         look = self._feed(bar.ts_event, bar.features)
         self._desired = None
         close = bar.close[self._order]
+        able = bool(np.isfinite(close).all()) and bar.equity > 0
+        if able and (look.whole or look.age):  # the account is looked at in all bars of an episode
+            own = self._order
+            volume = np.nan_to_num(bar.volume[own])
+            look.account(close, volume, bar.equity, bar.sizes[own], bar.costs[own], bar.capital)
         if not look.whole:
             self._reason = f"warming up: {look.known} of {self.rows} bars known with all features"
+            self._wait(1)
             return
-        if not np.isfinite(close).all() or not bar.equity > 0:
+        if not able:
             self._reason = "no price, or no equity"
+            self._wait(1)
             return
-        own = self._order
-        volume = np.nan_to_num(bar.volume[own])
-        look.account(close, volume, bar.equity, bar.sizes[own], bar.costs[own], bar.capital)
         self.observed = look.observe()
         actions, self._state = self.model.act({AGENTS: self.observed}, self._state)
         wanted = look.weights(actions[AGENTS], self._agent)
         self._desired = np.zeros(self._count)
-        self._desired[own] = wanted
+        self._desired[self._order] = wanted
         if look.passed():
             self._state = None
         told = zip(self.model.card.symbols, wanted.tolist(), strict=True)
@@ -139,11 +145,17 @@ class LearnedPolicy:
             usable[self._order] = True
         return Forecast(mu=np.zeros(n), usable=usable, desired=self._desired, reason=self._reason)
 
+    def _wait(self, bars: int) -> None:
+        """Bars pass on which nothing is done; an environment's episode goes on as well."""
+        if self._look is not None and self._look.age and self._look.passed(bars):
+            self._state = None
+
     def _feed(self, close_ns: int, features: dict[str, np.ndarray]) -> Look:
         if self._look is None:
             raise DataError(f"policy {self.name} was shown a bar before its session began")
         if self._last and close_ns - self._last != self._interval:
             self._look.forget()
+            self._wait(max((close_ns - self._last) // self._interval - 1, 0))
         self._last = close_ns
         rows = np.stack([features[name][self._order] for name in self.features], axis=1)
         self._look.feed(rows)

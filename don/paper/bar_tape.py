@@ -1,11 +1,13 @@
 """A tape over recorded bars, expanded by the seeded bridge. Pure once its data are loaded.
 
-Stated simplifications: the mark price and the index are the last trade price of the tape; a
-symbol's missing bar is flat at the last close with no volume and no trades, as exchanges publish
-it, while its book stands still; the tape covers the time for which all its symbols are recorded.
+Stated simplifications: the mark price and the index are the last trade price of the tape; where a
+symbol's bar is missing nothing was recorded, and nothing is told: no bar, no trades, its book and
+mark stand still (a quiet time is a bar of volume 0, which is told as exchanges tell it); the tape
+covers the time for which all its symbols are recorded.
 """
 
 from collections.abc import Sequence
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +67,7 @@ class BarTape(SlotTape):
             self._config.marks_per_bar,
         )
         self._keys = _symbol_keys(seed, symbols)
+        self._told = panel.present
         self._opens = panel.origin_ns + np.arange(panel.slots, dtype=np.int64) * panel.interval_ns
         before = np.vstack([panel.open[:1], panel.close[:-1]])
         # [slot, symbol, 6]: open, high, low, close, volume, last close before
@@ -95,8 +98,8 @@ class BarTape(SlotTape):
 
         Args:
             symbol: exchange or canonical name.
-            interval: the tape's own or a multiple; larger bars are complete and start on the epoch
-                grid.
+            interval: the tape's own or a multiple; larger bars are over, start on the epoch grid,
+                and are made of the bars that there are.
             end_ns: tape time.
             limit: most bars, >= 1.
 
@@ -115,11 +118,12 @@ class BarTape(SlotTape):
         stop = min((end_ns // length * length - origin) // self.interval_ns, self._panel.slots)
         stop = min(stop, int(self._panel.last[n]) + 1)
         stop -= ((origin // self.interval_ns) + stop) % step
-        begin = max(stop - limit * step, first)
-        begin += -((origin // self.interval_ns) + begin) % step
-        if begin >= stop:
-            return []
-        return self._closed(n, begin, stop, step, interval)
+        first += -((origin // self.interval_ns) + first) % step
+        begin, there = stop, np.zeros((0, step), np.bool_)
+        while (lacking := limit - int(there.any(axis=1).sum())) > 0 and begin > first:
+            begin = max(begin - lacking * step, first)
+            there = self._told[begin:stop, n].reshape(-1, step)
+        return self._closed(n, begin, stop, step, interval) if there.any() else []
 
     def _closed(self, n: int, begin: int, stop: int, step: int, interval: str) -> list[BarClose]:
         bars, counts = self._bars[begin:stop, n], self._counts[begin:stop, n]
@@ -127,14 +131,18 @@ class BarTape(SlotTape):
             self._keys[n], self._opens[begin:stop], bars, counts, self._bar_ms
         ).reshape(-1, step, 3)
         parts = bars.reshape(-1, step, 6)
+        there = self._told[begin:stop, n].reshape(-1, step)
+        opened = parts[np.arange(len(parts)), np.argmax(there, axis=1), 0]
+        high = np.where(there, parts[:, :, 1], 0).max(axis=1)
+        low = np.where(there, parts[:, :, 2], np.iinfo(np.int64).max).min(axis=1)
         quote, bought, bought_quote = (
             sums.astype(object).sum(axis=1).T.tolist()
         )  # Python's integers: no overflow
         columns = (
             (self._opens[begin:stop:step] + step * self.interval_ns).tolist(),
-            parts[:, 0, 0].tolist(),
-            parts[:, :, 1].max(axis=1).tolist(),
-            parts[:, :, 2].min(axis=1).tolist(),
+            opened.tolist(),
+            high.tolist(),
+            low.tolist(),
             parts[:, -1, 3].tolist(),
             parts[:, :, 4].sum(axis=1).tolist(),
             counts.reshape(-1, step).sum(axis=1).tolist(),
@@ -158,7 +166,9 @@ class BarTape(SlotTape):
                 buy_volume=b,
                 buy_quote_volume=bq * value,
             )
-            for ts, o, h, low, c, v, m, q, b, bq in zip(*columns, strict=True)
+            for ts, o, h, low, c, v, m, q, b, bq in compress(
+                zip(*columns, strict=True), np.asarray(there.any(axis=1))
+            )
         ]
 
     # ---- events ----------------------------------------------------------------------------------
@@ -208,6 +218,8 @@ class BarTape(SlotTape):
                             buy=bool(buy),
                         )
                     )
+            if not self._told[slot, n]:
+                continue
             value = self._values[n]
             o, h, low, c, v, _ = bars[n].tolist()
             closes.append(

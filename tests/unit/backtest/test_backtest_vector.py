@@ -15,6 +15,7 @@ from don.backtest.vector import VectorResult, prepare, simulate
 from don.errors import ConfigError
 
 BARS = 700
+HOLES = (*range(310, 314), 450)  # that no symbol has; a day begins in the first
 
 
 def made(path: Path, *, thin: bool = False, crash: bool = False) -> Path:
@@ -43,7 +44,8 @@ def made(path: Path, *, thin: bool = False, crash: bool = False) -> Path:
         frame[["open", "high", "low", "close"]] = frame[["open", "high", "low", "close"]].round(
             digits
         )
-        frames.append(frame.iloc[350:].drop(index=[400, 401]) if n == 3 else frame)
+        frame = frame.drop(index=list(HOLES))
+        frames.append(frame.loc[350:].drop(index=[400, 401]) if n == 3 else frame)
     pd.concat(frames).to_parquet(path)
     return path
 

@@ -123,7 +123,10 @@ class Market:
         )
         names = {i.exchange_symbol: i.symbol for i in self.instruments}
         ticks = {i.exchange_symbol: (i.tick_size, i.lot_size) for i in self.instruments}
-        tap = MarketTap(names, tape.interval, name, lambda one: exchange.depth(one, 10), ticks)
+        tap = MarketTap(
+            names, tape.interval, name, lambda one: exchange.depth(one, 10), ticks,
+            tape.interval_ns // 4,
+        )  # fmt: skip
         replay = Replay(exchange, account, tap, cache, clock, account_bars=config.account_bars)
         optimizer = PortfolioOptimizer(config.engine.portfolio)
         Kept.first = first

@@ -61,6 +61,8 @@ def run(env: BatchEnv, twin: Twin, orders: np.ndarray) -> None:
             worth = d.bars[t[0], n, CLOSE] * d.spec[n, TICK] * d.spec[n, LOT]
             lots = orders[0, n, SIZE] * scale * d.money[0, EQUITY] / worth
             real[0, n, SIZE] = np.trunc(lots + np.sign(lots) * 1e-9) - d.book[0, n, LOTS]
+        if d.bars[t[0], n, STATE] == ABSENT:  # what has no bar of its own is not decided on
+            real[0, n, SIZE] = 0
     scratch = np.zeros((6, orders.shape[1]))
     step_accounts(d, t, np.ones(1, bool), orders, np.zeros(1), scratch, False)
     twin.step(int(t[0]), real[0])

@@ -60,6 +60,7 @@ def begun(middle, *markets):
     tap = MarketTap(
         {market.exchange_symbol: market.symbol for market in markets}, "1m", "test", None,
         {market.exchange_symbol: (market.tick_size, market.lot_size) for market in markets},
+        15 * 10**9,
     )  # fmt: skip
     return venue, tap
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -122,21 +122,18 @@ def test_random_bars_are_reproduced_exactly(
     check_bars(tape, events)
     check_books(events[2:])
     closes = [e for e in events if isinstance(e, BarClose)]
-    assert len(closes) == len(bars)
     assert [c.ts for c in closes] == sorted({c.ts for c in closes})
+    assert len(closes) == len(expected)  # of what is missing nothing is told
     for close in closes:
         slot = (close.ts - tape.interval_ns) // 10**9 - int(START.timestamp())
         assert slot % 60 == 0
-        if slot // 60 in expected:
-            o, h, low, c, lots = expected[slot // 60]
-            hundred = 100 * instrument.tick_size
-            found = [getattr(close, k) * hundred for k in ("open", "high", "low", "close")]
-            assert found == [o, h, low, c]
-            volume = close.volume * instrument.lot_size * 10
-            if volume != lots:  # more than recorded only where the prices need more trades
-                assert volume > lots and close.volume <= 4
-        else:
-            assert close.volume == 0
+        o, h, low, c, lots = expected[slot // 60]
+        hundred = 100 * instrument.tick_size
+        found = [getattr(close, k) * hundred for k in ("open", "high", "low", "close")]
+        assert found == [o, h, low, c]
+        volume = close.volume * instrument.lot_size * 10
+        if volume != lots:  # more than recorded only where the prices need more trades
+            assert volume > lots and close.volume <= 4
 
 
 @pytest.mark.parametrize("name", SHARED_BARS)
@@ -158,9 +155,6 @@ def test_recorded_bars_are_reproduced_exactly(name: str) -> None:
             if not isinstance(event, BarClose) or event.symbol != instrument.exchange_symbol:
                 continue
             opened = np.datetime64(event.ts - tape.interval_ns, "ns")
-            if opened not in own.index.tz_localize(None):
-                assert event.volume == 0
-                continue
             bar = own.loc[own.index.tz_localize(None) == opened].iloc[0]
             for field in ("open", "high", "low", "close"):
                 price = float(getattr(event, field) * instrument.tick_size)
@@ -241,7 +235,9 @@ def test_history_equals_what_was_replayed(sample: Tape) -> None:
     for symbol in sample.symbols:
         own = [e for e in closes if e.symbol == symbol]
         assert sample.history(symbol, "30m", end, len(own)) == own
-    assert len(sample.history("BTCUSDT", "30m", sample.time_of(sample.start))) == 500
+    before = sample.history("BTCUSDT", "30m", sample.time_of(sample.start))
+    assert len(before) == 499  # one of the 500 before the start was not recorded
+    assert {b.ts - a.ts for a, b in pairwise(before)} == {1800 * 10**9, 3600 * 10**9}
 
 
 def test_larger_bars_are_complete_and_consistent(sample: Tape) -> None:
@@ -258,16 +254,21 @@ def test_larger_bars_are_complete_and_consistent(sample: Tape) -> None:
             assert getattr(bar, field) == sum(getattr(b, field) for b in parts)
 
 
-def test_holes_become_flat_bars_without_trades(write_bars, tmp_path: Path) -> None:
+def test_quiet_bars_are_told_flat_and_missing_ones_not_at_all(write_bars, tmp_path: Path) -> None:
     rows = [("BTCUSDT", s, 10.0, 11.0, 9.0, 10.5, 3.0) for s in (0, 1, 4, 5)]
+    rows += [("BTCUSDT", 3, 10.5, 10.5, 10.5, 10.5, 0.0)]
     rows += [("ETHUSDT", s, 1.0, 1.1, 0.9, 1.0, 5.0) for s in range(6)]
     tape = open_tape(
         write_bars(tmp_path / "b.parquet", rows), start_ns=int(START.timestamp()) * 10**9
     )
     events = [e for _, e in tape.events()]
     assert check_bars(tape, events) == 10
-    flat = [e for e in events if isinstance(e, BarClose) and e.trades == 0]
-    assert [(e.symbol, e.open, e.close, e.volume) for e in flat] == [("BTCUSDT", 105, 105, 0)] * 2
+    own = [e for e in events if isinstance(e, BarClose) and e.symbol == "BTCUSDT"]
+    assert [(e.ts - tape.first_ns) // tape.interval_ns - 1 for e in own] == [0, 1, 3, 4, 5]
+    assert (own[2].open, own[2].close, own[2].volume, own[2].trades) == (105, 105, 0, 0)
+    marks = [e for e in events if isinstance(e, MarkPrice) and e.symbol == "BTCUSDT"]
+    assert {e.ts // tape.interval_ns for e in marks} >= {tape.first_ns // tape.interval_ns + 2}
+    assert tape.history("BTCUSDT", tape.interval, tape.end_ns) == own
 
 
 def test_default_funding_is_paid_every_eight_hours(sample: Tape) -> None:
