@@ -6,9 +6,10 @@ probability of overfitting and the reality check mean something.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from don.errors import ConfigError, UsageError
 from don.evaluation.agent import run_agent
@@ -39,7 +40,7 @@ def searched(folder: Path) -> Searched:
         raise UsageError(f"{folder} holds no search that is over: give the --out of a `don tune`")
     try:
         rows = [row for row in json.loads(results.read_text()) if row["score"] is not None]
-        rows.sort(key=lambda row: -row["score"])
+        rows.sort(key=_rank)
         places = [folder / "trials" / row["trial"] / "model" for row in rows]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{folder} cannot be read as a search: {error}") from error
@@ -64,3 +65,38 @@ def rivals(search: Searched, models: Sequence[Model], test: Tested) -> Rivals:
         name=f"{amount(len(courses), 'configuration')} of search {search.name}",
         courses=tuple(courses),
     )
+
+
+def listed(rows: Sequence[Mapping[str, Any]], iterations: int) -> list[str]:
+    """A search's trials as lines of text, the one to take first: who went further, then the score.
+
+    Args:
+        rows: of its results.
+        iterations: of a trial that went all the way.
+    """
+    names = sorted({name for row in rows for name in row["point"]})
+    lines = [["trial", "return", "iterations", *(name.split(".", 1)[-1] for name in names)]]
+    for row in sorted(rows, key=_rank):
+        done = row["iterations"] or 0
+        far = str(done) if done >= iterations else f"{done} {'failed' if row['error'] else 'early'}"
+        score = "none" if row["score"] is None else f"{row['score']:+.4f}"
+        point = row["point"]
+        lines.append([row["trial"], score, far, *(shown(point.get(name)) for name in names)])
+    widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))]
+    return [
+        "  ".join(
+            text.rjust(width) if n else text.ljust(width)
+            for n, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    ]
+
+
+def shown(value: Any) -> str:
+    """A value of a setting for people."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[bool, int, float]:
+    score = row["score"]
+    return score is None, -(row.get("iterations") or 0), -(score or 0.0)

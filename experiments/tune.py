@@ -7,6 +7,7 @@ in a folder of its own under OUT/trials, and is counted in the research ledger b
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
@@ -24,7 +25,8 @@ from experiments.cluster import local_cluster
 from experiments.durable import read_json, write_json
 from experiments.fitting import check_search
 from experiments.program import asked, run_as_program
-from experiments.tune_config import Range, Search, TuneConfig, corners, training
+from experiments.searched import listed, shown
+from experiments.tune_config import NOTHING, Range, Search, TuneConfig, cautions, corners, training
 
 Tell = Callable[[str], None]
 NAME, RESULTS, RUNS, CONFIG = "search", "results.json", "runs.json", "config.json"
@@ -69,6 +71,8 @@ def tune(
         write_json(config.out / CONFIG, _told(config, market.hash))
         until.enter_context(shown)
         write_market(market, config.out.absolute() / MARKET)
+        for line in cautions(config, len(market.close_ns)):
+            tell(line)
         names = (*market.symbols, base.data.source)
         return _counted(config, market, names, tell, research, home or home_dir(), going=going)
 
@@ -95,14 +99,21 @@ def _counted(
             raise Interrupted("stopped; --resume goes on") from None
         raise
     table = config.out / RESULTS
-    table.write_text(json.dumps(rows, indent=1))
+    draft = table.with_suffix(".new")
+    draft.write_text(json.dumps(rows, indent=1))
+    draft.replace(table)
     best = best_of(rows)
     research.end(
         run, RunStatus.DONE if best else RunStatus.FAILED,
         {"best": best, "trials": len(rows), "data": completeness(market)},
     )  # fmt: skip
     if best is None:
-        raise DonError(f"no trial came to a score; errors are in {table}")
+        failed = sum(row["error"] is not None for row in rows)
+        raise DonError(
+            f"no trial came to a score; errors are in {table}" if failed else
+            f"no trial came to a score: no episode ended within {config.iterations} iterations; "
+            "raise iterations or train.algorithm.fragment, or lower train.env.episode.length"
+        )  # fmt: skip
     return {"best": best, "rows": rows, "table": str(table)}
 
 
@@ -134,6 +145,7 @@ class Counted:
         self._file = config.out / RUNS
         self._ledger = research.reference()["ledger"]
         self._known: dict[str, dict[str, int]] = {}  # trial -> point -> run
+        self._past: dict[str, dict[str, Any]] = {}  # trial -> point it was before -> figures
         self._ended: dict[str, list[Any]] = {}  # trial -> status, figures
         if self._file.exists():
             self._recall(json.loads(self._file.read_text()))
@@ -143,15 +155,31 @@ class Counted:
         """Trials that are counted already."""
         return len(self._known)
 
-    def begin(self, trial: str, point: dict[str, Any]) -> None:
-        """Before a trial runs, or goes on as another point."""
+    def begin(
+        self, trial: str, point: dict[str, Any], told: Mapping[str, Any] | None = None,
+        whose: Callable[[], str] = str,
+    ) -> None:  # fmt: skip
+        """Before a trial runs, or goes on as another point.
+
+        Args:
+            trial: its name.
+            point: what it runs as from now on.
+            told: its last result as what it was before.
+            whose: says from where it goes on; "": from its own state.
+        """
         points = self._known.get(trial, {})
-        key = as_json(point)
-        if key in points:
+        key, before = as_json(point), next(reversed(points), None)
+        if key == before:
             return
-        self._count(trial, key, min(points.values(), default=self._run))
+        if before is not None and told:
+            self._past.setdefault(trial, {})[before] = _figures(told)
+        if key in points:  # it is what it was once: the last one is what it is now
+            points[key] = points.pop(key)
+        else:
+            self._count(trial, key, min(points.values(), default=self._run))
         self._write()
-        how = "goes on as" if points else "begins:"
+        source = whose() if before is not None else ""
+        how = f"goes on {f'from {source} ' if source else ''}as" if before else "begins:"
         self._tell(f"trial {trial} {how} {_short(point)}")
 
     def end(
@@ -159,7 +187,7 @@ class Counted:
     ) -> None:
         """After it; one that could not be built has not begun."""
         self.begin(trial, point)
-        figures = {k: told.get(k) for k in ("score", "iteration", "steps")}
+        figures = _figures(told)
         if trial not in self._ended:
             self._end(trial, status, figures)
             self._ended[trial] = [str(status), figures]
@@ -168,7 +196,10 @@ class Counted:
         gained = "none" if score is None else f"{score:+.4f}"
         early = status is RunStatus.DONE and (figures["iteration"] or 0) < self._config.iterations
         how = "stopped early" if early else status.value
-        self._tell(f"trial {trial} {how}: return {gained} after {figures['iteration']}")
+        self._tell(
+            f"trial {trial} {how}: return {gained} after {figures['iteration']} "
+            f"({len(self._ended)} of {self._config.trials} over)"
+        )
 
     # ---- inside ----------------------------------------------------------------------------------
 
@@ -180,15 +211,18 @@ class Counted:
         )  # fmt: skip
 
     def _end(self, trial: str, status: RunStatus, figures: dict[str, Any]) -> None:
-        for run in self._known[trial].values():
+        """Each point with what it came to itself."""
+        past, last = self._past.get(trial, {}), next(reversed(self._known[trial]))
+        for key, run in self._known[trial].items():
             if self._research.run(run).status is RunStatus.OPEN:  # else it ended, then died
-                self._research.end(run, status, figures)
+                own = figures if key == last else past.get(key, _figures({}))
+                self._research.end(run, status if key == last else RunStatus.DONE, own)
 
     def _recall(self, kept: dict[str, Any]) -> None:
         """What was counted before; anew if that was in another ledger, which this one lacks."""
         if "trials" not in kept:
             raise UsageError(f"{self._file} is of an older Don: use another --out")
-        trials, self._ended = kept["trials"], kept["ended"]
+        trials, self._ended, self._past = kept["trials"], kept["ended"], kept.get("past", {})
         if kept["ledger"] == self._ledger:
             self._known = trials
             return
@@ -204,7 +238,8 @@ class Counted:
 
     def _write(self) -> None:
         draft = self._file.with_suffix(".new")
-        kept = {"ledger": self._ledger, "trials": self._known, "ended": self._ended}
+        kept = {"ledger": self._ledger, "trials": self._known, "past": self._past,
+                "ended": self._ended}  # fmt: skip
         draft.write_text(json.dumps(kept))
         draft.replace(self._file)
 
@@ -215,6 +250,8 @@ def _search(
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its tables come even if asked for silence
     # its own would end the search as one that is done
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    # it does not see that `Trial` can be used again
+    warnings.filterwarnings("ignore", message="Consider boosting PBT performance")
     from ray import tune as library
 
     from experiments.rllib.trials import Watch, scheduler, trainable
@@ -236,8 +273,13 @@ def _search(
             param_space=space,
             tune_config=library.TuneConfig(
                 metric="score", mode="max", num_samples=config.trials,
-                max_concurrent_trials=config.at_once, scheduler=scheduler(config, space),
-                search_alg=library.search.BasicVariantGenerator(random_state=config.seed),
+                scheduler=scheduler(config, space),
+                search_alg=library.search.BasicVariantGenerator(
+                    random_state=config.seed,
+                    # Ray's own bound is none for it; a population has to be there together
+                    max_concurrent=0 if config.search is Search.PBT else config.at_once,
+                ),
+                reuse_actors=True,
             ),
             run_config=library.RunConfig(
                 name=NAME, storage_path=str(storage), verbose=0,
@@ -254,7 +296,7 @@ def _search(
     for result in tuner.fit():
         told = result.metrics or {}
         trial = str(told.get("trial_id", Path(result.path).name))
-        score = told.get("score")
+        score = _figures(told)["score"]
         model = config.out / "trials" / trial / MODEL
         rows.append(
             {
@@ -265,10 +307,21 @@ def _search(
                 "stopped_early": (told.get("iteration") or 0) < config.iterations,
                 "steps": told.get("steps"),
                 "model": str(model) if model.exists() else None,
+                "line": json.loads(told.get("line") or "[]"),
                 "error": None if result.error is None else str(result.error).splitlines()[-1],
             }
         )
     return rows
+
+
+def _figures(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What the ledger keeps of a result."""
+    found = {name: told.get(name) for name in ("score", "iteration", "steps")}
+    if found["score"] == NOTHING:
+        found["score"] = None
+    if line := json.loads(told.get("line") or "[]"):
+        found["from"] = f"trial {line[-1]['trial']}, iteration {line[-1]['until']}"
+    return found
 
 
 def _domain(given: Range, library: Any) -> Any:
@@ -305,10 +358,7 @@ def _same(config: TuneConfig, data_hash: str, *, resume: bool) -> bool:
 
 
 def _short(point: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name.split('.')[-1]} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in point.items()
-    )
+    return ", ".join(f"{name.split('.')[-1]} {shown(value)}" for name, value in point.items())
 
 
 def main(words: list[str]) -> int:
@@ -323,8 +373,10 @@ def main(words: list[str]) -> int:
         print(json.dumps(told))
         return 0
     best = told["best"]
+    print("\n".join(listed(told["rows"], config.iterations)))
     print(f"best: trial {best['trial']}, return {best['score']:+.4f}: {_short(best['point'])}")
     print(f"model {best['model'] or 'none: it wrote none'}\nall trials in {told['table']}")
+    print(f"chosen, not judged: don evaluate --search {config.out}")
     return 0
 
 

@@ -12,6 +12,11 @@ from don.model.section import Section, parsed
 from experiments.training_config import TrainConfig
 
 ALMOST = 1.0 - 1e-9  # an end of a range that itself is not drawn
+NOTHING = -1e9  # score of a trial before its first episode ended: schedulers want a number
+# a score is in the units of the first, and of the second whoever pays less has more
+UNLIKE = ("env.reward", "env.costs")
+# of what a network was trained with: another one cannot go on from it
+LEARNT = ("algorithm.name", "algorithm.reward_scale")
 
 
 class Search(StrEnum):
@@ -73,11 +78,22 @@ class TuneConfig(Section):
             head = name.split(".")[0]
             if head in ("data", "out", "stop", "keep"):
                 raise ValueError(f"space.{name}: {head} is the same in all trials")
+            if name.startswith(UNLIKE):
+                raise ValueError(
+                    f"space.{name}: scores would not be of the same thing; give it in train, and "
+                    "search once for each"
+                )
         if self.search is Search.PBT:
             odd = [n for n in self.space if not n.startswith("algorithm.")]
             if odd:
                 raise ValueError(
                     f"pbt changes settings while they train: algorithm.*, not {odd[0]}"
+                )
+            fixed = [n for n in self.space if n in LEARNT]
+            if fixed:
+                raise ValueError(
+                    f"space.{fixed[0]}: with pbt a trial goes on with what another has learnt, "
+                    "which another value of it cannot use; search with asha, or give it in train"
                 )
         for point in corners(self):
             training(self, point)
@@ -95,6 +111,32 @@ def corners(config: TuneConfig) -> list[dict[str, Any]]:
         further = given.values[1:] or (() if given.values else (given.draw(ALMOST),))
         found += [{**first, name: value} for value in further]
     return found
+
+
+def cautions(config: TuneConfig, bars: int) -> list[str]:
+    """What one should know before the search is paid for.
+
+    Args:
+        config: it.
+        bars: of the data.
+    """
+    made = training(config, corners(config)[0])
+    said = []
+    if made.data.end is None and not made.data.store:
+        said.append(
+            "train.data.end is not given: trials see the data to the end, and none of them is left "
+            "to judge the choice on"
+        )
+    length = min(made.env.episode.length or bars, bars)
+    each = made.algorithm.fragment * made.env.action.every
+    if config.grace * each < 2 * length and (config.grace < config.iterations):
+        said.append(
+            f"trials are compared after {config.grace} iterations, {config.grace * each} bars of "
+            f"each copy: so few that episodes of {length} bars have hardly ended, and scores are "
+            f"mostly of short first ones; a grace of {math.ceil(2 * length / each)} lets each copy "
+            "end a whole one"
+        )
+    return said
 
 
 def within(space: Mapping[str, Range], point: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ LOSSES = {
     "vf_explained_var": "explained",
     "alpha_value": "alpha",
     "gradients_default_optimizer_global_norm": "gradient_norm",
+    "default_optimizer_learning_rate": "lr",
+    "policy_learning_rate": "lr",
 }
 Row = dict[str, Any]
 

@@ -1,7 +1,8 @@
 """A training as a trial of Ray Tune: one iteration a step, checkpoints of Tune's. Needs Ray."""
 
 import json
-from dataclasses import asdict, fields
+import shutil
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,37 +13,45 @@ from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
 from don.storage.research_runs import RunStatus
 from experiments.begun import check_versions
 from experiments.rllib.checkpoints import OWN, Counters
-from experiments.rllib.loop import Training
+from experiments.rllib.loop import BEST, Training
 from experiments.rllib.market_file import read_market
-from experiments.tune_config import Search, TuneConfig, training, within
-
-_NOTHING = -1e9  # score before the first episode ended
+from experiments.tune_config import NOTHING, Search, TuneConfig, training, within
 
 
 class Trial(library.Trainable):
     """One training; the score is the mean return of its last episodes."""
 
+    _placed = False  # whether there is anything to give back
+
     def setup(
         self, config: dict[str, Any], settings: str = "", market: str = "",
         notes: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """Build it."""
+        """Know what to train; the rest is built when it is known what it goes on from."""
         search = TuneConfig.model_validate_json(settings)
         out = search.out / "trials" / self.trial_id
         made = training(search, config).model_copy(update={"out": out})
         self._training = Training(made, read_market(market), lambda line: None, notes=notes)
-        self._training.start()
-        self._score, self._placed = _NOTHING, False
+        self._point, self._score, self._placed = dict(config), NOTHING, False
+        self._line: list[dict[str, Any]] = []  # whose training this one goes on from, oldest first
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Become another trial, or another point of one: a new process takes seconds each time."""
+        self.cleanup()
+        self.setup(new_config)  # with what `trainable` has given
+        return True
 
     def step(self) -> dict[str, Any]:
         """One iteration."""
         if not self._placed:  # nothing was restored: it begins
-            self._training.go_on(self._training.counters)
-            self._placed = True
+            self._place(self._training.counters, None)
         row = self._training.step()
         mean = row["episode_return"]["mean"]
         self._score = self._score if mean is None else mean
-        return {"score": self._score, "iteration": row["iteration"], "steps": row["steps"]}
+        return {
+            "score": self._score, "iteration": row["iteration"], "steps": row["steps"],
+            "line": json.dumps(self._line),
+        }  # fmt: skip
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the state; the models beside it."""
@@ -51,6 +60,7 @@ class Trial(library.Trainable):
         told = {
             **asdict(self._training.counters), "score": self._score, "trial": self.trial_id,
             "parent": self._training.parent, "begun": self._training.begun,
+            "point": self._point, "line": self._line,
         }  # fmt: skip
         (folder / OWN).write_text(json.dumps(told))
         self._training.export()
@@ -61,17 +71,33 @@ class Trial(library.Trainable):
         told = json.loads((folder / OWN).read_text())
         check_versions(told.get("begun", {}), self._training.begun, folder)
         counters = Counters(**{f.name: told[f.name] for f in fields(Counters) if f.name in told})
-        self._score = told["score"]
+        self._score, self._line = told["score"], list(told.get("line", []))
         self._training.parent = told.get("parent", "")
         if (whose := told.get("trial", self.trial_id)) != self.trial_id:
             self._training.parent = f"trial {whose}, iteration {counters.iteration}"
-        self._training.restore(folder / "state")
-        self._training.go_on(counters)
+            self._line.append(
+                {"trial": whose, "point": told.get("point"), "until": counters.iteration}
+            )
+            # its best is not this one's, and what was this one's is of another line
+            counters = replace(counters, best=None, episodes=0)
+            shutil.rmtree(self._training.out / BEST, ignore_errors=True)
+        self._place(counters, folder / "state")
+
+    def _place(self, counters: Counters, state: Path | None) -> None:
+        """Build it where it begins or goes on; episodes that were seen are not drawn again."""
+        if self._placed:
+            self._training.close()
+        self._training.start(resumed=counters.iteration)
         self._placed = True
+        if state is not None:
+            self._training.restore(state)
+        self._training.go_on(counters)
 
     def cleanup(self) -> None:
         """Give everything back."""
-        self._training.close()
+        if self._placed:
+            self._training.close()
+            self._placed = False
 
 
 class Watch(library.Callback):
@@ -84,14 +110,16 @@ class Watch(library.Callback):
     counted: ClassVar[Any] = None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Count it."""
-        Watch.counted.begin(trial.trial_id, dict(trial.config))
+        """Count it; one that goes on as another configuration may be told of here first."""
+        Watch.counted.begin(
+            trial.trial_id, dict(trial.config), trial.last_result, partial(_whose, trial)
+        )
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """With PBT a trial goes on as another configuration: that is one more."""
-        Watch.counted.begin(trial.trial_id, dict(trial.config))
+        Watch.counted.begin(trial.trial_id, dict(trial.config), result, partial(_whose, trial))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say how it ended."""
@@ -104,6 +132,15 @@ class Watch(library.Callback):
         Watch.counted.end(
             trial.trial_id, dict(trial.config), RunStatus.FAILED, dict(trial.last_result or {})
         )
+
+
+def _whose(trial: Any) -> str:
+    """The trial whose checkpoint a trial is to go on from; "": its own, or none."""
+    if trial.checkpoint is None:
+        return ""
+    told = json.loads((Path(trial.checkpoint.path) / OWN).read_text())
+    whose = told.get("trial", trial.trial_id)
+    return "" if whose == trial.trial_id else f"trial {whose}, iteration {told['iteration']}"
 
 
 def trainable(config: TuneConfig, market: Path, notes: dict[str, str]) -> Any:

@@ -15,12 +15,21 @@ STAY = 0.9  # share of bars that move as the one before
 
 
 def market(bars: int, symbols: int = 1, *, seed: int = 0, stay: float = STAY) -> EnvMarket:
+    """Bars of `closes`."""
+    return from_close(closes(bars, symbols, seed=seed, stay=stay))
+
+
+def closes(
+    bars: int, symbols: int = 1, *, seed: int = 0, stay: float = STAY
+) -> NDArray[np.float64]:
     """Each bar moves by `MOVE`, with probability `stay` the way of the bar before: 0.5 is noise."""
     rng = np.random.default_rng(seed)
     flips = np.where(rng.random((bars, symbols)) < stay, 1.0, -1.0)
     way = np.cumprod(flips, axis=0)
-    close = 1000.0 * np.exp(np.cumsum(way * MOVE, axis=0) - MOVE * np.cumsum(way.mean(axis=0)))
-    return from_close(close)
+    found: NDArray[np.float64] = 1000.0 * np.exp(
+        np.cumsum(way * MOVE, axis=0) - MOVE * np.cumsum(way.mean(axis=0))
+    )
+    return found
 
 
 def from_close(close: NDArray[np.float64]) -> EnvMarket:

@@ -18,8 +18,9 @@ from don.storage.research_runs import RunStatus
 from experiments.begun import alone
 from experiments.fitting import check_search
 from experiments.rllib.market_file import open_data
+from experiments.searched import listed, searched
 from experiments.tune import NAME, RUNS, Counted, _told, best_of, tune
-from experiments.tune_config import Range, TuneConfig, training, within
+from experiments.tune_config import NOTHING, Range, TuneConfig, cautions, training, within
 
 SPACE = {"algorithm.lr": {"low": 1e-4, "high": 1e-2, "log": True}, "net.hidden": {"values": [[8]]}}
 
@@ -55,6 +56,12 @@ def test_a_point_is_a_training() -> None:
         ('[space]\n"algorithm.clip" = { low = 0.1, high = 1.5 }', "algorithm.clip"),
         ('[space]\n"net.hidden" = { values = [[8], [0]] }', "hidden and channels"),
         ('[space]\n"data.end" = { values = ["2018-12-01"] }', "data is the same in all trials"),
+        ('[space]\n"env.reward.kind" = { values = ["log_return"] }', "not be of the same thing"),
+        ('[space]\n"env.costs.taker" = { values = [1.0] }', "not be of the same thing"),
+        (
+            'search = "pbt"\n[space]\n"algorithm.reward_scale" = { low = 1.0, high = 9.0 }',
+            "with what another has learnt",
+        ),
         ('[train]\nout = "x"\n[space]\n"algorithm.lr" = { values = [1e-3] }', "train.out"),
     ],
 )
@@ -91,8 +98,13 @@ def test_trials_are_counted_once_whenever_a_search_is_killed(
     first = counted()
     first.begin("a", one)
     first.begin("a", one)  # each result tells the point again
-    first.begin("a", two)  # PBT goes on with what another had found
-    first.end("a", two, RunStatus.DONE, {"score": 0.5, "iteration": 7})
+    # PBT goes on with what another had found: what came before is told of what was before
+    weak = {"score": -0.5, "iteration": 4, "steps": 40, "line": "[]"}
+    first.begin("a", two, weak, lambda: "trial b, iteration 4")
+    assert said[-1] == "trial a goes on from trial b, iteration 4 as lr 0.002, hidden [8]"
+    line = json.dumps([{"trial": "b", "point": one, "until": 4}])
+    first.end("a", two, RunStatus.DONE, {"score": 0.5, "iteration": 7, "line": line})
+    assert said[-1] == "trial a done: return +0.5000 after 7 (1 of 8 over)"
     kept = json.loads((tmp_path / RUNS).read_text())
     # killed after the ledger knew of the end, before its file did: the trial ends again, elsewhere
     (tmp_path / RUNS).write_text(json.dumps({**kept, "ended": {}}))
@@ -102,15 +114,25 @@ def test_trials_are_counted_once_whenever_a_search_is_killed(
     runs = research.runs()
     assert [(run.kind, run.parent) for run in runs[1:]] == [("trial", 1), ("trial", 2)]
     assert [run.config["algorithm"]["lr"] for run in runs[1:]] == [1e-3, 2e-3]
-    assert {run.metrics["score"] for run in runs[1:]} == {0.5}
+    assert [run.metrics["score"] for run in runs[1:]] == [-0.5, 0.5]
+    assert [run.metrics["iteration"] for run in runs[1:]] == [4, 7]
+    assert [run.metrics.get("from") for run in runs[1:]] == [None, "trial b, iteration 4"]
     assert research.trials("abc").count == 2
     # another ledger lacks them: they count there too
     (tmp_path / RUNS).write_text(json.dumps({**kept, "ledger": "other"}))
     moved = counted()
     moved.end("a", two, RunStatus.DONE, {"score": 0.5, "iteration": 7})
     assert [run.status for run in research.runs()[3:]] == ["done", "done"]
+    assert [run.metrics["score"] for run in research.runs()[3:]] == [-0.5, 0.5]
     assert research.trials("abc").count == 4
     assert counted().begun == 1 and len(research.runs()) == 5
+    # as what it was once: no further trial, and the end is of what it is last
+    moved.begin("c", one)
+    moved.begin("c", two, {"score": 0.1, "iteration": 2})
+    moved.begin("c", one, {"score": 0.2, "iteration": 4})
+    moved.end("c", one, RunStatus.DONE, {"score": NOTHING, "iteration": 6})  # no episode ended
+    assert [run.metrics["score"] for run in research.runs()[5:]] == [None, 0.2]
+    assert said[-1] == "trial c stopped early: return none after 6 (2 of 8 over)"
 
 
 @pytest.mark.postgres
@@ -163,3 +185,36 @@ def test_the_best_trial_is_one_that_went_all_the_way() -> None:
     failed = row("d", None, 9)
     assert best_of([stopped, worse, going, failed]) == going
     assert best_of([stopped, failed]) == stopped and best_of([failed]) is None
+
+
+def test_what_a_search_cannot_tell_is_said_before_it_is_paid_for() -> None:
+    made = {"grace": 2, "iterations": 9, "space": {"algorithm.lr": {"values": [1e-3]}}}
+    told = cautions(TuneConfig.model_validate(made), bars=600)
+    assert "none of them is left to judge the choice on" in told[0] and len(told) == 2
+    data, algorithm = {"end": "2019-01-01"}, {"name": "ppo", "fragment": 32}
+    env = {"episode": {"length": 64}}
+    made["train"] = {"data": data, "algorithm": algorithm, "env": env}
+    (told,) = cautions(TuneConfig.model_validate(made), bars=600)
+    assert "after 2 iterations, 64 bars" in told and "a grace of 4 lets" in told
+    assert not cautions(TuneConfig.model_validate({**made, "grace": 4}), bars=600)
+
+
+def test_the_best_of_a_search_is_the_same_for_all_who_ask(tmp_path: Path) -> None:
+    names = ("lucky", "last", "best", "failed")
+    scores, done = (0.9, -0.2, -0.1, None), (2, 8, 8, 8)
+    rows = [
+        {"trial": name, "score": score, "iterations": n, "point": {"algorithm.lr": 0.002},
+         "error": None if score is not None else "DataError: bars"}
+        for name, score, n in zip(names, scores, done, strict=True)
+    ]  # fmt: skip
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    for name in names:
+        (tmp_path / "trials" / name / "model").mkdir(parents=True)
+    best = best_of(rows)
+    assert best is not None and best["trial"] == "best"
+    order = [folder.parent.name for folder in searched(tmp_path).folders]
+    assert order == ["best", "last", "lucky"]
+    lines = [line.split() for line in listed(rows, 8)]
+    assert lines[0] == ["trial", "return", "iterations", "lr"]
+    assert [line[0] for line in lines[1:]] == [*order, "failed"]
+    assert lines[3] == ["lucky", "+0.9000", "2", "early", "0.002"] and lines[4][1] == "none"
