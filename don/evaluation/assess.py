@@ -82,7 +82,7 @@ class Rivals:
     """What the judged one was chosen among, over the same bars."""
 
     name: str  # what they are together: "8 configurations of search x"
-    courses: tuple[Course, ...]
+    courses: tuple[Course, ...]  # the one that was put first before the others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +102,7 @@ class Assessment:
     choice: Choice | None
     cautions: tuple[str, ...]
     over: str = ""  # the rivals that reality and choice are over; "": the seeds
+    rivals: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # as `figures`
 
 
 def assess(
@@ -161,6 +162,7 @@ def assess(
         choice=_choice(among),
         cautions=(*_cautions(whole, counted), *cautions),
         over="" if rivals is None else rivals.name,
+        rivals={} if rivals is None else {c.name: figures(c) for c in rivals.courses},
     )
 
 

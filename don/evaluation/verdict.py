@@ -87,8 +87,11 @@ def words(a: Assessment) -> tuple[str, ...]:
     if a.choice is not None:
         said.append(
             f"Choosing the best of the {a.over or len(a.choice.of)} by the past: it lies in the "
-            f"lower half afterwards with probability {_rate(a.choice.probability)}."
+            f"lower half afterwards with probability {_rate(a.choice.probability)}"
+            + (f", and loses money with {_rate(a.choice.loss)}." if a.over else ".")
         )
+    if a.rivals:
+        said.append(_rivals(a))
     return tuple(said)
 
 
@@ -155,6 +158,18 @@ def _than(own: float, hold: float) -> str:
     if _rate(own) == _rate(hold):
         return "about as much as holding"
     return f"{'less' if own > hold else 'more'} than holding ({_rate(hold)})"
+
+
+def _rivals(a: Assessment) -> str:
+    """What those that were chosen among did here, and whether choosing as one did was any good."""
+    grown = [figures["total_return"] for figures in a.rivals.values()]
+    hold, first = a.figures[HOLD]["total_return"], grown[0]
+    place = 1 + sum(other > first for other in grown)
+    return (
+        f"Of them {sum(own > NOTHING for own in grown)} earned money here and "
+        f"{sum(own > hold for own in grown)} ended above holding, from {_rate(min(grown))} to "
+        f"{_rate(max(grown))}; the one that was put first came in at place {place} of {len(grown)}."
+    )
 
 
 def _of(a: Assessment) -> str:

@@ -58,6 +58,12 @@ def test_the_best_of_many_lucky_ones_is_known_by_what_it_was_chosen_among() -> N
     said = " ".join(words(among))
     assert "against holding, of the best of the 40 configurations of search s: p = 0." in said
     assert "Choosing the best of the 40 configurations of search s by the past" in said
+    # what they did here, and whether putting one first was any good
+    ends = [one.equity[-1] / one.equity[0] for one in tried]
+    assert f"Of them {sum(end > 1 for end in ends)} earned money here" in said
+    assert f"at place {1 + sum(end > ends[0] for end in ends)} of 40." in said
+    assert f"and loses money with {among.choice.loss * 100:.1f} %." in said
+    assert "put first" not in " ".join(words(alone))
     short = Rivals(name="x", courses=(best, course("y", noise[0][:200])))
     with pytest.raises(ValueError, match="y is of others"):
         assess("best", [best], base, counted, rivals=short)
@@ -91,6 +97,8 @@ def test_an_evaluation_in_a_search_is_over_its_configurations(
                      tell=lambda line: None, market=made, search=search)  # fmt: skip
     told = json.loads((tmp_path / "out" / "result.json").read_text())
     assert told["over"] == "4 configurations of search momentum"
+    assert list(told["rivals"]) == ["t3", "t2", "t1", "t0"]
+    assert all("sharpe" in figures for figures in told["rivals"].values())
     assert told["choice"]["of"] == ["t3", "t2", "t1", "t0"] and told["reality"]["spa"] is not None
     assert next(iter(told["figures"])) == "m" and told["seeds_above_hold"][1] == 1
     for form in ("result.txt", "result.html"):
