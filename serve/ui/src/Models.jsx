@@ -158,7 +158,7 @@ function Session({ store, row, session }) {
         {book?.state && book.state !== "active" && <span className={`tag ${STATES[book.state] ?? ""}`}>{book.state}</span>}
         {book && (
           <>
-            , P&L <span className={tone(book.pnl)}>{signed(book.pnl)}</span>
+            , P&L {place.mode === "shadow" ? "on paper " : ""}<span className={tone(book.pnl)}>{signed(book.pnl)}</span>
           </>
         )}
         .
