@@ -14,6 +14,7 @@ from pathlib import Path
 from don.envs import EnvMarket
 from don.evaluation.agent import run_agent, window
 from don.learning.model import Model, plain
+from experiments.durable import write_json
 from experiments.rllib.checkpoints import all_of
 
 FILE = "choice.json"
@@ -37,9 +38,7 @@ class Choice:
 
     def write(self, folder: Path) -> None:
         """Keep it beside what it was chosen for."""
-        draft = folder / f"{FILE}.new"
-        draft.write_text(json.dumps(asdict(self), indent=1))
-        draft.replace(folder / FILE)
+        write_json(folder / FILE, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> "Choice | None":

@@ -3,21 +3,33 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from don.errors import DataError
 
 
-def write_json(path: Path, told: Any) -> None:
-    """Write a document beside its place, to the disk, and put it there."""
+@contextmanager
+def put(path: Path) -> Iterator[IO[bytes]]:
+    """A file beside its place: on the disk, then put there, when the block is over."""
     draft = path.with_suffix(".new")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(told, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_json(path: Path, told: Any) -> None:
+    """Write a document, whole or not at all."""
+    with put(path) as file:
+        file.write(json.dumps(told, indent=1).encode())
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:

@@ -13,13 +13,14 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from don.clock import iso
 from don.envs import EnvMarket
 from don.envs.completeness import completeness
-from don.errors import DonError, Interrupted, UsageError
+from don.errors import DataError, DonError, Interrupted, UsageError
 from don.evaluation.agent import decidable, run_agent, window
 from don.evaluation.assess import assess
 from don.evaluation.baselines import run_baselines
@@ -36,7 +37,7 @@ from don.words import amount
 from experiments.begun import alone, check_versions, versions_of
 from experiments.choosing import LAST, OUT, Choice, candidates, choose
 from experiments.cluster import local_cluster
-from experiments.durable import read_json, write_json
+from experiments.durable import put, read_json, write_json
 from experiments.evaluate import Result, caution, counted, lineage, metrics, write
 from experiments.evaluation_config import Scheme, WalkForwardConfig, WindowConfig
 from experiments.fitting import fitting
@@ -305,32 +306,38 @@ def _begun(config: WalkForwardConfig, market: EnvMarket, research: Research) -> 
 
 
 def _done(config: WalkForwardConfig, part: Part) -> bool:
-    return (config.out / part.key / "courses.npz").exists()
+    """Whether a part's test can be read: what cannot is run again."""
+    try:
+        return bool(_load(config.out / part.key / "courses.npz", "", 1))
+    except DataError:
+        return False
 
 
 def _store(path: Path, courses: Sequence[Course]) -> None:
-    draft = path.with_suffix(".new")
     arrays: dict[str, Any] = {}
     for n, course in enumerate(courses):
         arrays |= {f"ts{n}": course.ts, f"equity{n}": course.equity}
         arrays[f"sums{n}"] = np.array([course.sums[name] for name in SUMS])
         arrays[f"told{n}"] = np.array([course.gross, course.liquidations, course.breaks])
-    with draft.open("wb") as file:
+    with put(path) as file:
         np.savez(file, **arrays)
-    draft.replace(path)
 
 
 def _load(path: Path, name: str, interval_ns: int) -> list[Course]:
-    with np.load(path) as told:
-        return [
-            Course(
-                name=name, interval_ns=interval_ns, ts=told[f"ts{n}"], equity=told[f"equity{n}"],
-                sums=dict(zip(SUMS, told[f"sums{n}"].tolist(), strict=True)),
-                gross=float(told[f"told{n}"][0]), liquidations=int(told[f"told{n}"][1]),
-                breaks=int(told[f"told{n}"][2]),
-            )
-            for n in range(len(told.files) // 4)
-        ]  # fmt: skip
+    try:
+        with np.load(path) as told:
+            return [
+                Course(
+                    name=name, interval_ns=interval_ns,
+                    ts=told[f"ts{n}"], equity=told[f"equity{n}"],
+                    sums=dict(zip(SUMS, told[f"sums{n}"].tolist(), strict=True)),
+                    gross=float(told[f"told{n}"][0]), liquidations=int(told[f"told{n}"][1]),
+                    breaks=int(told[f"told{n}"][2]),
+                )
+                for n in range(len(told.files) // 4)
+            ]  # fmt: skip
+    except (OSError, EOFError, LookupError, ValueError, BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
 
 
 def main(words: list[str]) -> int:

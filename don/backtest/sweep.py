@@ -212,10 +212,10 @@ def store(sweep: SweepConfig, job: Job, row: dict[str, Any]) -> None:
 
 
 def stored(sweep: SweepConfig, job: Job) -> dict[str, Any] | None:
-    """A job's figures, if it was done."""
+    """A job's figures, if it was done; what a power failure left is done again."""
     try:
-        found: dict[str, Any] = json.loads(result_path(sweep, job).read_text())
-    except FileNotFoundError:
+        found: dict[str, Any] = json.loads(result_path(sweep, job).read_bytes())
+    except (FileNotFoundError, ValueError):
         return None
     return found
 

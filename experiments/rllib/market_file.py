@@ -3,9 +3,11 @@
 Arrays in RLlib's `env_config` would be copied into every checkpoint, so runners get a path.
 """
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from don.envs import BatchEnv, EnvConfig, EnvMarket, load_market
 from don.envs.market import Segment
 from don.envs.normalize import NormalizerState
 from don.errors import DataError
+from experiments.durable import put
 from experiments.training_config import DataConfig
 
 
@@ -48,9 +51,8 @@ def _stored(config: DataConfig, home: Path | None) -> Path:
 
 
 def write_market(market: EnvMarket, path: Path) -> None:
-    """Write all of a market."""
-    draft = path.with_suffix(".new")
-    with draft.open("wb") as file:
+    """Write all of a market, whole or not at all."""
+    with put(path) as file:
         np.savez(
             file,
             symbols=np.array(market.symbols),
@@ -61,29 +63,33 @@ def write_market(market: EnvMarket, path: Path) -> None:
             segments=np.array([(s.start, s.stop) for s in market.segments], np.int64),
             tape=np.array("" if market.tape is None else str(market.tape.absolute())),
         )
-    draft.replace(path)
 
 
-@lru_cache(maxsize=2)
 def read_market(path: str) -> EnvMarket:
-    """What `write_market` wrote; once a process.
+    """What `write_market` wrote; once a process for as long as the file is the same one.
 
     Raises:
         DataError: if it cannot be read.
     """
     try:
-        with np.load(path) as told:
-            return EnvMarket(
-                symbols=tuple(str(s) for s in told["symbols"]),
-                interval_ns=int(told["interval_ns"]),
-                close_ns=told["close_ns"],
-                bars=told["bars"],
-                spec=told["spec"],
-                segments=tuple(Segment(start=int(a), stop=int(b)) for a, b in told["segments"]),
-                tape=Path(str(told["tape"])) if "tape" in told and str(told["tape"]) else None,
-            )
-    except (OSError, KeyError, ValueError) as error:
+        now = os.stat(path)
+        return _market(path, now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
         raise DataError(f"market file {path} cannot be read: {error}") from error
+
+
+@lru_cache(maxsize=2)
+def _market(path: str, *_: int) -> EnvMarket:
+    with np.load(path) as told:
+        return EnvMarket(
+            symbols=tuple(str(s) for s in told["symbols"]),
+            interval_ns=int(told["interval_ns"]),
+            close_ns=told["close_ns"],
+            bars=told["bars"],
+            spec=told["spec"],
+            segments=tuple(Segment(start=int(a), stop=int(b)) for a, b in told["segments"]),
+            tape=Path(str(told["tape"])) if "tape" in told and str(told["tape"]) else None,
+        )
 
 
 def make_env(settings: dict[str, Any], copies: int) -> BatchEnv:

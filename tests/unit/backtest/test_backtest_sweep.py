@@ -79,6 +79,8 @@ def test_a_job_is_a_function_of_its_arguments_and_kept_whole(
     plan.store(sweep, job, row)
     assert plan.stored(sweep, job) == row
     assert [path.suffix for path in plan.result_path(sweep, job).parent.iterdir()] == [".json"]
+    plan.result_path(sweep, job).write_bytes(b"")  # as a power failure leaves it
+    assert plan.stored(sweep, job) is None
 
 
 def test_both_modes_say_the_same_figures(tmp_path: Path, market: Market) -> None:
