@@ -65,7 +65,8 @@ def record(
     seen = recorder.reset(seed, start=None if start is None else _bar(env, start))
     memory: Any = None
     while True:
-        actions, memory = model.act(seen, memory)
+        actions, after = model.act(seen, memory)
+        memory = after if env.acting[0] else memory  # in and just behind a hole: as a desk
         step = recorder.step(actions)
         if step.done[0]:
             break

@@ -24,7 +24,7 @@ from don.paper.tape import open_tape
 from don.paper.tape_data import make_instrument
 from don.policies import BarSeen, ModelRef, PoliciesConfig
 
-BARS, BEGIN, WINDOW, LENGTH = 200, 60, 4, 50
+BARS, BEGIN, WINDOW, LENGTH = 152, 60, 4, 50
 HOLES = (58, *range(80, 83), 101, 103, *range(120, 135))  # that no symbol has
 LACKS = {"BTCUSDT": (), "ETHUSDT": (90, 91, 140)}  # that one lacks
 FEATURES = ("log_return_1", "zscore_8")
@@ -84,7 +84,7 @@ def test_environment_backtest_and_desk_decide_the_same_over_holes(
         changed = env.dynamics.book[0, :, LOTS] != held
         assert able == acting(t) and not (changed & ~_present(market, t)).any()
         assert able or not changed.any()
-    assert _changes(env) > 0 and 40 < len(wanted) < BARS - BEGIN - len(HOLES)
+    assert _changes(env) > 0 and 30 < len(wanted) < BARS - BEGIN - len(HOLES)
 
     details = ("bars", "exchange")  # the second is a whole desk, on the paper exchange's events
     bars, desk = (_backtest(tape, tmp_path / "model", model, detail) for detail in details)
