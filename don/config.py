@@ -5,7 +5,6 @@ defined beside the class that it configures; unknown keys are refused with a hin
 """
 
 import difflib
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,20 @@ from pydantic import Field, field_validator
 from don.books.rules import DemotionConfig
 from don.collect import CollectConfig
 from don.engine import EngineConfig
-from don.errors import ConfigError
 from don.exchanges.service import ExecutionConfig
 from don.features.config import FeatureConfig
 from don.feeds.config import FeedConfig
 from don.model.instrument import split_symbol
-from don.model.section import S, Section, parsed
+from don.model.section import Section, parsed
 from don.paper.server.config import PaperServerConfig
 from don.policies import POLICIES, known
 from don.storage.lake.config import LakeConfig
+from don.tomlfiles import read_section, read_toml
 
+__all__ = [
+    "CONFIG_FILE", "DonConfig", "LogConfig", "WebConfig", "load_config", "merge", "read_section",
+    "read_toml",
+]  # fmt: skip
 CONFIG_FILE = "don.toml"
 
 
@@ -75,31 +78,6 @@ class DonConfig(Section):
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"must be one of {', '.join(POLICIES)} or model:NAME{hint}")
         return value
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file as nested tables.
-
-    Raises:
-        ConfigError: if it cannot be read or is not TOML; the message names file and line.
-    """
-    try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ConfigError(f"config file {path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config file {path} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"config file {path} is not TOML: {error}") from error
-
-
-def read_section(kind: type[S], path: Path) -> S:
-    """A section that is a TOML file of its own.
-
-    Raises:
-        ConfigError: if it cannot be read, is not TOML, or does not fit.
-    """
-    return parsed(kind, read_toml(path), str(path))
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from don.evaluation.baselines import BaselineConfig
+from don.evaluation.config import BaselineConfig
 from don.model.section import Section
 from experiments.training_config import DataConfig, TrainConfig
 
@@ -79,6 +79,18 @@ class WalkForwardConfig(Section):
     train: TrainConfig = TrainConfig()  # its seed and out are set for each part
     baselines: BaselineConfig = BaselineConfig()
     draws: int = Field(default=1_000, ge=10, le=100_000)
+
+    @property
+    def data(self) -> DataConfig:
+        """That windows are cut from."""
+        return self.train.data
+
+    @property
+    def words(self) -> str:
+        """What is done and where it is written, for people."""
+        what = f"studies {self.name}: {self.train.algorithm.name} in {self.windows.scheme.value}"
+        seeds = f"{len(self.seeds)} seed{'s' * (len(self.seeds) != 1)}"
+        return f"{what} windows of {self.data.words}, {seeds}; writes {self.out}"
 
     @model_validator(mode="after")
     def _seeds(self) -> Self:

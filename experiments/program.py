@@ -9,14 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from don.config import read_section
-from don.errors import DonError, Interrupted
+from don.errors import ConfigError, DonError, Interrupted
 from don.model.section import Section
+from don.tomlfiles import read_section
 
 # Hashes of strings order RLlib's agents; a second thread makes small networks slower.
 FIXED = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
 
 S = TypeVar("S", bound=Section)
+# Programs that a file tells what to do: where its class is, which needs no library that is heavy,
+# whether to go on has to be asked for, and whether only the result is for standard output
+TOLD = {
+    "experiments.train": ("experiments.training_config", "TrainConfig", True, False),
+    "experiments.tune": ("experiments.tune_config", "TuneConfig", True, False),
+    "experiments.walk_forward": ("experiments.evaluation_config", "WalkForwardConfig", False, True),
+}
 
 
 def become(module: str, *words: str) -> NoReturn:
@@ -82,8 +89,35 @@ def _stop(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
+def announce(module: str, words: list[str]) -> None:
+    """Refuse what is told wrongly, and say what is done: before libraries that take their time.
+
+    Args:
+        module: of the program; others than those of `TOLD` are passed over.
+        words: of the command line.
+
+    Raises:
+        ConfigError: if the file cannot be read or does not fit, or bars that it names are none.
+    """
+    if module not in TOLD:
+        return
+    where, name, resume, aside = TOLD[module]
+    kind = getattr(importlib.import_module(where), name)
+    config, given = asked(kind, module, None, words, resume=resume)
+    inside = "" if module == "experiments.train" else "train."
+    for field in ("tape", "funding"):
+        path = getattr(config.data, field)
+        if path is not None and not path.exists():
+            raise ConfigError(
+                f"{given.config}: {inside}data.{field} was {str(path)!r}: must be a file that is "
+                "there; paths are relative to the working folder"
+            )
+    print(config.words, file=sys.stderr if aside or given.json else sys.stdout, flush=True)
+
+
 def _run(words: list[str]) -> int:
     """Import a program's module, which takes seconds and may be interrupted too, and run it."""
+    announce(words[0], words[1:])
     found: int = importlib.import_module(words[0]).main(words[1:])
     return found
 

@@ -21,8 +21,9 @@ from don.storage.research_runs import RunStatus
 from experiments.begun import alone
 from experiments.cluster import local_cluster
 from experiments.program import asked, run_as_program
+from experiments.rllib.market_file import open_data
 from experiments.training_config import DataConfig, TrainConfig
-from experiments.training_record import Record
+from experiments.training_record import Record, free
 
 if TYPE_CHECKING:
     from experiments.rllib.loop import Outcome, Training
@@ -65,10 +66,10 @@ def train(
             research = until.enter_context(open_research(home, warn=tell))
             shown = announced(home, config.out, name=config.name, warn=tell)
         # what is refused here has looked at nothing: it is neither counted nor shown
-        from experiments.rllib.loop import Training
-        from experiments.rllib.market_file import open_data
-
+        free(config.out, resume=resume)
         found = open_data(config.data, home) if market is None else market
+        from experiments.rllib.loop import Training  # torch and Ray, which take their time
+
         training = Training(config, found, tell, resume=resume)
         until.enter_context(alone(config.out))
         record = Record.of(config, found.hash, training.begun, resume=resume)

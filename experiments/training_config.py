@@ -1,15 +1,15 @@
 """What a training can be told: data, environment, network, algorithm, when to stop. Pure."""
 
 from collections.abc import Mapping
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from don.clock import interval_ns, parse_iso
-from don.envs.config import ActionKind, EnvConfig, Form, Layout
-from don.envs.randomize import VariantConfig
+from don.envs.config import ActionKind, EnvConfig, Form, Layout, VariantConfig
 from don.learning.config import NetConfig
 from don.model.section import Section
 
@@ -36,6 +36,22 @@ class DataConfig(Section):
     end: str | None = None  # and not after this
     leverage: int = Field(default=20, ge=1, le=125)
 
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _moment(cls, value: Any) -> Any:
+        """Dates and times of TOML are taken too."""
+        told = value.isoformat() if isinstance(value, date) else value  # a datetime is a date
+        if isinstance(told, str):
+            parse_iso(told)
+        return told
+
+    @field_validator("interval")
+    @classmethod
+    def _length(cls, value: str | None) -> str | None:
+        if value is not None:
+            interval_ns(value)
+        return value
+
     @model_validator(mode="after")
     def _times(self) -> Self:
         start, end = (None if t is None else parse_iso(t) for t in (self.start, self.end))
@@ -48,14 +64,13 @@ class DataConfig(Section):
         if not self.store:
             for name in ("exchange", "interval"):
                 if getattr(self, name) is not None:
-                    raise ValueError(f"{name} is for store = true")
+                    raise ValueError(f"{name} is for store = true, was {getattr(self, name)!r}")
             return self
         if self.tape is not None or self.funding is not None:
             raise ValueError("store reads the database: leave tape and funding out")
         asked = ("symbols", "interval", "start", "end")
         if lacking := [name for name in asked if not getattr(self, name)]:
             raise ValueError(f"store needs {', '.join(lacking)}")
-        interval_ns(str(self.interval))
         return self
 
     @property
@@ -71,6 +86,16 @@ class DataConfig(Section):
             ValueError: if it is no configuration of data.
         """
         return cls.model_validate_json(notes[_NOTE]) if _NOTE in notes else None
+
+    @property
+    def words(self) -> str:
+        """Which bars, for people."""
+        named = f"{self.interval} bars of the store" if self.store else str(self.tape)
+        parts = ["Don's sample" if not self.store and self.tape is None else named]
+        parts += [f"of {', '.join(self.symbols)}"] if self.symbols else []
+        parts += [f"from {self.start}"] if self.start else []
+        parts += [f"to {self.end}"] if self.end else []
+        return " ".join(parts)
 
     @property
     def source(self) -> str:
@@ -199,33 +224,50 @@ class TrainConfig(Section):
     workers: WorkersConfig = WorkersConfig()
     keep: KeepConfig = KeepConfig()
 
+    @property
+    def words(self) -> str:
+        """What is done and where it is written, for people."""
+        what = f"trains {self.name} with {self.algorithm.name} on {self.data.words}"
+        return f"{what}; writes {self.out}"
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         kind, name = self.env.action.kind, self.algorithm.name
         if self.env.observation.layout is not Layout.FLAT:
-            raise ValueError("env.observation.layout must be 'flat': networks read one vector")
+            raise ValueError(
+                f"env.observation.layout must be 'flat', was "
+                f"{self.env.observation.layout.value!r}: networks read one vector"
+            )
         if name == "dqn" and kind is not ActionKind.DISCRETE:
-            raise ValueError(f"algorithm dqn needs env.action.kind 'discrete', was {kind.value!r}")
+            raise ValueError(
+                f"algorithm.name dqn needs env.action.kind 'discrete', was {kind.value!r}"
+            )
         if name == "appo" and kind not in (
             ActionKind.DISCRETE, ActionKind.MULTI_DISCRETE, ActionKind.TICKET
         ):  # fmt: skip
-            raise ValueError(f"algorithm appo needs discrete actions, was {kind.value!r}: use ppo")
+            raise ValueError(
+                "algorithm.name appo needs discrete actions, env.action.kind was "
+                f"{kind.value!r}: use ppo"
+            )
         if name == "sac" and kind in (ActionKind.MULTI_DISCRETE, ActionKind.TICKET):
             raise ValueError(
-                f"algorithm sac needs numbers or one discrete action, was {kind.value!r}: use ppo"
+                f"algorithm.name sac needs numbers or one discrete action, env.action.kind was "
+                f"{kind.value!r}: use ppo"
             )
         if name != "ppo" and self.env.form is Form.ALLOCATED:
             raise ValueError(
                 f"env.form 'allocated' is trained with ppo (the allocator's actions are numbers of "
-                f"another kind), algorithm was {name!r}"
+                f"another kind), algorithm.name was {name!r}"
             )
         if self.net.squash and name != "sac":
-            raise ValueError(f"net.squash is for algorithm sac, which sets it; was {name!r}")
+            raise ValueError(
+                f"net.squash is for algorithm sac, which sets it; algorithm.name was {name!r}"
+            )
         if self.net.memory and (name != "ppo" or self.runner is Runner.STOCK):
             raise ValueError(
-                f"net.memory needs algorithm ppo and runner fast, were {name!r} and "
+                f"net.memory needs algorithm.name ppo and runner fast, were {name!r} and "
                 f"{self.runner.value!r}"
             )
         if self.runner is Runner.STOCK and name != "ppo":
-            raise ValueError(f"runner 'stock' trains ppo, algorithm was {name!r}: use 'fast'")
+            raise ValueError(f"runner 'stock' trains ppo, algorithm.name was {name!r}: use 'fast'")
         return self

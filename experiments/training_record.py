@@ -7,6 +7,7 @@ one more trial, as a configuration that a population goes on as.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Self
 
 from don.errors import DataError, UsageError
@@ -22,6 +23,18 @@ FREE = ("stop", "workers", "keep", "out")
 # and how it learns, but not what: of `algorithm`. Not the reward's scale: the values that were
 # learned, and the rewards that are remembered, are of the old one
 LEARNING = ("lr", "grad_clip")
+
+
+def free(out: Path, *, resume: bool) -> bool:
+    """Whether a training has begun in a folder.
+
+    Raises:
+        UsageError: if it has, and is not to go on.
+    """
+    begun = (out / PROGRESS).exists()
+    if begun and not resume:
+        raise UsageError(f"{out} holds a training already: use --resume, or another --out")
+    return begun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +84,7 @@ class Record:
             DataError: if its file cannot be read.
         """
         made = cls(config=config, data_hash=data_hash, begun=begun)
-        started = (config.out / PROGRESS).exists()
-        if started and not resume:
-            raise UsageError(
-                f"{config.out} holds a training already: use --resume, or another --out"
-            )
+        started = free(config.out, resume=resume)
         if not resume or not (config.out / CONFIG).exists():
             return made
         made.before = read_json(config.out / CONFIG, "training")

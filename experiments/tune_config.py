@@ -6,10 +6,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from don.model.section import Section, parsed
-from experiments.training_config import TrainConfig
+from don.errors import ConfigError
+from don.model.complaint import complaint
+from don.model.section import Section
+from experiments.training_config import DataConfig, TrainConfig
 
 ALMOST = 1.0 - 1e-9  # an end of a range that itself is not drawn
 NOTHING = -1e9  # score of a trial before its first episode ended: schedulers want a number
@@ -69,6 +71,17 @@ class TuneConfig(Section):
     train: dict[str, Any] = Field(default_factory=dict)  # of `TrainConfig`
     space: dict[str, Range] = Field(min_length=1)  # "algorithm.lr" -> its values
 
+    @property
+    def data(self) -> DataConfig:
+        """That all trials train on."""
+        return training(self, corners(self)[0]).data
+
+    @property
+    def words(self) -> str:
+        """What is done and where it is written, for people."""
+        what = f"searches {', '.join(self.space)} with {self.search.value}, {self.trials} trials"
+        return f"{what} on {self.data.words}; writes {self.out}"
+
     @model_validator(mode="after")
     def _known(self) -> Self:
         for name in ("out", "stop", "keep"):
@@ -96,7 +109,10 @@ class TuneConfig(Section):
                     "which another value of it cannot use; search with asha, or give it in train"
                 )
         for point in corners(self):
-            training(self, point)
+            try:
+                training(self, point)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
         return self
 
 
@@ -158,13 +174,33 @@ def training(config: TuneConfig, point: dict[str, Any]) -> TrainConfig:
     for name, value in point.items():
         *path, last = name.split(".")
         at = values
-        for part in path:
+        for n, part in enumerate(path):
             at = at.setdefault(part, {})
+            if not isinstance(at, dict):
+                raise ConfigError(
+                    f'space."{name}": train.{".".join(path[: n + 1])} must be a table of keys and '
+                    f"values, was {at!r}"
+                )
         at[last] = value
-    if "algorithm" in values:
+    if isinstance(values.get("algorithm"), dict):
         values["algorithm"].setdefault("name", "ppo")
     values["stop"] = {"iterations": config.iterations, "steps": None}
-    return parsed(TrainConfig, values, "tune: train with space")
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_placed(complaint(error, TrainConfig), point)) from None
+
+
+def _placed(told: str, point: Mapping[str, Any]) -> str:
+    """What is wrong with a training, told of the part of the search that says it."""
+    for name in point:
+        if told.startswith(f"{name} was "):
+            return f'space."{name}"{told.removeprefix(name)}'
+        if told.startswith((f"{name} ", f"{name}: ")):
+            return f'space."{name}": {told}'
+        if told.startswith("unknown key") and repr(name) in told:
+            return f"space: {told}"
+    return f"train: {told}" if told.startswith("unknown key") else f"train.{told}"
 
 
 def _copy(values: dict[str, Any]) -> dict[str, Any]:

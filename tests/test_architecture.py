@@ -28,6 +28,7 @@ LAYERS: list[set[str]] = [
         "don.paper.main",
         "don.paper.store",
     },
+    {"don.tomlfiles"},
     {"don.config", "don.session", "don.replay", "don.collect"},
     {"don.backtest", "don.envs"},
     {"don.learning"},

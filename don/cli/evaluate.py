@@ -50,17 +50,8 @@ def evaluate(
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Say what models are worth out of sample, beside baselines, and how sure that is."""
-    from don.storage.research import open_research
-    from experiments.evaluate import evaluate as run
-    from experiments.evaluate import measures
     from experiments.evaluation_config import EvaluateConfig
-    from experiments.searched import searched
 
-    among = searched(search) if search is not None else None
-    if not models:
-        if among is None:
-            raise UsageError("give at least one model, or --search with the folder of a search")
-        models = [str(among.folders[0])]
     settings = parsed(
         EvaluateConfig,
         {
@@ -69,9 +60,24 @@ def evaluate(
         },
         "command line",
     )  # fmt: skip
+    if not models and search is None:
+        raise UsageError("give at least one model, or --search with the folder of a search")
+    _there(data, funding)
+    check_names(models or [])
 
     def tell(line: str) -> None:
         err.print(f"  {line}")
+
+    named = ", ".join(models) if models else f"the best of {search}"
+    tell(f"evaluates {named}; writes {folder or 'to the state folder'}")
+    # what is refused is told before these, which take their time
+    from don.storage.research import open_research
+    from experiments.evaluate import evaluate as run
+    from experiments.evaluate import measures
+    from experiments.searched import searched
+
+    among = searched(search) if search is not None else None
+    models = models or [str(among.folders[0])]
 
     with ExitStack() as until:
         chosen = chosen_models(models, until)
@@ -128,12 +134,33 @@ class _Chosen:
     registry: "Registry | None" = None
 
 
+def _there(*files: Path | None) -> None:
+    for option, path in zip(("--data", "--funding"), files, strict=True):
+        if path is not None and not path.exists():
+            raise UsageError(f"{option} was {str(path)!r}: must be a file that is there")
+
+
+def check_names(models: list[str]) -> None:
+    """Make sure that each model is a folder, or may be a name of the registry.
+
+    Raises:
+        UsageError: if one cannot be either.
+    """
+    for text in models:
+        if not Path(text).is_dir() and "/" in text.removeprefix("model:"):
+            raise UsageError(
+                f"model must be a folder that a training exported, or a name of the registry, was "
+                f"{text}"
+            )
+
+
 def chosen_models(models: list[str], until: ExitStack) -> list[_Chosen]:
     """The models; the registry, where one is named, stays open `until`.
 
     Raises:
         UsageError: if one is neither a folder nor in the registry.
     """
+    check_names(models)
     from don.cli.models import opened
 
     found: list[_Chosen] = []
@@ -143,11 +170,6 @@ def chosen_models(models: list[str], until: ExitStack) -> list[_Chosen]:
         if path.is_dir():
             found.append(_Chosen(name=_name(path), folder=path, trained=path))
             continue
-        if "/" in text.removeprefix("model:"):
-            raise UsageError(
-                f"model must be a folder that a training exported, or a name of the registry, was "
-                f"{text}"
-            )
         registry = registry or until.enter_context(opened())
         one = registry.find(text.removeprefix("model:"))
         found.append(

@@ -107,13 +107,17 @@ class ObservationConfig(Section):
     @model_validator(mode="after")
     def _sane(self) -> Self:
         if not self.parts or len(set(self.parts)) != len(self.parts):
-            raise ValueError(f"parts must be one or more different ones, were {self.parts}")
+            told = ", ".join(self.parts) or "none"
+            raise ValueError(f"parts must be one or more different ones, were {told}")
         if (Part.FRAMES in self.parts) != bool(self.frames):
-            raise ValueError("frames must be given exactly when parts contain 'frames'")
+            raise ValueError(
+                f"frames must be given exactly when parts contain 'frames', were {self.frames} "
+                f"with {', '.join(self.parts)}"
+            )
         if any(f < 2 for f in self.frames) or len(set(self.frames)) != len(self.frames):
             raise ValueError(f"frames must be different and at least 2, were {self.frames}")
         if not self.features:
-            raise ValueError("features must be one or more names")
+            raise ValueError("features must be one or more names, were none")
         _check_modules(self.modules)
         return self
 
@@ -195,6 +199,35 @@ class RandomConfig(Section):
         return self
 
 
+class VariantConfig(Section):
+    """Made-up histories beside the real one."""
+
+    bootstraps: int = Field(default=0, ge=0, le=1000)  # histories of resampled blocks
+    block: float = Field(default=48.0, ge=1)  # mean length of a block, bars
+    shuffles: int = Field(default=0, ge=0, le=1000)  # histories of shuffled regimes
+    regimes: int = Field(default=3, ge=2, le=20)  # by volatility
+    regime_window: int = Field(default=48, ge=2)  # bars whose volatility makes a regime
+    crashes: float = Field(default=0.0, ge=0, le=0.1)  # a bar's chance of a crash, in variants
+    crash: tuple[float, float] = (0.05, 0.3)  # fall, fraction; at once, inside one bar
+    rebound: float = Field(default=0.5, ge=0, le=1)  # of the fall, by the close of that bar
+    gaps: float = Field(default=0.0, ge=0, le=0.1)  # a bar's chance that a gap begins, in variants
+    gap: tuple[int, int] = (1, 12)  # bars without trade, of all symbols
+    keep_real: bool = True
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        if not 0 < self.crash[0] <= self.crash[1] < 1:
+            raise ValueError(f"crash must be 0 < least <= greatest < 1, was {self.crash}")
+        if not 1 <= self.gap[0] <= self.gap[1]:
+            raise ValueError(f"gap must be 1 <= least <= greatest, was {self.gap}")
+        if not self.keep_real and not self.bootstraps + self.shuffles:
+            raise ValueError(
+                "keep_real must be true without bootstraps and shuffles, of which there were none"
+            )
+        return self
+
+
 class EpisodeConfig(Section):
     """When episodes begin and end."""
 
@@ -226,11 +259,14 @@ class EnvConfig(Section):
             raise ValueError(f"action.every must be 1 with form allocated, was {every}")
         if self.episode.length is not None and self.episode.length % every:
             raise ValueError(
-                f"episode.length must be a multiple of action.every, were {self.episode.length} "
-                f"and {every}"
+                f"episode.length must be a multiple of action.every, which is {every}, was "
+                f"{self.episode.length}"
             )
         if spot and self.action.gross > 1:
             raise ValueError(f"action.gross must be at most 1 in spot, was {self.action.gross}")
         if self.form is Form.SHARED and kind in (ActionKind.SIMPLEX, ActionKind.LONG_SHORT):
-            raise ValueError(f"action.kind {kind.value} needs an agent with several symbols")
+            raise ValueError(
+                "action.kind must be one for a single symbol with form 'shared', whose agents have "
+                f"one each, was {kind.value!r}"
+            )
         return self

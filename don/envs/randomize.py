@@ -7,11 +7,10 @@ together, and so do correlations.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Self
 
 import numpy as np
-from pydantic import Field, model_validator
 
+from don.envs.config import VariantConfig
 from don.envs.layout import (
     ABSENT,
     BAR,
@@ -28,36 +27,8 @@ from don.envs.layout import (
 )  # fmt: skip
 from don.envs.market import EnvMarket, Segment
 from don.errors import DataError
-from don.model.section import Section
 
 PRICES = [OPEN, HIGH, LOW, CLOSE]
-
-
-class VariantConfig(Section):
-    """Made-up histories beside the real one."""
-
-    bootstraps: int = Field(default=0, ge=0, le=1000)  # histories of resampled blocks
-    block: float = Field(default=48.0, ge=1)  # mean length of a block, bars
-    shuffles: int = Field(default=0, ge=0, le=1000)  # histories of shuffled regimes
-    regimes: int = Field(default=3, ge=2, le=20)  # by volatility
-    regime_window: int = Field(default=48, ge=2)  # bars whose volatility makes a regime
-    crashes: float = Field(default=0.0, ge=0, le=0.1)  # a bar's chance of a crash, in variants
-    crash: tuple[float, float] = (0.05, 0.3)  # fall, fraction; at once, inside one bar
-    rebound: float = Field(default=0.5, ge=0, le=1)  # of the fall, by the close of that bar
-    gaps: float = Field(default=0.0, ge=0, le=0.1)  # a bar's chance that a gap begins, in variants
-    gap: tuple[int, int] = (1, 12)  # bars without trade, of all symbols
-    keep_real: bool = True
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _ranges(self) -> Self:
-        if not 0 < self.crash[0] <= self.crash[1] < 1:
-            raise ValueError(f"crash must be 0 < least <= greatest < 1, was {self.crash}")
-        if not 1 <= self.gap[0] <= self.gap[1]:
-            raise ValueError(f"gap must be 1 <= least <= greatest, was {self.gap}")
-        if not self.keep_real and not self.bootstraps + self.shuffles:
-            raise ValueError("keep_real must be true where there are no variants")
-        return self
 
 
 def variants(market: EnvMarket, config: VariantConfig) -> EnvMarket:

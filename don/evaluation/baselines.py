@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from don.backtest.rules import RuleConfig, RuleKind, weights
 from don.clock import NS_PER_S
@@ -25,9 +24,9 @@ from don.envs.core import AGENTS, BatchEnv
 from don.envs.layout import CLOSE, EQUITY, LOT, LOTS, TICK, Bools, Floats, Ints
 from don.envs.market import EnvMarket
 from don.envs.observe import Observation
+from don.evaluation.config import BaselineConfig
 from don.evaluation.costs import together
 from don.evaluation.course import Course, out_of_sample, play
-from don.model.section import Section
 from don.portfolio.estimators import ledoit_wolf_cov
 
 HOLD, EQUAL, INVERSE = "hold", "equal weight", "inverse volatility"
@@ -38,17 +37,6 @@ _NUDGE = 1.0 + 1e-12  # that a position asked for again is not one lot less by r
 _ROOM = 1e6  # gross exposure that is asked for at most: what is held is kept at any exposure
 HOLD_BAND = 0.01  # part of its equity that hold may owe before it sells
 _BOUGHT = 0.99  # part of an order that completes it: what is left may be less than can be ordered
-
-
-class BaselineConfig(Section):
-    """Parameters of the baselines."""
-
-    rebalance_hours: float = Field(default=24.0, gt=0)  # all but hold
-    volatility_days: float = Field(default=28.0, gt=0)
-    momentum_days: float = Field(default=28.0, gt=0)
-    moments_days: float = Field(default=60.0, gt=0)  # of mean-variance
-    risk_aversion: float = Field(default=5.0, gt=0)  # of mean-variance, on daily moments
-    gross: float = Field(default=1.0, gt=0, le=20)  # sum of |weights| at most
 
 
 def run_baselines(

@@ -156,10 +156,19 @@ def _told(fault: _Fault) -> str:
                 or isinstance(about["input"], Mapping | BaseModel)
                 or re.search(r"\bw(as|ere) ", said)
             ):
-                return f"{path}: {said}" if path else said
+                return _joined(fault, path, said)
             return f"{path} was {_shown(about['input'])}: {said}"
     where = f"{path} was" if path else "was"
     return f"{where} {_shown(about['input'])}: {_allowed(fault)}"
+
+
+def _joined(fault: _Fault, path: str, said: str) -> str:
+    """What is said of a section, with the field that it begins with where the user writes it."""
+    if not path:
+        return said
+    first = re.split(r"[\s.\[,:]", said, maxsplit=1)[0]
+    known = [name for one in _members(fault.at) for name in getattr(one, "model_fields", {})]
+    return f"{path}{'.' if first in known else ': '}{said}"
 
 
 def _unknown(fault: _Fault, path: str) -> str:
@@ -189,6 +198,8 @@ def _allowed(fault: _Fault) -> str:
     if about["type"] in ("model_type", "model_attributes_type", "dict_type", "dataclass_type"):
         return "must be a table of keys and values"
     said = re.sub(r"^[A-Z][\w ]*? should ", "must ", about["msg"])
+    said = re.sub(r" after validation, not \d+$", "", said)
+    said = re.sub(r"\ba valid (tuple|list)$", "a list", said)
     if about["type"] in ("enum", "literal_error"):
         said += near(str(about["input"]), _QUOTED.findall(said))
     return said

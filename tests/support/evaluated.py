@@ -6,7 +6,7 @@ import numpy as np
 from support.envs import HOUR
 
 from don.envs import BatchEnv, EnvConfig, EnvMarket
-from don.evaluation.baselines import BaselineConfig
+from don.evaluation.config import BaselineConfig
 from don.evaluation.course import Course
 from don.learning.card import ModelCard
 from don.learning.config import NetConfig

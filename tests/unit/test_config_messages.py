@@ -77,7 +77,7 @@ class Nested(Section):
         (  # fields that contradict each other: not the whole section
             DonConfig,
             {"engine": {"risk": {"max_slippage": "0.5"}}},
-            "engine.risk: max_slippage must be at most price_collar, were 0.5 and 0.02: orders "
+            "engine.risk.max_slippage must be at most price_collar, were 0.5 and 0.02: orders "
             "beyond the collar are refused before",
         ),
         (

@@ -371,7 +371,7 @@ def test_steps_of_several_bars_are_those_bars(form: str) -> None:
         if four.done.all():
             break
     assert (four.dynamics.flow[:, LIQUIDATED] > 0).any() or one.done.all()
-    with pytest.raises(ValueError, match=r"multiple of action\.every, were 40 and 7"):
+    with pytest.raises(ValueError, match=r"multiple of action\.every, which is 7, was 40"):
         setting(action={"every": 7})
     with pytest.raises(ValueError, match="every must be 1 with tickets"):
         setting(action={"kind": "ticket", "every": 2})

@@ -9,10 +9,10 @@ from support.envs import columns, market
 
 from don.envs import BatchEnv, EnvConfig, load_market
 from don.envs.arena import ArenaBatch, ArenaConfig
-from don.envs.config import RewardConfig, RewardTerm, Scaling
+from don.envs.config import RewardConfig, RewardTerm, Scaling, VariantConfig
 from don.envs.layout import ABSENT, CLOSE, HIGH, LOW, OPEN, STATE, VOLUME
 from don.envs.normalize import Normalizer, NormalizerState, fit
-from don.envs.randomize import VariantConfig, stationary_bootstrap, variants
+from don.envs.randomize import stationary_bootstrap, variants
 from don.envs.record import Recorder, Source, load, replay, save
 from don.envs.rewards import Rewards, StepView
 from don.errors import ConfigError, DataError, UsageError

@@ -178,7 +178,7 @@ def test_names_and_parameters_are_checked(own: Any) -> None:
     ):
         with pytest.raises(ConfigError, match=why):
             env(reward={**TERMS, "terms": [term]})
-    with pytest.raises(DonError, match=r"reward: modules must be different dotted names"):
+    with pytest.raises(DonError, match=r"reward.modules must be different dotted names"):
         parsed(EnvConfig, {"reward": {"modules": ["../x"]}}, "test")
 
 
