@@ -1,10 +1,12 @@
 """The heat map over HTTP: cells, gaps with their reasons, shares; errors name the parameter."""
 
 import asyncio
+from collections.abc import Iterator
 
 import httpx
 import pytest
 from support.coverage_world import MemoryLedger
+from support.serving import opened
 from support.world import World
 
 from don.market.coverage import MINUTE_NS, Range, State
@@ -32,6 +34,12 @@ def world() -> World:
         ]
     )
     return found
+
+
+@pytest.fixture(scope="module")
+def client(world: World) -> Iterator[httpx.Client]:
+    with opened(world) as found:
+        yield found
 
 
 def test_the_map_ends_with_the_newest_minute_and_tells_gaps(client: httpx.Client) -> None:

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from support.recorded import SYMBOL, record_episode
+from support.serving import opened
 from support.world import World
 
 from serve.episodes import FOLDER
@@ -17,6 +19,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     found = World(history=60, length=70)
     found.home = tmp_path_factory.mktemp("home")
     return found
+
+
+@pytest.fixture(scope="module")
+def client(world: World) -> Iterator[httpx.Client]:
+    with opened(world) as found:
+        yield found
 
 
 def test_an_episode_is_listed_and_shown(client: httpx.Client, world: World) -> None:

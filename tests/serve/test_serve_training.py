@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from support.serving import opened
 from support.world import World
 
 from don.clock import SystemClock
@@ -26,6 +27,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     found = World(history=60, length=70)
     found.home = tmp_path_factory.mktemp("home")
     return found
+
+
+@pytest.fixture(scope="module")
+def client(world: World) -> Iterator[httpx.Client]:
+    with opened(world) as found:
+        yield found
 
 
 def line(n: int, **more: Any) -> str:
