@@ -81,20 +81,23 @@ def run_baselines(
     wanted[HOLD] = wanted[HOLD] * share
     holding, cash = NAMES.index(HOLD), 0.0  # of its equity, where it began
     bought = _Buying(np.zeros(len(market.symbols)), np.ones(len(market.symbols)))
+    owed = np.zeros(len(NAMES), np.bool_)  # what falls due in a hole is done behind it
 
     def decide(
         seen: Mapping[str, Observation], env: BatchEnv, fresh: NDArray[np.bool_]
     ) -> dict[str, Floats]:
-        nonlocal cash, bought
+        nonlocal cash, bought, owed
         t = int(env.bar_of.max())
         now = _now(env, t)  # what is held already: asks for no trade
         if not spot:
             part = _kept(now[holding], cash, env.dynamics.money[holding])
             now[holding] *= part
             bought.lots *= part
+        owed = owed | fresh | due[t]
         for n, name in enumerate(NAMES):
-            if fresh[n] or (due[t] and name != HOLD):
+            if fresh[n] or (owed[n] and name != HOLD):
                 now[n] = wanted[name][rows[t]]
+        owed = owed & (not env.observer.acts[t])
         d, equity = env.dynamics, float(env.dynamics.money[holding, EQUITY])
         lot = d.bars[t, :, CLOSE] * d.spec[:, TICK] * d.spec[:, LOT] / max(equity, 1e-12)
         if fresh[holding]:

@@ -15,6 +15,7 @@ from don.envs import BatchEnv, EnvConfig, EnvMarket, load_market
 from don.envs.layout import CLOSE, COST, EQUITY, LOT, LOTS, TICK
 from don.errors import DataError
 from don.evaluation.agent import run_agent
+from don.evaluation.baselines import BaselineConfig, run_baselines
 from don.features.sets import FeatureSet
 from don.learning.config import NetConfig
 from don.learning.model import Model
@@ -195,6 +196,16 @@ def test_what_an_evaluation_does_behind_a_hole_is_what_the_desk_does(tape: Path)
         again = env.step(actions).observations
         curve.append(float(env.equity.sum()))
     assert np.allclose(course.equity / course.equity[0], np.array(curve) / curve[0], rtol=1e-9)
+
+
+def test_rules_do_behind_a_hole_what_fell_due_in_it(tape: Path) -> None:
+    market = load_market(tape)
+    begin, behind = HOLES[2], HOLES[3] + 1  # due at the beginning, then at the end of a day
+    courses = run_baselines(market, env_of(market).config, begin, BaselineConfig())
+    for name in ("hold", "equal weight"):
+        equity = courses[name].equity
+        assert (equity[: behind - begin + 1] == equity[0]).all()
+        assert (np.diff(equity[behind - begin :][:8]) != 0).all()
 
 
 def test_holes_that_leave_no_window_full_are_refused(tape: Path) -> None:
