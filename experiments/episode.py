@@ -39,7 +39,7 @@ def record(
     Args:
         folder: of the model.
         trained: its folder as its training exported it.
-        given: bars; without a tape those that the model was trained from.
+        given: bars; without a tape those that the model was trained from, see `data_of`.
         out: file.
         start: ISO-8601, close of the bar at which is first decided; None: drawn.
         bars: that it lasts.
@@ -52,8 +52,8 @@ def record(
     """
     model = Model.load(folder)
     card = model.card
-    data = given if given.tape is not None else DataConfig.noted_in(card.notes)
-    data = data_of([trained], [card], given) if data is None else data
+    bars = _whole(bars, card.env.action.every)
+    data = data_of([trained], [card], given)
     data = data.model_copy(update={"symbols": data.symbols or card.symbols})
     market = open_data(data, home)
     check_market(card, market)

@@ -299,7 +299,7 @@ def _data(
     """The bars to open: the test's, and what lies before them."""
     card, data = models[0].card, config.data
     if not config.store:
-        data = data if data.tape is not None else data_of(folders, [m.card for m in models], data)
+        data = data_of(folders, [m.card for m in models], data)
         if not data.store:
             names = data.symbols or card.symbols
             return data.model_copy(update={"start": None, "end": None, "symbols": names})
@@ -323,32 +323,30 @@ def _data(
 
 
 def data_of(folders: Sequence[Path], cards: Sequence[ModelCard], given: DataConfig) -> DataConfig:
-    """The bars that models were trained on come from, with the window that is asked for.
+    """The bars that are asked for; where none are named, those that models were trained on, with
+    what is asked for beside them.
 
-    A card knows, or of older models the folder of the training.
+    A card knows them, or of older models the folder of the training.
 
     Raises:
-        UsageError: if they come from different ones, or it is not known where from.
+        UsageError: if they come from different ones, it is not known where from, or what is asked
+            for does not go with them.
     """
+    if given.tape is not None or given.store:
+        return given
+    asked = {name: getattr(given, name) for name in given.model_dump(exclude_defaults=True)}
     found: list[DataConfig] = []
     for folder, card in zip(folders, cards, strict=True):
-        try:
-            one = DataConfig.noted_in(card.notes)
-            if one is None:
-                told = json.loads((folder.parent / "config.json").read_text())["config"]["data"]
-                one = DataConfig.model_validate(told)
-        except FileNotFoundError:
+        one = _trained_on(folder, card)
+        if one.store and given.funding is not None:
             raise UsageError(
-                f"it is not known which data model {card.name} was trained on: give --data, or "
-                "--store"
-            ) from None
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"{folder.parent / 'config.json'} is no training's: {error}; give --data"
-            ) from error
-        found.append(one.model_copy(update={"start": given.start, "end": given.end}))
-    # symbols and interval are those of the cards, which are compared with the bars
-    named = DataConfig.model_fields.keys() - {"symbols", "interval"}
+                f"--funding was {str(given.funding)!r}: must be left out, as model {card.name} was "
+                "trained on bars of the store, which has payments of its own; or give --data too"
+            )
+        found.append(one.model_copy(update=asked))
+    # symbols and interval are those of the cards, which are compared with the bars; the window is
+    # that of the test
+    named = DataConfig.model_fields.keys() - {"symbols", "interval", "start", "end"}
     odd = sorted(n for n in named if any(getattr(one, n) != getattr(found[0], n) for one in found))
     if odd:
         raise UsageError(
@@ -356,6 +354,23 @@ def data_of(folders: Sequence[Path], cards: Sequence[ModelCard], given: DataConf
             "--store, for all of them"
         )
     return found[0]
+
+
+def _trained_on(folder: Path, card: ModelCard) -> DataConfig:
+    try:
+        one = DataConfig.noted_in(card.notes)
+        if one is None:
+            told = json.loads((folder.parent / "config.json").read_text())["config"]["data"]
+            one = DataConfig.model_validate(told)
+    except FileNotFoundError:
+        raise UsageError(
+            f"it is not known which data model {card.name} was trained on: give --data, or --store"
+        ) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{folder.parent / 'config.json'} is no training's: {error}; give --data"
+        ) from error
+    return one
 
 
 def caution(shares: Mapping[str, Any]) -> list[str]:
