@@ -52,7 +52,6 @@ def record(
     """
     model = Model.load(folder)
     card = model.card
-    bars = _whole(bars, card.env.action.every)
     data = data_of([trained], [card], given)
     data = data.model_copy(update={"symbols": data.symbols or card.symbols})
     market = open_data(data, home)
