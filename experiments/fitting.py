@@ -2,14 +2,19 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from don.envs import BatchEnv, EnvConfig, EnvMarket
 from don.envs.config import Scaling
 from don.envs.randomize import variants
+from don.envs.rewards import code_hash
 from don.errors import ConfigError
 from don.learning.config import NetConfig
 from don.learning.model import Model
 from experiments.training_config import TrainConfig
 from experiments.tune_config import TuneConfig, corners, training
+
+COPIES, STEPS = 4, 50  # of a rehearsal
 
 
 def fitting(config: TrainConfig, market: EnvMarket) -> tuple[BatchEnv, dict[str, str]]:
@@ -17,13 +22,37 @@ def fitting(config: TrainConfig, market: EnvMarket) -> tuple[BatchEnv, dict[str,
 
     Raises:
         DataError: if the bars cannot be observed, or are too few.
-        ConfigError: if features, policies or network do not fit.
+        ConfigError: if features, rewards, policies or network do not fit.
     """
     trained_on(market, config)
     env = environment(config.env, market)
     mapping = policy_map(config, env)
     Model.untrained(env, network(config), mapping)
+    rehearse(env)
     return env, mapping
+
+
+def rehearse(env: BatchEnv) -> None:
+    """Take some steps in rewards of one's own: a process that samples and fails is begun anew.
+
+    Raises:
+        ConfigError: if one of them fails in these episodes, whatever it did on made-up steps.
+    """
+    if not code_hash(env.config.reward):
+        return
+    tried = BatchEnv(env.market, env.config, COPIES, states=env.began_with)
+    tried.reset(env.config.seed)
+    for group in tried.groups.values():
+        group.action_space.seed(env.config.seed)
+    for _ in range(STEPS):
+        if tried.done.all():
+            tried.reset(which=tried.done)
+        actions = {
+            name: np.array([[group.action_space.sample() for _ in group.agents]
+                            for _ in range(COPIES)])
+            for name, group in tried.groups.items()
+        }  # fmt: skip
+        tried.step(actions, observe=False)
 
 
 def trained_on(market: EnvMarket, config: TrainConfig) -> EnvMarket:

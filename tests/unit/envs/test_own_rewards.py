@@ -16,6 +16,8 @@ from don.envs.rewards import Reward, code_hash, forget, kinds
 from don.errors import ConfigError, DataError, DonError, UsageError
 from don.evaluation.course import out_of_sample
 from don.model.section import parsed
+from experiments.fitting import fitting
+from experiments.training_config import TrainConfig
 
 SEEN = {"features": ["log_return_1"]}
 own = pytest.fixture(fresh)
@@ -204,5 +206,25 @@ def test_code_that_cannot_be_told_apart_needs_a_version() -> None:
         forget("test_bad")
         reward("test_bad", version=2)(bad)
         assert code_hash(RewardConfig.model_validate({"terms": [{"name": "test_bad"}]})) != first
+    finally:
+        forget("test_bad")
+
+
+def test_what_fails_only_in_a_trainings_own_episodes_is_refused_before_it() -> None:
+    @reward("test_bad", version=1)
+    def bad(view: Any) -> Any:
+        return np.where(view.start == 100_000.0, view.log_return, np.nan)
+
+    def asked(capital: float) -> TrainConfig:
+        env = {"reward": {"terms": [{"name": "test_bad"}]}, "observation": SEEN,
+               "episode": {"length": 20, "capital": capital}}  # fmt: skip
+        return parsed(TrainConfig, {"env": env, "net": {"hidden": [4]}}, "test")
+
+    try:
+        fitting(asked(100_000.0), market())
+        with pytest.raises(
+            ConfigError, match="reward 'test_bad' must give finite numbers, was nan"
+        ):
+            fitting(asked(5_000.0), market())
     finally:
         forget("test_bad")
