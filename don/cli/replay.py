@@ -1,6 +1,5 @@
 """`don record MODEL`, `don replay EPISODE`: episodes of environments, kept and run again."""
 
-from itertools import count
 from pathlib import Path
 
 import typer
@@ -21,8 +20,8 @@ def record(
     data: Path = typer.Option(None, help="Parquet of bars; default: what it was trained from."),
     funding: Path = typer.Option(None, help="Parquet of funding payments."),
     start: str = typer.Option(None, help="ISO-8601, close of the first bar decided on."),
-    bars: int = typer.Option(500, min=1, help="That it lasts."),
-    seed: int = typer.Option(0, min=0, help="Of a start that is drawn."),
+    bars: int = typer.Option(None, min=1, help="That it lasts; default: 500, in whole steps."),
+    seed: int = typer.Option(0, min=0, max=2**31 - 1, help="Of a start that is drawn."),
     episode: Path = typer.Option(
         None, "--out", help="File; default: a new one in `episodes/` of the state folder."
     ),
@@ -40,13 +39,14 @@ def record(
     given = parsed(DataConfig, {"tape": data, "funding": funding}, "command line")
     with ExitStack() as until:
         (chosen,) = chosen_models([model], until)
-        place = episode or _free(home_dir() / "episodes", chosen.name)
         made = run(
-            chosen.folder, chosen.trained, given, place, start=start, bars=bars, seed=seed
+            chosen.folder, chosen.trained, given,
+            episode or home_dir() / "episodes" / f"{chosen.name}.parquet",
+            anew=episode is None, start=start, bars=bars, seed=seed,
         )  # fmt: skip
     held = made.episode
     told = {
-        "episode": str(place),
+        "episode": str(made.path),
         "symbols": list(made.symbols),
         "start": made.start,
         "end": made.end,
@@ -57,29 +57,18 @@ def record(
     print_json(told) if as_json else print_pairs(told)
 
 
-def _free(folder: Path, name: str) -> Path:
-    """A file of the folder that is not there yet."""
-    for n in count(1):
-        place = folder / (f"{name}.parquet" if n == 1 else f"{name}-{n}.parquet")
-        if not place.exists():
-            break
-    return place
-
-
 def replay(
     episode: Path = typer.Argument(help="Parquet file of a recorded episode."),
     tape: Path = typer.Option(None, help="Its bars, if they are not where they were."),
     as_json: bool = typer.Option(False, "--json", help="Print one JSON document."),
 ) -> None:
     """Run a recorded episode of an environment again; exit code 3 if a step differs."""
-    from dataclasses import replace
-
     from don.envs import record
 
     held = record.load(episode)
     source = held.source or record.Source()
     if tape is not None:
-        source = replace(source, tape=str(tape))
+        source = source.model_copy(update={"tape": str(tape)})
     result = record.replay(held, source.load() if held.source or tape else None)
     told = {
         "episode": str(episode),

@@ -16,6 +16,7 @@ from numba import njit
 from don.envs.config import Scaling
 from don.envs.layout import Floats
 from don.errors import ConfigError
+from don.model.section import Section, parsed
 
 _SMALLEST = 1e-12  # deviation below which a feature counts as constant
 
@@ -73,15 +74,35 @@ class NormalizerState:
 
     @classmethod
     def load(cls, text: str) -> Self:
-        """From `dump`."""
-        told = json.loads(text)
-        arrays = {name: np.array(told[name], np.float64) for name in ("count", "mean", "var")}
-        return cls(
-            scaling=Scaling(told["scaling"]),
-            features=tuple(told["features"]),
-            symbols=tuple(told["symbols"]),
-            **arrays,
-        )
+        """From `dump`.
+
+        Raises:
+            ConfigError: if it is none.
+        """
+        try:
+            told = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"normaliser state is no JSON: {error}") from error
+        held = parsed(_Dumped, told, "normaliser state")
+        shape = (len(held.symbols), len(held.features))
+        arrays = {}
+        for name in ("count", "mean", "var"):
+            rows = getattr(held, name)
+            if len(rows) != shape[0] or any(len(row) != shape[1] for row in rows):
+                raise ConfigError(f"normaliser state: {name} must be of shape {shape}")
+            arrays[name] = np.array(rows, np.float64).reshape(shape)
+        return cls(scaling=held.scaling, features=held.features, symbols=held.symbols, **arrays)
+
+
+class _Dumped(Section):
+    """What `NormalizerState.dump` writes."""
+
+    scaling: Scaling
+    features: tuple[str, ...]
+    symbols: tuple[str, ...]
+    count: tuple[tuple[float, ...], ...]
+    mean: tuple[tuple[float, ...], ...]
+    var: tuple[tuple[float, ...], ...]
 
 
 class Normalizer:

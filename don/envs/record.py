@@ -1,97 +1,33 @@
-"""Episode records: enough to run an episode again and compare each step. Reads and writes Parquet.
+"""Episode records: enough to run an episode again and compare each step. Pure but for the market.
 
-One file an episode: a row a step, and in its metadata the configuration, the market's hash, where
-it was loaded from, what the normalisers began with, the seed and the start. Actions are kept as
-they were given.
+Actions are kept as they were given. `don.envs.record_file` has the file.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from don.envs.config import EnvConfig
 from don.envs.core import BatchEnv, Step
-from don.envs.layout import LEVERAGE, Floats
-from don.envs.market import DEFAULT_LEVERAGE, EnvMarket, load_market
-from don.envs.normalize import NormalizerState
+from don.envs.layout import LEVERAGE
+from don.envs.market import EnvMarket
+from don.envs.record_file import Episode, Source, load, save
 from don.envs.rewards import code_hash
 from don.errors import DataError, UsageError
 
-FORMAT = 2
-OLDER = (1,)  # without states and the hash of the features
-_META = b"don.episode"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where the market of an episode can be loaded from again."""
-
-    tape: str | None = None  # None: Don's sample
-    funding: str | None = None
-    symbols: tuple[str, ...] = ()
-    start_ns: int | None = None  # see `EnvMarket.part`
-    end_ns: int | None = None
-    leverage: int | None = None  # see `load_market`; None: that of the market that is recorded
-    interval_ns: int | None = None  # of bars of the store; None: they are not of the store
-    exchange: str | None = None  # whose bars; None: the only one that has them
-
-    def load(self) -> EnvMarket:
-        """The market.
-
-        Raises:
-            DataError: if it cannot be read.
-            DependencyError: if it is stored and the database cannot be reached.
-        """
-        market = load_market(
-            Path(self.tape) if self.tape else self._stored(),
-            self.symbols,
-            funding=Path(self.funding) if self.funding else None,
-            leverage=DEFAULT_LEVERAGE if self.leverage is None else self.leverage,
-        )
-        if self.start_ns is None and self.end_ns is None:
-            return market
-        return market.part(self.start_ns, self.end_ns)
-
-    def _stored(self) -> Path | None:
-        if self.interval_ns is None:
-            return None
-        if self.start_ns is None or self.end_ns is None:
-            raise DataError("a source of the store needs start_ns and end_ns")
-        from don.backtest.stored import stored_tape
-
-        step = self.interval_ns
-        begin = self.start_ns // step * step
-        return stored_tape(self.symbols, step, begin, self.end_ns, exchange=self.exchange)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Episode:
-    """A recorded episode of S steps."""
-
-    config: EnvConfig
-    source: Source | None
-    market_hash: str
-    seed: int  # of the slot
-    number: int  # of the episode in its slot
-    start: int  # bar
-    actions: dict[str, np.ndarray]  # group -> [S, A, ...]
-    rewards: dict[str, Floats]  # group -> [S, A]
-    equity: Floats  # [S, K]
-    flow: Floats  # [S, K, FLOW]
-    features: str  # hash of what the features mean; "" in older records
-    states: tuple[NormalizerState, ...]  # that the environment's normalisers went on from
-    seen: tuple[str, ...]  # [S] hash of the observations after each step
-    observations: dict[str, np.ndarray]  # [S, A, D] if they were kept
-    reward_code: str = ""  # hash of the code of rewards of one's own; "": there are none
-    symbols: tuple[str, ...] = ()  # of the market; none in older records
-    start_ns: int | None = None  # close of the bar it starts at; None in older records
+__all__ = [
+    "Episode",
+    "Recorder",
+    "Replayed",
+    "Source",
+    "digest",
+    "flat",
+    "load",
+    "replay",
+    "save",
+]
 
 
 class Recorder:
@@ -117,7 +53,7 @@ class Recorder:
         if env.batch != 1:
             raise UsageError(f"a recorder takes a batch of one, was {env.batch}")
         if source is not None and source.leverage is None:  # a symbol's own is never above it
-            source = replace(source, leverage=int(env.market.spec[:, LEVERAGE].max()))
+            source = source.model_copy(update={"leverage": int(env.market.spec[:, LEVERAGE].max())})
         self._env, self._source, self._keep = env, source, observations
         self._rows: list[dict[str, Any]] = []
 
@@ -194,95 +130,6 @@ def digest(observations: Mapping[str, Any]) -> str:
     return found.hexdigest()[:16]
 
 
-def save(episode: Episode, path: Path) -> None:
-    """Write an episode to a Parquet file, all or nothing."""
-    columns: dict[str, Any] = {"seen": list(episode.seen)}
-    shapes: dict[str, Any] = {}
-    arrays = {f"actions:{g}": v for g, v in episode.actions.items()}
-    arrays |= {f"rewards:{g}": v for g, v in episode.rewards.items()}
-    arrays |= {f"observations:{g}": v for g, v in episode.observations.items()}
-    arrays |= {"equity": episode.equity, "flow": episode.flow}
-    for name, values in arrays.items():
-        steps = len(values)
-        shapes[name] = [list(values.shape[1:]), values.dtype.str]
-        wide = np.ascontiguousarray(values).reshape(steps, -1)
-        columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(wide.reshape(-1)), wide.shape[1])
-    source = episode.source
-    meta = {
-        "format": FORMAT,
-        "config": episode.config.model_dump(mode="json"),
-        "source": None if source is None else {
-            field.name: getattr(source, field.name) for field in fields(source)
-        },
-        "market": episode.market_hash,
-        "seed": episode.seed,
-        "number": episode.number,
-        "start": episode.start,
-        "start_ns": episode.start_ns,
-        "symbols": episode.symbols,
-        "features": episode.features,
-        "reward_code": episode.reward_code,
-        "states": [state.dump() for state in episode.states],
-        "shapes": shapes,
-    }  # fmt: skip
-    table = pa.table(columns).replace_schema_metadata({_META: json.dumps(meta).encode()})
-    part = path.with_name(f".{path.name}.part")
-    pq.write_table(table, part, compression="zstd")
-    part.replace(path)
-
-
-def load(path: Path) -> Episode:
-    """Read an episode.
-
-    Raises:
-        DataError: if the file is no episode, or one of another format.
-    """
-    if not path.is_file():
-        raise DataError(f"episode {path} does not exist; expected a Parquet file")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"episode {path} is not a readable Parquet file: {error}") from error
-    held = (table.schema.metadata or {}).get(_META)
-    meta = json.loads(held) if held is not None else {}
-    if meta.get("format") not in (FORMAT, *OLDER):
-        raise DataError(
-            f"{path} is no episode of format {FORMAT}, was {meta.get('format', 'another file')}"
-        )
-
-    def take(name: str) -> np.ndarray:
-        shape, kind = meta["shapes"][name]
-        values = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return np.asarray(values, np.dtype(kind)).reshape(table.num_rows, *shape)
-
-    def group(prefix: str) -> dict[str, np.ndarray]:
-        names = [n for n in meta["shapes"] if n.startswith(f"{prefix}:")]
-        return {n.partition(":")[2]: take(n) for n in names}
-
-    source = meta["source"]
-    return Episode(
-        config=EnvConfig.model_validate(meta["config"]),
-        source=None
-        if source is None
-        else Source(**{**source, "symbols": tuple(source["symbols"])}),
-        market_hash=meta["market"],
-        seed=meta["seed"],
-        number=meta["number"],
-        start=meta["start"],
-        actions=group("actions"),
-        rewards=group("rewards"),
-        equity=take("equity"),
-        flow=take("flow"),
-        features=meta.get("features", ""),
-        reward_code=meta.get("reward_code", ""),
-        states=tuple(NormalizerState.load(text) for text in meta.get("states", ())),
-        seen=tuple(table["seen"].to_pylist()),
-        observations=group("observations"),
-        symbols=tuple(meta.get("symbols", ())),
-        start_ns=meta.get("start_ns"),
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
     """What running an episode again found."""
@@ -312,7 +159,7 @@ def replay(
 
     Raises:
         DataError: if the market is not the one that was recorded, nobody says where it is, or
-            the features, or rewards of one's own, are others now.
+            the features, or rewards of one's own, are others now, or it contradicts itself.
         ConfigError: if a module of theirs cannot be loaded.
     """
     if market is None:
@@ -342,6 +189,10 @@ def replay(
     env.reset(episode.seed)
     env.episode[:] = episode.number - 1
     recorder.reset(start=episode.start)
+    agents = {name: len(group.agents) for name, group in env.groups.items()}
+    held = {name: each.shape[1] for name, each in episode.rewards.items()}
+    if held != agents:
+        raise DataError(f"the episode has rewards of {held} agents, its configuration {agents}")
     if watch is not None:
         watch(env)
     equal, first, what = 0, None, ""

@@ -55,6 +55,35 @@ def test_a_model_is_recorded_and_replayed(tmp_path: Path, monkeypatch: pytest.Mo
     assert isinstance(late.exception, UsageError)
     assert "start must be from 2018-10-01T" in str(late.exception)
 
+    def refused(*words: str) -> str:
+        done = CliRunner().invoke(app, ["record", str(tmp_path / "model"), *words])
+        assert isinstance(done.exception, UsageError | SystemExit) and done.exit_code, done.output
+        return f"{done.exception} {done.output}"
+
+    assert "start must be an ISO-8601 time" in refused("--start", "garbage")
+    assert "--seed" in refused("--seed", "9" * 23)
+    assert "episode.length" in refused("--bars", "9" * 23)
+    assert "cannot be written" in refused("--out", "/proc/none/episode.parquet")
+    (tmp_path / "folder").mkdir()
+    assert "folder is none" in refused("--out", str(tmp_path / "folder"))
+    assert {place.name for place in tmp_path.iterdir()} == {"folder", "home", "model"}
+
+
+def test_a_model_of_longer_steps_is_recorded_in_whole_ones(tmp_path: Path) -> None:
+    market = load_market(None, [SYMBOL]).part(None, 1_548_979_200 * 10**9)
+    config = EnvConfig.model_validate(
+        {"form": "single", "observation": {"features": ["log_return_1"]}, "action": {"every": 7}}
+    )
+    model = loud(Model.untrained(BatchEnv(market, config, 1), NetConfig(hidden=(4,))), 1)
+    data = DataConfig(symbols=(SYMBOL,), end="2019-02-01T00:00:00Z")
+    folder, out = tmp_path / "model", tmp_path / "episode.parquet"
+    replace(model, card=model.card.model_copy(update={"notes": data.noted})).save(folder)
+    record(folder, folder, DataConfig(), out)
+    told = load(out)
+    assert told.config.episode.length == 497 and len(told.seen) == 71 and replay(told).same
+    with pytest.raises(UsageError, match="bars must be a multiple of the 7 of a step, was 60"):
+        record(folder, folder, DataConfig(), out, bars=60)
+
 
 def test_an_episode_is_recorded_with_the_rewards_that_its_model_learned_from(
     tmp_path: Path, own: Afresh
