@@ -221,10 +221,14 @@ class VariantConfig(Section):
             raise ValueError(f"crash must be 0 < least <= greatest < 1, was {self.crash}")
         if not 1 <= self.gap[0] <= self.gap[1]:
             raise ValueError(f"gap must be 1 <= least <= greatest, was {self.gap}")
-        if not self.keep_real and not self.bootstraps + self.shuffles:
-            raise ValueError(
-                "keep_real must be true without bootstraps and shuffles, of which there were none"
-            )
+        if self.bootstraps + self.shuffles:
+            return self
+        for name, field in type(self).model_fields.items():  # nothing is made that these are of
+            if (value := getattr(self, name)) != field.default:
+                raise ValueError(
+                    f"{name} must be left out without bootstraps and shuffles, of which there were "
+                    f"none; was {value}"
+                )
         return self
 
 

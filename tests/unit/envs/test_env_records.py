@@ -16,6 +16,8 @@ from don.envs.randomize import stationary_bootstrap, variants
 from don.envs.record import Recorder, Source, load, replay, save
 from don.envs.rewards import Rewards, StepView
 from don.errors import ConfigError, DataError, UsageError
+from don.model.section import parsed
+from experiments.training_config import TrainConfig
 
 
 def setting(**more: object) -> EnvConfig:
@@ -138,6 +140,18 @@ def test_variants_are_possible_bars_and_reproduce() -> None:
     moves = np.abs(np.diff(np.log(plain.bars[:, :, CLOSE]), axis=0)).mean()
     real = np.abs(np.diff(np.log(made.bars[:, :, CLOSE]), axis=0)).mean()
     assert abs(moves / real - 1) < 0.3
+
+
+@pytest.mark.parametrize(
+    "name, value", [("crashes", 0.1), ("gaps", 0.1), ("keep_real", False), ("regimes", 4)]
+)
+def test_what_made_up_histories_have_is_refused_without_any(name: str, value: float) -> None:
+    told = f"variants.{name} must be left out without bootstraps and shuffles, .* none; was {value}"
+    with pytest.raises(ConfigError, match=told):
+        parsed(TrainConfig, {"variants": {name: value}}, "test")
+    for more in ({"bootstraps": 1}, {"shuffles": 1}):
+        assert parsed(TrainConfig, {"variants": {name: value, **more}}, "test").variants
+    assert VariantConfig(bootstraps=0) == VariantConfig.model_validate(VariantConfig().model_dump())
 
 
 def test_bootstrap_blocks_have_their_length() -> None:
