@@ -12,6 +12,7 @@ from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
 
 from don.storage.research_runs import RunStatus
 from experiments.begun import check_versions
+from experiments.rllib import progress
 from experiments.rllib.checkpoints import OWN, Counters
 from experiments.rllib.loop import BEST, Training
 from experiments.rllib.market_file import read_market
@@ -63,6 +64,7 @@ class Trial(library.Trainable):
             "point": self._point, "line": self._line,
         }  # fmt: skip
         (folder / OWN).write_text(json.dumps(told))
+        shutil.copyfile(self._training.out / progress.FILE, folder / progress.FILE)
         self._training.export()
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
@@ -81,16 +83,24 @@ class Trial(library.Trainable):
             # its best is not this one's, and what was this one's is of another line
             counters = replace(counters, best=None, episodes=0)
             shutil.rmtree(self._training.out / BEST, ignore_errors=True)
-        self._place(counters, folder / "state")
+        self._place(counters, folder)
 
-    def _place(self, counters: Counters, state: Path | None) -> None:
+    def _place(self, counters: Counters, kept: Path | None) -> None:
         """Build it where it begins or goes on; episodes that were seen are not drawn again."""
         if self._placed:
             self._training.close()
+            self._placed = False
+        if kept is not None and (kept / progress.FILE).exists():
+            # told is how the state came about, which another may have done: no iteration lacks
+            place = self._training.out / progress.FILE
+            place.parent.mkdir(parents=True, exist_ok=True)
+            draft = place.with_suffix(".new")
+            shutil.copyfile(kept / progress.FILE, draft)
+            draft.replace(place)
         self._training.start(resumed=counters.iteration)
         self._placed = True
-        if state is not None:
-            self._training.restore(state)
+        if kept is not None:
+            self._training.restore(kept / "state")
         self._training.go_on(counters)
 
     def cleanup(self) -> None:

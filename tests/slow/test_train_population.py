@@ -128,14 +128,17 @@ def test_one_that_cannot_learn_goes_on_from_one_that_can(home: Path, tmp_path: P
         assert LOW <= run.config["algorithm"]["lr"] <= HIGH
         assert 0.5 <= run.config["algorithm"]["gamma"] <= 0.99
 
-    # the optimizer has the rate of the point that the trial is then
+    # the optimizer had the rate of each point while the model's line was trained as that one
     told = progress.read(Path(rows[poor]["model"]).parent / "progress.jsonl")
     assert [row["iteration"] for row in told] == list(range(1, ITERATIONS + 1))
     used = [row["losses"]["agents"]["lr"] for row in told]
-    assert used[0] == pytest.approx(rates[weak], rel=1e-6)
+    assert used[0] == pytest.approx(rates[strong], rel=1e-6)  # its line began with the other
     assert used[-1] == pytest.approx(rows[poor]["point"]["algorithm.lr"], rel=1e-6)
-    for rate in used:
-        assert any(rate == pytest.approx(run.config["algorithm"]["lr"], rel=1e-6) for run in own)
+    parts = [part["point"] for part in line] + [rows[poor]["point"]]
+    starts = [0, *(part["until"] for part in line), ITERATIONS]
+    for point, start, stop in zip(parts, starts[:-1], starts[1:], strict=True):
+        expected = pytest.approx(point["algorithm.lr"], rel=1e-6)
+        assert all(rate == expected for rate in used[start:stop])
 
     # it does what the other had learnt, seeing the same: normalisers are those of the data
     tested = BatchEnv(planted.market(3_000, seed=5), planted.config(), 32)

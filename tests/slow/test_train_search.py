@@ -27,7 +27,7 @@ from experiments.rllib import progress
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1_800)]
 ROOT = Path(__file__).resolve().parents[2]
-ITERATIONS, GRACE = 12, 2
+ITERATIONS, GRACE = 40, 2
 SEARCH = f"""
 search = "pbt"
 trials = 2
@@ -92,10 +92,13 @@ def test_a_population_goes_on_after_ctrl_c_and_a_kill(home: Path, tmp_path: Path
     config.write_text(SEARCH)
     first = start(home, config, out)
     wait_for(first, out, 1)
+    held = psutil.Process(first.pid)
+    held.suspend()  # or it may be over by the time that the other one asks
     other = start(home, config, out, "--resume")
     assert other.wait(timeout=600) == 2
+    held.resume()
     assert f"is being searched by process {first.pid}" in (tmp_path / "log.txt").read_text()
-    started = psutil.Process(first.pid).children(recursive=True)
+    started = held.children(recursive=True)
     first.send_signal(signal.SIGINT)
     assert first.wait(timeout=300) == 130
     _, left = psutil.wait_procs(started, timeout=120)
