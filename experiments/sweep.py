@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,9 +30,12 @@ from don.storage.research import open_research
 from don.storage.research_runs import RunKind, RunStatus
 from don.words import amount
 from experiments.cluster import local_cluster
+from experiments.durable import read_json, write_json
+from experiments.swept import said, swept
 
 Tell = Callable[[str], None]
 STORE_LEAST = 128 * 2**20
+WHOLE = "whole.json"
 POLL_S = 5.0
 TELL_EVERY_S = 1.0
 
@@ -47,7 +49,8 @@ def run(sweep: plan.SweepConfig, tell: Tell = print, *, force: bool = False) -> 
         force: run although memory may not suffice.
 
     Returns:
-        `rows` (one a job that is done), `failed` (key and error), `table` (its Parquet file).
+        `rows` (one a job that is done), `failed` (key and error), `table` (its Parquet file),
+        `whole` (what they came to together, see `swept`).
 
     Raises:
         UsageError: if memory does not suffice.
@@ -55,15 +58,19 @@ def run(sweep: plan.SweepConfig, tell: Tell = print, *, force: bool = False) -> 
     """
     market = open_market(plan.base_config(sweep))
     jobs = plan.jobs(sweep, market)
-    rows = {job.key: row for job in jobs if (row := plan.stored(sweep, job)) is not None}
+    # what was done for a smaller grid does not say what the grid did not name
+    rows = {j.key: {**row, **j.point} for j in jobs if (row := plan.stored(sweep, j)) is not None}
     left = [job for job in jobs if job.key not in rows]
     tell(f"{amount(len(jobs), 'job')}, {len(rows)} done already, {len(left)} to run")
     failed: dict[str, str] = {}
+    whole = sweep.output / WHOLE
+    before = read_json(whole, "sweep") if whole.exists() else {}
+    trials = [int(before.get("trials", 0))]
     if left:
         _budget(sweep, market, len(left), tell, force=force)
         store_bytes = max(STORE_LEAST, 3 * plan.memory(sweep, market, 1)["data"])
         with (
-            _counted(sweep, market, left, rows, tell),
+            _counted(sweep, market, left, rows, trials, tell),
             local_cluster(home_dir(), cpus=sweep.at_once, store_bytes=store_bytes),
         ):
             for job, outcome in _outcomes(sweep, market, left, tell):
@@ -80,30 +87,37 @@ def run(sweep: plan.SweepConfig, tell: Tell = print, *, force: bool = False) -> 
         draft = table.with_suffix(".new")
         pq.write_table(pa.Table.from_pylist(texts), draft)
         draft.replace(table)
-    return {"rows": done, "failed": failed, "table": str(table)}
+    told = swept(done, list(sweep.grid), trials[-1])
+    if done:
+        write_json(whole, told)
+    return {"rows": done, "failed": failed, "table": str(table), "whole": told}
 
 
 @contextmanager
 def _counted(
     sweep: plan.SweepConfig, market: Market, left: list[plan.Job],
-    rows: dict[str, dict[str, Any]], tell: Tell,
+    rows: dict[str, dict[str, Any]], trials: list[int], tell: Tell,
 ) -> Iterator[None]:  # fmt: skip
-    """Enter what is tried into the research ledger, and at the end the best of it."""
+    """Enter what is tried into the research ledger, and at the end what all of it came to.
+
+    `trials` learns how many the ledger knows of these data.
+    """
     base = plan.base_config(sweep)
     tried = len({json.dumps(job.point, sort_keys=True, default=str) for job in left})
     names = [i.symbol for i in market.panel.instruments] + [str(tape) for tape in base.tapes]
+    data = data_hash(base)
     with open_research(warn=tell) as research:
         run = research.begin(
-            RunKind.SWEEP, sweep.model_dump(mode="json"), data_hash(base), seed=base.seed,
+            RunKind.SWEEP, sweep.model_dump(mode="json"), data, seed=base.seed,
             lineage=names, trials=tried,
         )  # fmt: skip
+        trials.append(max(research.trials(data, names).count, *trials))
         try:
             yield
         except BaseException as error:
             research.end(run, RunStatus.FAILED, {"error": str(error) or type(error).__name__})
             raise
-        ratios = [row["sharpe"] for row in rows.values() if np.isfinite(row.get("sharpe", np.nan))]
-        told = {"best_sharpe": max(ratios)} if ratios else {}
+        told = swept(list(rows.values()), list(sweep.grid), trials[-1])
         research.end(run, RunStatus.DONE, {"jobs": len(left), **told})
 
 
@@ -178,6 +192,8 @@ def _mb(count: int) -> str:
 def main(path: str) -> int:
     """The program: exit code 0 if every job ran."""
     found = run(read_section(plan.SweepConfig, Path(path)))
+    for line in said(found["whole"]):
+        print(line)
     print(
         f"{amount(len(found['rows']), 'result')} in {found['table']}, {len(found['failed'])} failed"
     )

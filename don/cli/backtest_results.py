@@ -91,6 +91,7 @@ def sweep(
 
     environment.prepare(home_dir())
     from experiments.sweep import run
+    from experiments.swept import said as whole
 
     found = run(settings, lambda line: err.print(line, soft_wrap=True), force=force)
     if as_json:
@@ -109,6 +110,8 @@ def sweep(
         out.print(table([n if n in settings.grid else f"{n}#" for n in names], cells))
         if said := next(filter(None, brief.values()), ""):
             out.print(f"– {said}")
+        for line in whole(found["whole"]):
+            out.print(line, soft_wrap=True)
         out.print(f"{amount(len(found['rows']), 'result')} in {found['table']}", soft_wrap=True)
     if found["failed"]:
         raise typer.Exit(1)

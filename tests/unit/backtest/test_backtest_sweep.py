@@ -1,5 +1,6 @@
 """Rules against plain definitions; sweeps: which jobs there are, and that none is run twice."""
 
+import json
 import math
 import signal
 from pathlib import Path
@@ -151,3 +152,7 @@ def test_a_sweep_goes_on_where_it_stopped(
         (counted,) = Research(db).runs()
     assert (counted.kind, counted.trials, counted.status) == ("sweep", 1, "done")  # one lookback
     assert counted.metrics["jobs"] == 2 and "BTC-USDT-PERP" in counted.labels
+    whole = found["whole"]  # 123 among others is of one window: the configuration has their mean
+    assert (whole["configurations"], whole["windows"], whole["trials"]) == (1, 3, 1)
+    assert whole["best_sharpe"] == counted.metrics["best_sharpe"] < 123.0
+    assert again["whole"] == whole == json.loads((tmp_path / "sweep" / "whole.json").read_text())
