@@ -4,7 +4,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,14 @@ def session_spec(
     )
 
 
-def with_models(config: DonConfig, home: Path, db: Database) -> DonConfig:
+def with_models(config: DonConfig, home: Path, db: Database, until: ExitStack) -> DonConfig:
     """The configuration with learned policies pinned to what they mean now.
+
+    Args:
+        config: of a session.
+        home: its state folder.
+        db: its database.
+        until: it closes the models' files stay: their session is on record by then, or never is.
 
     Raises:
         UsageError, ConfigError, DataError: if a model is not there, or cannot trade here.
@@ -102,7 +108,9 @@ def with_models(config: DonConfig, home: Path, db: Database) -> DonConfig:
 
     store = store_of(home)
     registry = Registry(db, store)
-    policy, engine = pinned(config.policy, config.engine, lambda: nullcontext(registry), store)
+    policy, engine = pinned(
+        config.policy, config.engine, lambda: nullcontext(registry), store, until
+    )
     return config.model_copy(update={"policy": policy, "engine": engine})
 
 

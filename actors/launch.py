@@ -120,7 +120,7 @@ class Launch:
             self.has_models = compose.has_models(db)
             if self.has_models:
                 finish(self._home, db)
-            self._config = compose.with_models(self._config, self._home, db)
+            self._config = compose.with_models(self._config, self._home, db, self._undo)
         spec = compose.session_spec(
             self._home, url, self.session, self._config, ready, gateway, instruments
         )

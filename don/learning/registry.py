@@ -8,7 +8,7 @@ model finds the very same when its journal is folded again.
 import getpass
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from don.learning.stages import (
     taken_down,
     unmoved,
 )
-from don.learning.store import Store, removed
+from don.learning.store import Store
 from don.log import get_logger
 from don.policies import POLICIES, REGISTRY
 from don.storage.chain import Verification
@@ -91,6 +91,10 @@ class Registry:
         """
         return self._files.load(version.id)
 
+    def claim(self, version: Version, until: ExitStack) -> None:
+        """Have its files stay, deleted or not, until this is closed: see `Store.claim`."""
+        self._files.claim(version.id, until)
+
     def sessions(self, version: Version) -> list[str]:
         """Sessions that were composed with it: their journals need its files."""
         with self._db.connection() as connection:
@@ -147,7 +151,7 @@ class Registry:
         }  # fmt: skip
 
         def change(versions: Versions) -> list[Event]:
-            self._files.keep(model)  # here, where nobody takes them away meanwhile
+            self._files.keep(model)  # here, where nobody decides meanwhile that they are to go
             own = [one for one in versions.values() if one.name == told["name"]]
             if any(one.id == told["id"] and not one.deleted for one in own):
                 return []
@@ -280,25 +284,28 @@ class Registry:
 
         self._entries.change(change)
         if not used:
-            self._remove(gone[0])
+            self._tidy(gone[0])
         return gone[0]
 
-    def _remove(self, one: Version) -> None:
-        """Remove files that no version means and no session needs; under the lock, so that whoever
-        imports the same content meanwhile finds them whole or not at all.
+    def _tidy(self, one: Version) -> None:
+        """Remove files of deleted versions that no version means and no session needs, of those
+        too whose files stayed when they were deleted: a session was beginning with them, or a
+        process was killed. Under the lock, so that whoever imports the same content meanwhile
+        finds them whole or not at all.
         """
         try:
             with self._db.connection() as connection:
                 lock(connection)
-                alive = (v.id for v in folded(connection).values() if not v.deleted)
-                left = one.id in alive or _sessions(connection, one)
-                gone = None if left else self._files.aside(one.id)
-        except DonError as error:  # it is deleted all the same
+                versions = folded(connection).values()
+                alive = {v.id for v in versions if not v.deleted}
+                for each in {v.id: v for v in versions if v.id not in alive}.values():
+                    if self.folder(each).is_dir() and not _sessions(connection, each):
+                        self._files.take_away(each.id)
+            self._files.sweep()
+        except (DonError, OSError) as error:  # it is deleted all the same
             get_logger("don.models").warning(
                 "files of a deleted model stay", model=one.label, error=str(error)
             )
-            return
-        removed(gone)
 
     def _whole(self, one: Version, to: Stage) -> None:
         """Refuse to have a version trade that cannot be loaded."""

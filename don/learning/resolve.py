@@ -7,7 +7,7 @@ folder.
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,9 @@ def names_models(policy: str, engine: EngineConfig) -> bool:
 
 
 def pinned(
-    policy: str, engine: EngineConfig, opened: Opened, store: Path | None = None
-) -> tuple[str, EngineConfig]:
+    policy: str, engine: EngineConfig, opened: Opened, store: Path | None = None,
+    until: ExitStack | None = None,
+) -> tuple[str, EngineConfig]:  # fmt: skip
     """Policy and configuration with every model pinned.
 
     Args:
@@ -48,6 +49,8 @@ def pinned(
         opened: opens the registry, if a name has to be looked up.
         store: where models that are named by their folder are kept for the journal; None: they stay
             where they are.
+        until: it closes the files of the models stay, whoever deletes them meanwhile; None: a
+            session of them is on record already, or there will be none.
 
     Raises:
         UsageError, ConfigError, DataError: if a model is not there, or cannot be read.
@@ -64,7 +67,7 @@ def pinned(
     renamed: dict[str, str] = {}
     for name in [policy, *(slot.policy for slot in engine.slots)]:
         if name.startswith(PREFIX) and name not in renamed:
-            renamed[name], ref = _pin(name, opened, store)
+            renamed[name], ref = _pin(name, opened, store, until)
             refs[renamed[name].partition("#")[0]] = ref
     engine = engine.model_copy(
         update={
@@ -196,16 +199,20 @@ def _asks_all(policy: str) -> bool:
     return policy == REGISTRY or policy.startswith(f"{REGISTRY}:")
 
 
-def _pin(name: str, opened: Opened, store: Path | None) -> tuple[str, ModelRef]:
+def _pin(
+    name: str, opened: Opened, store: Path | None, until: ExitStack | None
+) -> tuple[str, ModelRef]:
     told, sharp, agent = name.removeprefix(PREFIX).partition("#")
     folder = Path(told).expanduser()
     if folder.is_dir():
         model = Model.load(folder)
         if store is not None:
-            folder = Store(store).keep(model)
+            folder = Store(store).keep(model, until)
         return name, ModelRef(folder=str(folder.absolute()), id=model.id)
     with opened() as registry:
         one = registry.find(told)
+        if until is not None:
+            registry.claim(one, until)
         model = registry.model(one)
         where = registry.folder(one).absolute()
     return f"{PREFIX}{one.label}{sharp}{agent}", ModelRef(folder=str(where), id=model.id)

@@ -4,7 +4,8 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,14 @@ from support.registered import exported
 
 from don.cli import models as commands
 from don.clock import ReplayClock
+from don.engine import EngineConfig
 from don.errors import DataError, DonError, UsageError
 from don.learning.entries import lock
+from don.learning.model import Model
 from don.learning.registry import Registry
+from don.learning.resolve import pinned
 from don.learning.stages import Stage
+from don.learning.store import Store
 from don.storage.database import Database
 
 pytestmark = pytest.mark.postgres
@@ -70,6 +75,45 @@ def test_who_deletes_and_imports_the_same_at_once_has_its_files(
     registry.delete("trend@2", why="of no use")
     assert not registry.folder(two).exists()
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["registry.json"]
+
+
+def test_what_a_session_is_beginning_with_stays_whoever_deletes_it(
+    registry: Registry, tmp_path: Path
+) -> None:
+    folders = [exported(tmp_path, seed) for seed in range(3)]
+    versions = [registry.add(folder) for folder in folders]
+    ids = [one.id for one in versions]
+
+    def begin(policy: str, until: ExitStack) -> None:
+        store = tmp_path / "models"
+        pinned(f"model:{policy}", EngineConfig(), lambda: nullcontext(registry), store, until)
+
+    def kept() -> list[str]:
+        return sorted(path.name for path in (tmp_path / "models").iterdir() if path.is_dir())
+
+    with ExitStack() as until:  # as `don up` holds it
+        begin(str(folders[0]), until)
+        begin("trend@2", until)
+        for version in (1, 2, 3):
+            registry.delete(f"trend@{version}", why="of no use")
+        assert kept() == sorted(ids[:2])  # what nobody is beginning with is gone
+        assert [Model.load(registry.folder(one)).id for one in versions[:2]] == ids[:2]
+    # it never began, and another process was killed while it took some away, or kept some
+    for left in (f".gone-{ids[0]}-xyz", f".{ids[1]}-xyz"):
+        shutil.copytree(registry.folder(versions[0]), tmp_path / "models" / left)
+    registry.add(folders[2])
+    registry.delete("trend@4", why="of no use")
+    assert kept() == []
+
+
+def test_whoever_keeps_the_same_files_at_once_has_them(tmp_path: Path) -> None:
+    model, store = Model.load(exported(tmp_path, 0)), Store(tmp_path / "models")
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            assert len(set(pool.map(lambda _: store.keep(model), range(8)))) == 1
+            assert store.load(model.id).id == model.id
+            shutil.rmtree(store.folder(model.id))
+    assert not any(store.root.iterdir())
 
 
 def test_a_version_without_its_files_is_not_promoted(registry: Registry, tmp_path: Path) -> None:
