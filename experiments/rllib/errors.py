@@ -1,6 +1,39 @@
-"""Errors of training. Pure."""
+"""Errors of training, and how those of processes that sample are told. Reads and writes a file.
 
-from don.errors import DonError
+RLlib begins such a process anew, whatever it failed of, and says so in a log that nobody reads.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from don.errors import ConfigError, DonError
+
+FAILED = "failed.txt"  # beside the market of a training
+
+
+@contextmanager
+def noted(market: str) -> Iterator[None]:
+    """Note what the user's own input does wrong in a process that samples.
+
+    Args:
+        market: file of the training's bars.
+    """
+    try:
+        yield
+    except DonError as error:
+        (Path(market).parent / FAILED).write_text(str(error))
+        raise
+
+
+def check_noted(out: Path) -> None:
+    """Give up where a process that samples noted what is wrong in a training's folder.
+
+    Raises:
+        ConfigError: saying what was noted.
+    """
+    if (out / FAILED).exists():
+        raise ConfigError((out / FAILED).read_text())
 
 
 class TrainingDiverged(DonError):

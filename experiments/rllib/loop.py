@@ -24,7 +24,7 @@ from experiments.begun import versions
 from experiments.fitting import fitting, network, trained_on
 from experiments.rllib import checkpoints, progress
 from experiments.rllib.checkpoints import Counters
-from experiments.rllib.errors import TrainingDiverged
+from experiments.rllib.errors import FAILED, TrainingDiverged, check_noted
 from experiments.rllib.market_file import write_market
 from experiments.rllib.setup import build_config
 from experiments.rllib.stopping import Stop
@@ -156,6 +156,7 @@ class Training:
         torch.set_num_threads(1)
         logging.getLogger("ray.rllib").setLevel(logging.ERROR)
         self.out.mkdir(parents=True, exist_ok=True)
+        (self.out / FAILED).unlink(missing_ok=True)  # of an earlier process
         path = (self.out / MARKET).absolute()
         write_market(trained_on(self.market, self.config), path)
         made = build_config(self.config, self.env, path, resumed=resumed)
@@ -272,6 +273,7 @@ class Training:
         except Exception as error:
             self._look(algorithm, number, {}, error)
             raise
+        check_noted(self.out)
         took = time.monotonic() - begin
         measured = getattr(self.config.algorithm, "kl_target", None) is not None
         told = progress.losses(result, kl=measured)
@@ -293,10 +295,8 @@ class Training:
             self.counters = replace(self.counters, best=mean)
             self._best = weights_of(algorithm, self.mapping), self.counters
         row = {
-            "iteration": number,
-            "steps": self.counters.steps,
-            "seconds": round(self.counters.seconds, 3),
-            "episode_return": reached,
+            "iteration": number, "steps": self.counters.steps,
+            "seconds": round(self.counters.seconds, 3), "episode_return": reached,
             "losses": told,
             "episodes": progress.ended(result), "episode_bars": self.config.env.episode.length,
             "steps_per_s": round(self._pace.steps_per_s, 1),

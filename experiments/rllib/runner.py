@@ -34,6 +34,7 @@ from ray.rllib.utils.metrics import (
 
 from don.envs import BatchEnv
 from experiments.rllib.chunks import Chunks
+from experiments.rllib.errors import noted
 from experiments.rllib.market_file import make_env
 from experiments.rllib.modules import PolicyModule
 
@@ -165,7 +166,8 @@ class BatchRunner(MultiAgentEnvRunner):
             actions = {}
             for name in self.core.groups:
                 actions[name] = self._decide(name, t, chunks[name], explore, random_actions)
-            step = self.core.step(actions)
+            with noted(self.config.env_config["market"]):
+                step = self.core.step(actions)
             self._length += 1
             cut = (self._length == self._first) & ~step.done
             done = step.done | cut

@@ -11,6 +11,7 @@ from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 from don.envs.config import EnvConfig
 from don.envs.parallel import ParallelTrading
+from experiments.rllib.errors import noted
 from experiments.rllib.market_file import read_market, states_of
 
 
@@ -30,6 +31,7 @@ class StockTrading(MultiAgentEnv):
         self._inner = ParallelTrading(
             read_market(settings["market"]), config, states=states_of(settings)
         )
+        self._market = str(settings["market"])
         self._scale = float(settings["reward_scale"])
         self._first = int(settings["resumed"]) * 1009
         self.possible_agents = list(self._inner.possible_agents)
@@ -47,7 +49,8 @@ class StockTrading(MultiAgentEnv):
 
     def step(self, action_dict: dict[str, Any]) -> tuple[Any, Any, Any, Any, Any]:
         """One bar."""
-        seen, rewards, terminated, truncated, infos = self._inner.step(action_dict)
+        with noted(self._market):
+            seen, rewards, terminated, truncated, infos = self._inner.step(action_dict)
         self.agents = list(self._inner.agents)
         over = not self.agents
         terminated["__all__"] = over and all(terminated.values())

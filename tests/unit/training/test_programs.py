@@ -9,6 +9,7 @@ import pytest
 from don.errors import ConfigError
 from don.model.section import parsed
 from experiments.program import announce
+from experiments.rllib.errors import check_noted, noted
 from experiments.training_config import DataConfig
 
 LR = '[space]\n"algorithm.lr" = { values = [1e-3] }\n'
@@ -90,3 +91,11 @@ def test_the_first_line_comes_before_what_takes_its_time(
     )  # fmt: skip
     assert (done.stderr if program == "walk_forward" else done.stdout).startswith(said)
     assert done.stdout.endswith("[]\n"), done.stdout
+
+
+def test_what_a_process_that_samples_fails_of_is_told_where_it_is_trained(tmp_path: Path) -> None:
+    check_noted(tmp_path)
+    with pytest.raises(ConfigError), noted(str(tmp_path / "market.npz")):
+        raise ConfigError("reward 'mine' must give finite numbers")
+    with pytest.raises(ConfigError, match=r"^reward 'mine' must give finite numbers$"):
+        check_noted(tmp_path)
