@@ -250,7 +250,7 @@ def _search(
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its tables come even if asked for silence
     # its own would end the search as one that is done
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    # it does not see that `Trial` can be used again
+    # see `reuse_actors` below
     warnings.filterwarnings("ignore", message="Consider boosting PBT performance")
     from ray import tune as library
 
@@ -279,7 +279,8 @@ def _search(
                     # Ray's own bound is none for it; a population has to be there together
                     max_concurrent=0 if config.search is Search.PBT else config.at_once,
                 ),
-                reuse_actors=True,
+                # a population's would go on at once, before the one that it is compared with
+                reuse_actors=config.search is Search.ASHA,
             ),
             run_config=library.RunConfig(
                 name=NAME, storage_path=str(storage), verbose=0,
