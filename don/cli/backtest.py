@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.text import Text
 
 from don.cli import backtest_results
 from don.cli.backtest_store import from_store
@@ -181,7 +182,7 @@ def _print(told: dict[str, Any]) -> None:
     shown |= {name: _number(told[name]) for name in ("turnover", "hit_rate")}
     print_pairs({**shown, "data": _data(told["data"])})
     if told["halted"]:
-        out.print(f"[yellow]halted[/yellow]       {told['halted']}")
+        out.print(Text(f"{'halted':<12}", style="yellow"), f"{told['halted']}")
     out.print()
     columns = told["performance"]
     names = list(next(iter(columns.values())))
@@ -201,7 +202,7 @@ def _print(told: dict[str, Any]) -> None:
         _books(told["policies"])
     out.print()
     for topic, text in told["assumptions"].items():
-        out.print(f"[dim]{topic:<11}[/dim] {text}")
+        out.print(Text(f"{topic:<11}", style="dim"), str(text))
     if "saved" in told:
         out.print(f"\nsaved to {told['saved']}", soft_wrap=True)
     if "report" in told:

@@ -4,6 +4,8 @@ import signal
 import threading
 from collections.abc import Callable
 
+from rich.text import Text
+
 from don.cli.output import err
 
 TOLD = ("ready", "closed", "failed")
@@ -27,6 +29,6 @@ def tell_parts(*, quiet: bool) -> Callable[[str, str, float], None]:
         if not quiet and state in TOLD:
             took = f"{seconds:5.1f} s" if seconds else "       "
             colour = "red" if state == "failed" else "green"
-            err.print(f"  [{colour}]{state:<7}[/{colour}] {took}  {part}")
+            err.print(Text(f"  {state:<7} ", style=colour), f"{took}  {part}")
 
     return show

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _CENT, _WIDE = Decimal("0.01"), Context(prec=100)
 PIPED_WIDTH = 160  # of what goes to a file or another program, which have no width of their own
@@ -18,8 +19,13 @@ def _width() -> int | None:
     return None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH
 
 
-out = Console(highlight=False, width=_width())
-err = Console(stderr=True, highlight=False)
+def console(width: int | None = None, *, stderr: bool = False) -> Console:
+    """A console that prints text as it is: what users wrote may have brackets and colons."""
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
+
+
+out = console(_width())
+err = console(stderr=True)
 
 
 def _plain(value: Any) -> Any:
@@ -75,16 +81,19 @@ def _digits(amount: Decimal, count: int) -> str:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> Table:
     """A plain aligned table; columns whose name ends in `#` are numbers, right-aligned."""
-    drawn = Table(title=title or None, box=None, pad_edge=False, header_style="bold")
+    drawn = Table(
+        title=Text(title, style="table.title") if title else None,
+        box=None, pad_edge=False, header_style="bold",
+    )  # fmt: skip
     for place, column in enumerate(columns):
         drawn.add_column(
-            column.rstrip("#"),
+            Text(column.rstrip("#")),
             justify="right" if column.endswith("#") else "left",
             no_wrap=place == 0 or column == "name",  # what a row is about stays readable
             overflow="fold",  # narrow screens get more lines, never a part of an id or a figure
         )
     for row in rows:
-        drawn.add_row(*("" if cell is None else str(cell) for cell in row))
+        drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     return drawn
 
 

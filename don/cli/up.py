@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.text import Text
 
 from don.cli.client import run_file
 from don.cli.driver import stop_on_signals, tell_parts
@@ -212,6 +213,6 @@ def _print_summary(summary: dict[str, Any]) -> None:
     out.print()
     print_pairs(shown)
     for difference in summary["ledger_differences"]:
-        out.print(f"[red]differs[/red]  {difference}")
+        out.print(Text("differs ", style="red"), difference)
     for problem in summary["problems"]:
-        out.print(f"[red]problem[/red]  {problem}")
+        out.print(Text("problem ", style="red"), problem)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from don.cli.data.opened import market_database, open_store
-from don.cli.output import out, print_json, table
+from don.cli.output import console, out, print_json, table
 from don.clock import NS_PER_S, iso, parse_iso
 from don.errors import UsageError
 
@@ -251,10 +251,8 @@ def _print_strips(told: Sequence[_Told], ranges: "Sequence[Range]") -> None:
 
 def _draw(drawn: "Table") -> None:
     """Without cutting names or reasons, however narrow the window or where there is none."""
-    from rich.console import Console
-
     wide = out.measure(drawn, options=out.options.update(max_width=10_000)).maximum
-    Console(highlight=False, width=max(out.width, wide)).print(drawn, no_wrap=True)
+    console(max(out.width, wide)).print(drawn, no_wrap=True)
 
 
 def _name(row: "Any") -> str:

@@ -9,6 +9,7 @@ from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.text import Text
 
 from don.cli.driver import stop_on_signals, tell_parts
 from don.cli.output import err, out, print_json, print_pairs
@@ -157,4 +158,4 @@ def _print(summary: dict[str, Any]) -> None:
         }
     )
     for problem in summary["problems"]:
-        out.print(f"[red]problem[/red]  {problem}")
+        out.print(Text("problem ", style="red"), problem)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from don.cli.data.opened import lake_of, market_database, open_store
 from don.cli.data.written import cell
@@ -58,7 +58,10 @@ def run_import(
                     shown = ", ".join(f"{name} {cell(name, value)}" for name, value in row.items())
                     out.print(f"  {shown}", soft_wrap=True)
     else:
-        bar = Progress(console=err, transient=True, disable=as_json)
+        bar = Progress(
+            TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
+            TimeRemainingColumn(), console=err, transient=True, disable=as_json,
+        )  # fmt: skip
         with market_database() as db, bar:
             tasks: dict[str, Any] = {}
 

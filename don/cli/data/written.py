@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
-from rich.console import Console
 from rich.table import Table
 
-from don.cli.output import out, table
+from don.cli.output import console, out, table
 from don.clock import SystemClock, interval_text, iso
 from don.errors import UsageError
 
@@ -168,7 +167,7 @@ def _flat(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 def show(drawn: Table) -> None:
     """Print a table; where there is no screen to fit, without cutting anything off."""
-    screen = out if out.is_terminal else Console(highlight=False, width=_WIDE)
+    screen = out if out.is_terminal else console(_WIDE)
     screen.print(drawn)
 
 
