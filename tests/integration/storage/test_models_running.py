@@ -111,7 +111,7 @@ def test_a_promotion_says_what_is_known_out_of_sample(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("DON_HOME", str(tmp_path))
     monkeypatch.setenv("DON_DATABASE_URL", database_url)
-    monkeypatch.setattr(out, "width", 120)
+    monkeypatch.setattr(out, "_width", 120)  # undone, `width` would be what it was by now
     registry = Registry(database, tmp_path / "models")
     for seed in (1, 2, 3):
         registry.add(exported(tmp_path, seed))
