@@ -1,9 +1,15 @@
-"""Recorded episodes for the API: which there are, and one run again. Blocks; use a thread."""
+"""Recorded episodes for the API: which there are, and one run again. Blocks; use a thread.
 
+Anybody may put files into the folder, take them away and write them anew while it is read.
+"""
+
+import os
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from don.errors import DataError
 
@@ -14,6 +20,8 @@ if TYPE_CHECKING:  # environments are large: who never asks for one does without
 FOLDER = "episodes"  # in the state folder
 LISTED = 100
 MOST_BYTES = 256 * 2**20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,50 +38,93 @@ class EpisodeTold:
     final_equity: tuple[float, ...] = ()  # by account
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """A file as it was when the folder was read; one that is written anew is another."""
+
+    path: Path
+    written_ns: int
+    changed_ns: int
+    size: int
+
+
 def listed(home: Path) -> list[EpisodeTold]:
     """The newest files."""
-    return [_told(path, written) for written, path in _files(home)[:LISTED]]
+    found = []
+    for file in _files(home)[:LISTED]:
+        try:
+            found.append(_told(file))
+        except FileNotFoundError:
+            continue  # gone since
+    return found
 
 
-def one(home: Path, name: str) -> "tuple[EpisodeTold, Shown] | None":
-    """One of them, run again; None if there is none such. Only a file of the folder is opened.
+def one(home: Path, name: str, told: "Callable[[EpisodeTold, Shown], T]") -> T | None:
+    """One of them, run again, as `told` puts it; None if there is none such.
+
+    Only a file of the folder is opened.
 
     Raises:
         DataError: if it cannot be read or run again.
     """
-    found = next(((path, at) for at, path in _files(home) if path.name == name), None)
+    found = next((file for file in _files(home) if file.path.name == name), None)
     if found is None:
         return None
     from don.envs.shown import shown
 
-    episode = _read(found[0])
-    return _row(*found, episode), shown(episode)
+    try:
+        episode = _read(found)
+    except FileNotFoundError:
+        return None
+    return told(_row(found, episode), shown(episode))
 
 
-def _files(home: Path) -> list[tuple[int, Path]]:
+def _files(home: Path) -> list[_File]:
+    """Newest first."""
     folder = home / FOLDER
-    if not folder.is_dir():
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
         return []
     found = []
-    for path in folder.glob("*.parquet"):
-        if path.name.startswith(".") or path.is_symlink() or not path.is_file():
+    for name in names:
+        if name.startswith(".") or not name.endswith(".parquet"):
             continue
-        found.append((path.stat().st_mtime_ns, path))
-    return sorted(found, reverse=True)
+        try:
+            about = (folder / name).lstat()
+        except FileNotFoundError:
+            continue  # gone since
+        if stat.S_ISREG(about.st_mode):
+            found.append(
+                _File(
+                    path=folder / name,
+                    written_ns=about.st_mtime_ns,
+                    changed_ns=about.st_ctime_ns,
+                    size=about.st_size,
+                )
+            )
+    return sorted(found, key=lambda file: (file.written_ns, file.path.name), reverse=True)
 
 
-@lru_cache(maxsize=2 * LISTED)  # a file that is written anew has another time
-def _told(path: Path, written: int) -> EpisodeTold:
+@lru_cache(maxsize=2 * LISTED)
+def _told(file: _File) -> EpisodeTold:
+    """What the list says of a file.
+
+    Raises:
+        FileNotFoundError: if it is gone.
+    """
     try:
-        return _row(path, written, _read(path))
+        return _row(file, _read(file))
     except DataError as error:
-        return EpisodeTold(name=path.name, written_ns=written, problem=str(error)[:500])
+        return EpisodeTold(
+            name=file.path.name, written_ns=file.written_ns, problem=str(error)[:500]
+        )
 
 
-def _row(path: Path, written: int, episode: "Episode") -> EpisodeTold:
+def _row(file: _File, episode: "Episode") -> EpisodeTold:
     return EpisodeTold(
-        name=path.name,
-        written_ns=written,
+        name=file.path.name,
+        written_ns=file.written_ns,
         problem="",
         symbols=episode.symbols,
         start_ns=episode.start_ns,
@@ -83,18 +134,15 @@ def _row(path: Path, written: int, episode: "Episode") -> EpisodeTold:
     )
 
 
-def _read(path: Path) -> "Episode":
+def _read(file: _File) -> "Episode":
+    """Raises DataError, and FileNotFoundError if it is gone."""
     from don.envs import record
 
+    path = file.path
     try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise DataError(f"{path.name} must be of up to {MOST_BYTES} bytes, was of {size}")
-        episode = record.load(path)
-        if not episode.seen:
-            raise DataError(f"{path.name} has no step")
+        if file.size > MOST_BYTES:
+            raise DataError(f"{path.name} must be of up to {MOST_BYTES} bytes, was of {file.size}")
+        return record.load(path)
     except DataError as error:
+        path.lstat()
         raise DataError(str(error).replace(str(path), path.name)) from error
-    except (ValueError, KeyError, TypeError, OSError) as error:  # what a damaged record gives
-        raise DataError(f"{path.name} is damaged: {type(error).__name__}: {error}") from error
-    return episode

@@ -147,10 +147,12 @@ class ActorReader:
         """Recorded episodes of the state folder, newest first."""
         return await self._run(lambda: episodes.listed(self._home))
 
-    async def episode(self, name: str) -> "tuple[EpisodeTold, Shown] | None":
+    async def episode(
+        self, name: str, told: "Callable[[EpisodeTold, Shown], bytes]"
+    ) -> bytes | None:
         """One of them, run again."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._replays, episodes.one, self._home, name)
+        return await loop.run_in_executor(self._replays, episodes.one, self._home, name, told)
 
     async def models(self, asked: ModelsAsked) -> ModelsTold:
         """Versions in the registry of models."""

@@ -3,7 +3,7 @@
 `serve.gateway` fulfils them with actor handles and the database, tests with plain objects.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -162,8 +162,10 @@ class Reader(Protocol):
         """Recorded episodes of the state folder, newest first."""
         ...
 
-    async def episode(self, name: str) -> "tuple[EpisodeTold, Shown] | None":
-        """One of them, run again; None if there is none such.
+    async def episode(
+        self, name: str, told: "Callable[[EpisodeTold, Shown], bytes]"
+    ) -> bytes | None:
+        """One of them, run again, as `told` puts it, beside everything else; None: none such.
 
         Raises:
             DataError: if it cannot be read or run again.

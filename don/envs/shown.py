@@ -23,6 +23,7 @@ from don.envs.layout import (
     TICK,
     UNLISTED,
     VOLUME,
+    Bools,
     Floats,
     Ints,
 )  # fmt: skip
@@ -35,20 +36,23 @@ MOST_BARS = 50_000  # of an episode that is run again to be shown
 MOST_CANDLES = 5_000  # of a symbol
 MOST_POINTS = 20_000  # of all symbols
 MOST_ACCOUNTS = 32  # that are shown; the others run, too
+MOST_VALUES = 200_000  # of all curves of these
+MOST_TRADES = 10_000  # of these; more are told together
 BEFORE_BARS = 50  # shown ahead of its start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trade:
-    """What an account's position in a symbol changed by in one step."""
+    """What an account's position in a symbol changed by in one step, or in several to one side."""
 
-    step: int
-    candle: int
-    ts_open: int  # ns, of the bar (with several bars a step: of the last of them)
+    step: int  # the last
+    candle: int  # of the last
+    ts_open: int  # ns, of the last bar
     lots: float  # signed
     size: float  # base, above zero
     price: float | None  # mean, with fees; None where it cannot be told apart from other costs
     liquidated: bool
+    count: int  # steps: 1 if nothing was put together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,7 @@ class Held:
     symbol: str
     size: Floats
     trades: tuple[Trade, ...]
+    merged: int  # candles of which what was bought is one trade, and what was sold; 0: none are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +125,9 @@ def shown(episode: Episode, market: EnvMarket | None = None) -> Shown:
     at = np.array(run.at)
     segment = next(s for s in market.segments if s.start <= at[0] < s.stop)
     first, end = max(segment.start, int(at[0]) - BEFORE_BARS), int(at[-1]) + 1
-    most = max(2, min(MOST_CANDLES, MOST_POINTS // len(market.symbols)))
+    columns = run.env.roles.columns[:MOST_ACCOUNTS]
+    curves = columns.size + len(columns)
+    most = max(2, min(MOST_CANDLES, MOST_POINTS // len(market.symbols), MOST_VALUES // curves))
     merged = -(-(end - first) // most)
     place = (at - first) // merged
     edges = np.arange(first, end, merged)
@@ -136,7 +143,7 @@ def shown(episode: Episode, market: EnvMarket | None = None) -> Shown:
             for n in range(len(market.symbols))
         ),
         accounts=tuple(_accounts(run, market, place, len(edges))),
-        accounts_of=run.equity[0].shape[0],
+        accounts_of=len(run.env.roles.columns),
         rewards={
             name: float(values[:, a].sum())
             for group, values in episode.rewards.items()
@@ -153,15 +160,15 @@ class _Run:
         self.lots: list[Floats] = []  # [K, n]
         self.equity: list[Floats] = []  # [K]
         self.gain: list[Floats] = []  # [K, n]
-        self.flow: list[Floats] = []  # [K, FLOW]
+        self.out: list[Bools] = []  # [K] liquidated
 
     def __call__(self, env: BatchEnv) -> None:
         self.env = env
         self.at.append(int(env.bar_of[0]))
-        self.lots.append(env.dynamics.book[:, :, LOTS].copy())
-        self.equity.append(env.equity[0])
-        self.gain.append(env.dynamics.share[:, :, GAIN].copy())
-        self.flow.append(env.dynamics.flow.copy())
+        self.lots.append(env.dynamics.book[:MOST_ACCOUNTS, :, LOTS].copy())
+        self.equity.append(env.equity[0][:MOST_ACCOUNTS].copy())
+        self.gain.append(env.dynamics.share[:MOST_ACCOUNTS, :, GAIN].copy())
+        self.out.append(env.dynamics.flow[:MOST_ACCOUNTS, LIQUIDATED] > 0)
 
 
 def _candles(market: EnvMarket, n: int, span: slice, edges: Ints) -> Candles:
@@ -187,20 +194,27 @@ def _candles(market: EnvMarket, n: int, span: slice, edges: Ints) -> Candles:
 
 def _accounts(run: _Run, market: EnvMarket, place: Ints, count: int) -> list[Account]:
     env, found = run.env, []
-    lots, equity = np.stack(run.lots), np.stack(run.equity)
+    lots, equity, gain = np.stack(run.lots), np.stack(run.equity), np.stack(run.gain)
+    at, out = np.array(run.at), np.stack(run.out)
     single = env.config.form is Form.SHARED
-    for k, columns in enumerate(env.roles.columns[:MOST_ACCOUNTS]):
+    columns = env.roles.columns[:MOST_ACCOUNTS]
+    groups = _groups(lots, columns, place)
+    for k, own in enumerate(columns):
         agents = [env.roles.agents[a] for a in np.flatnonzero(env.roles.owner == k)]
         held = []
-        for j, n in enumerate(columns):
+        for j, n in enumerate(own):
             if n < 0:
                 continue
-            size = lots[:, k, j] * market.spec[n, LOT]
+            traded = _Traded(
+                market=market, n=int(n), at=at, lots=lots[:, k, j], gain=gain[:, k, j],
+                out=out[:, k], rate=float(env.dynamics.rules[0, FUNDING_X]),
+            )  # fmt: skip
             held.append(
                 Held(
                     symbol=market.symbols[n],
-                    size=_spread(size, place, count),
-                    trades=tuple(_trades(run, market, k, j, place)),
+                    size=_spread(lots[:, k, j] * market.spec[n, LOT], place, count),
+                    trades=tuple(traded.trades(place, groups)),
+                    merged=groups,
                 )
             )
         name = "account" if single else agents[0] if agents else f"account_{k}"
@@ -209,49 +223,86 @@ def _accounts(run: _Run, market: EnvMarket, place: Ints, count: int) -> list[Acc
     return found
 
 
+def _groups(lots: Floats, columns: Ints, place: Ints) -> int:
+    """How many candles have their trades told together; 0 if each can be told alone."""
+    step, k, j = np.nonzero(np.diff(lots, axis=0))
+    side = lots[step + 1, k, j] > lots[step, k, j]
+    merged, found = 0, len(step)
+    while found > MOST_TRADES and merged <= place[-1]:  # else each symbol has one a side
+        merged = max(1, merged * 2)
+        key = (place[step + 1] // merged, k, j, side)
+        found = len(np.unique(np.ravel_multi_index(key, [int(x.max()) + 1 for x in key])))
+    return merged
+
+
 def _spread(values: Floats, place: Ints, count: int) -> Floats:
     """[C] the last value known by each candle's end; NaN before the first."""
     last = np.searchsorted(place, np.arange(count), "right") - 1
     return np.where(last >= 0, values[np.maximum(last, 0)], np.nan)
 
 
-def _trades(run: _Run, market: EnvMarket, k: int, j: int, place: Ints) -> list[Trade]:
-    env, found = run.env, []
-    n = int(env.roles.columns[k, j])
-    lot = float(market.spec[n, LOT])
-    for s in range(1, len(run.at)):
-        change = float(run.lots[s][k, j] - run.lots[s - 1][k, j])
-        if change == 0:
-            continue
-        out = bool(run.flow[s][k, LIQUIDATED] > 0)
-        found.append(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Traded:
+    """An account's course in a symbol, before the first step and after each of S."""
+
+    market: EnvMarket
+    n: int  # symbol
+    at: Ints  # [S + 1] bar
+    lots: Floats
+    gain: Floats  # by the position, in the step
+    out: Bools  # liquidated in the step
+    rate: float  # of funding, times what the bars say
+
+    def trades(self, place: Ints, merged: int) -> list[Trade]:
+        """What was traded, put together by so many candles and side (0: not at all)."""
+        steps = np.flatnonzero(np.diff(self.lots)) + 1
+        change, price = self.lots[steps] - self.lots[steps - 1], self._prices()[steps]
+        out = self.out[steps]
+        price[out] = np.nan
+        if merged:
+            key = np.stack([place[steps] // merged, change > 0, out])
+            _, group = np.unique(key, axis=1, return_inverse=True)
+            group = np.reshape(group, -1)
+        else:
+            group = np.arange(len(steps))
+        count = np.bincount(group)
+        last = np.zeros(len(count), np.int64)
+        np.maximum.at(last, group, np.arange(len(steps)))
+        lots = np.bincount(group, change, len(count))
+        paid = np.bincount(group, change * price, len(count))
+        mean = np.where(count == 1, price[last], paid / lots) if len(steps) else price
+        lot = float(self.market.spec[self.n, LOT])
+        opened = self.market.close_ns[self.at] - self.market.interval_ns
+        return [
             Trade(
-                step=s - 1,
-                candle=int(place[s]),
-                ts_open=int(market.close_ns[run.at[s]] - market.interval_ns),
-                lots=change,
-                size=abs(change) * lot,
-                price=None if out else _price(run, market, k, j, s),
-                liquidated=out,
+                step=int(steps[last[g]]) - 1,
+                candle=int(place[steps[last[g]]]),
+                ts_open=int(opened[steps[last[g]]]),
+                lots=float(lots[g]),
+                size=abs(float(lots[g])) * lot,
+                price=float(mean[g]) if np.isfinite(mean[g]) else None,
+                liquidated=bool(out[last[g]]),
+                count=int(count[g]),
             )
-        )
-    return found
+            for g in np.argsort(last, kind="stable")
+        ]
 
+    def _prices(self) -> Floats:
+        """[S + 1] mean price of a step's fills, NaN where it cannot be told.
 
-def _price(run: _Run, market: EnvMarket, k: int, j: int, s: int) -> float | None:
-    """Mean price of a step's fills: what the position is worth more, less what it gained by it."""
-    n = int(run.env.roles.columns[k, j])
-    begin, end = run.at[s - 1], run.at[s]
-    rates = market.bars[begin + 1 : end + 1, n, RATE]
-    value = market.spec[n, TICK] * market.spec[n, LOT]
-    before, after = run.lots[s - 1][k, j], run.lots[s][k, j]
-    close = market.bars[end, n, CLOSE]
-    funding = 0.0
-    if end == begin + 1:
-        rate = rates[0] * run.env.dynamics.rules[0, FUNDING_X]
-        funding = -after * close * value * rate
-    elif np.any(rates != 0):
-        return None  # paid on what was held between, which nobody kept
-    worth = (after * close - before * market.bars[begin, n, CLOSE]) * value
-    paid = worth + funding - run.gain[s][k, j]
-    return float(paid / ((after - before) * market.spec[n, LOT]))
+        What the position is worth more, less what it gained by it.
+        """
+        bars, spec = self.market.bars[:, self.n], self.market.spec[self.n]
+        begin, end = self.at[:-1], self.at[1:]
+        value = spec[TICK] * spec[LOT]
+        before, after = self.lots[:-1], self.lots[1:]
+        close = bars[self.at, CLOSE]
+        # of several bars it is paid on what was held between, which nobody kept
+        paying = np.concatenate([[0], np.cumsum(bars[:, RATE] != 0)])
+        one = end == begin + 1
+        funding = np.where(one, -after * close[1:] * value * (bars[end, RATE] * self.rate), 0.0)
+        funding[~one & (paying[end + 1] > paying[begin + 1])] = np.nan
+        worth = (after * close[1:] - before * close[:-1]) * value
+        paid = worth + funding - self.gain[1:]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.concatenate([[np.nan], paid / ((after - before) * spec[LOT])])

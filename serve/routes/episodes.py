@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
 from don.model.order import Side
@@ -51,15 +51,16 @@ class EpisodeCandles(View):
 
 
 class EpisodeTrade(View):
-    """What a position changed by in one step."""
+    """What a position changed by in one step, or to one side in several that are near."""
 
-    step: int
-    candle: int
-    ts_open: Time  # of the bar
+    step: int  # the last
+    candle: int  # of the last
+    ts_open: Time  # of the last bar
     side: Side
     size: float  # base
     price: Estimate  # mean, with fees; null where it cannot be told apart from other costs
     liquidated: bool
+    count: int  # steps: 1 unless `merged`
 
 
 class EpisodeHeld(View):
@@ -68,6 +69,7 @@ class EpisodeHeld(View):
     symbol: str
     size: Curve
     trades: tuple[EpisodeTrade, ...]
+    merged: int  # candles of which the buys are one trade and the sells another; 0: none are
 
 
 class EpisodeAccount(View):
@@ -106,17 +108,26 @@ def build(reader: Reader) -> APIRouter:
         """Recorded episodes in the state folder's `episodes/`, newest first."""
         return Episodes(episodes=tuple(_row(told) for told in await reader.episodes()))
 
-    @router.get("/{name}")
+    @router.get("/{name}", response_model=EpisodeShown)
     async def one(
         name: Annotated[str, Path(max_length=255, examples=["trend.parquet"])],
-    ) -> EpisodeShown:
-        """An episode run again: candles, trades, positions, equity and rewards."""
-        found = await reader.episode(name)
+    ) -> Response:
+        """An episode run again: candles, trades, positions, equity and rewards.
+
+        Both are bounded: of a long one several bars are a candle, of many trades those of several
+        candles one.
+        """
+        found = await reader.episode(name, _written)
         if found is None:
             raise ApiError(404, "not_found", "path.name", f"was {name!r}: see /v1/episodes")
-        return _shown(*found)
+        return Response(found, media_type="application/json")
 
     return router
+
+
+def _written(told: EpisodeTold, found: "Shown") -> bytes:
+    """The answer; for a thread, as it takes a while."""
+    return _shown(told, found).model_dump_json().encode()
 
 
 def _row(told: EpisodeTold) -> EpisodeRow:
@@ -179,9 +190,11 @@ def _account(told: "Account") -> EpisodeAccount:
                         size=trade.size,
                         price=trade.price,
                         liquidated=trade.liquidated,
+                        count=trade.count,
                     )
                     for trade in each.trades
                 ),
+                merged=each.merged,
             )
             for each in told.held
         ),

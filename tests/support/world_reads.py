@@ -1,6 +1,7 @@
 """What the test world answers to the API: views of the board, rows from memory, real files."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,8 @@ class WorldReads(StoredReads):
     async def episodes(self) -> Sequence[EpisodeTold]:
         return episodes.listed(self.home)
 
-    async def episode(self, name: str) -> tuple[EpisodeTold, Shown] | None:
-        return episodes.one(self.home, name)
+    async def episode(self, name: str, told: Callable[[EpisodeTold, Shown], bytes]) -> bytes | None:
+        return await asyncio.to_thread(episodes.one, self.home, name, told)
 
     async def models(self, asked: ModelsAsked) -> ModelsTold:
         self._need()

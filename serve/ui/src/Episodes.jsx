@@ -190,7 +190,7 @@ function Facts({ told, own, held, hold }) {
   const ended = hold[hold.length - 1];
   const rewards = Object.entries(told.rewards);
   const reward = told.rewards[own.name] ?? (rewards.length === 1 ? rewards[0][1] : null);
-  const sides = (side) => held?.trades.filter((trade) => trade.side === side).length ?? 0;
+  const sides = (side) => held?.trades.reduce((sum, trade) => sum + (trade.side === side ? trade.count : 0), 0) ?? 0;
   const facts = [
     ["First decision", `${dated(ms(told.ts_start))} UTC`],
     ["Steps", number(told.episode.steps, 0)],
@@ -220,6 +220,12 @@ function Facts({ told, own, held, hold }) {
       {told.merged > 1 && (
         <p className="dim">
           {told.merged} bars of {interval(told.interval_s * 1e9)} are one candle here; positions and equity are those at its end.
+        </p>
+      )}
+      {held?.merged > 0 && (
+        <p className="dim">
+          Too many trades to show each: what {held.merged === 1 ? "a candle" : `${held.merged} candles`} bought is one trade
+          here and what {held.merged === 1 ? "it" : "they"} sold another, at their mean price.
         </p>
       )}
       {told.accounts_of > told.accounts.length && (
@@ -350,5 +356,6 @@ const SIDES = {
 const describe = (fill, digits) => {
   const known = fill.price !== null;
   const text = known ? describeFill(fill, digits) : describeFill(fill, digits).split(" at ")[0];
-  return fill.liquidated ? `${text} (liquidated)` : text;
+  const more = fill.count > 1 ? ` in ${number(fill.count, 0)} trades` : "";
+  return `${text}${more}${fill.liquidated ? " (liquidated)" : ""}`;
 };

@@ -101,6 +101,39 @@ def test_a_long_one_is_thinned_and_a_longer_one_refused(monkeypatch: pytest.Monk
         shown(episode, market())
 
 
+def test_many_trades_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    episode, _, _ = recorded(60)
+    whole = shown(episode, market())
+    counted = sum(len(held.trades) for account in whole.accounts for held in account.held)
+    monkeypatch.setattr(shown_module, "MOST_TRADES", counted // 4)
+    found = shown(episode, market())
+    told = [held for account in found.accounts for held in account.held]
+    assert 0 < sum(len(held.trades) for held in told) <= counted // 4
+    assert sum(trade.count for held in told for trade in held.trades) == counted
+    for held, each in zip(told, (h for a in whole.accounts for h in a.held), strict=True):
+        assert held.merged == told[0].merged > 1
+        assert [t.step for t in held.trades] == sorted(t.step for t in held.trades)
+        groups = {}
+        for trade in each.trades:
+            key = trade.candle // held.merged, trade.lots > 0, trade.liquidated
+            groups.setdefault(key, []).append(trade)
+        assert len(groups) == len(held.trades)
+        for trade in held.trades:
+            of = groups[trade.candle // held.merged, trade.lots > 0, trade.liquidated]
+            assert trade.count == len(of) and trade.step == of[-1].step
+            assert trade.lots == pytest.approx(sum(t.lots for t in of))
+            assert trade.size == pytest.approx(sum(t.size for t in of))
+            paid = sum(t.size * t.price for t in of)
+            assert trade.price == pytest.approx(paid / trade.size)
+    monkeypatch.setattr(shown_module, "MOST_TRADES", 0)  # each symbol keeps one a side
+    least = [h for a in shown(episode, market()).accounts for h in a.held]
+    assert all(len(held.trades) <= 2 for held in least)
+    monkeypatch.setattr(shown_module, "MOST_VALUES", 60)
+    thin = shown(episode, market())
+    curves = sum(1 + len(account.held) for account in thin.accounts)
+    assert thin.merged > 1 and len(thin.ts_open) * curves <= 60
+
+
 def test_one_that_runs_otherwise_says_so() -> None:
     episode, _, _ = recorded(10)
     wrong = episode.equity.copy()
