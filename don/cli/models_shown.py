@@ -92,9 +92,11 @@ def doubt(registry: "Registry", one: "Version") -> str:
         except UsageError:  # it was evaluated under another ledger
             pass
         else:
-            if run.metrics.get("grade") == "better":
+            if run.metrics.get("grade") == "better" and "deflated_sharpe" in figures:
                 return ""
             answer = str(run.metrics.get("answer", answer)).rstrip(".")
+            if "deflated_sharpe" not in figures:  # what judges one model by itself
+                answer = f"never judged by itself; of all of run {run.run} together: {answer}"
     told = [
         f"{name} {figures[key]:.4g}"
         for key, name in (("total_return", "return"), ("deflated_sharpe", "deflated Sharpe ratio"))

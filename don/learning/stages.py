@@ -76,8 +76,8 @@ class Version:
 
     @property
     def outside(self) -> dict[str, float]:
-        """Figures out of sample: of the card, and those told later."""
-        return {**self.card.out_of_sample, **self.measures}
+        """Figures out of sample: those told last, else of the card; never of several runs."""
+        return dict(self.measures or self.card.out_of_sample)
 
     @property
     def since(self) -> int:
@@ -115,7 +115,7 @@ def fold(entries: Iterable[tuple[str, int, Mapping[str, Any]]]) -> Versions:
                 found[key] = replace(one, stage=move.after, moves=(*one.moves, move))
             case "measure":
                 one = found[key]
-                found[key] = replace(one, measures={**one.measures, **told["measures"]})
+                found[key] = replace(one, measures=told["measures"])  # of one run, never a mix
             case "delete":
                 gone = Deletion(who=told["who"], why=told["why"], ts=ts)
                 found[key] = replace(found[key], deletion=gone)

@@ -155,3 +155,24 @@ def test_a_promotion_says_what_is_known_out_of_sample(
         ledger.runs(kind="", data="BTCUSDT", limit=20, as_json=True)
     with pytest.raises(UsageError, match=r"'zzz', which has BTC-USDT-PERP"):
         ledger.trials("zzz", as_json=False)
+
+
+def test_figures_out_of_sample_are_those_of_one_evaluation(
+    database: Database, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry, research = Registry(database, home / "models"), Research(database)
+    registry.add(exported(home))
+    told = [
+        {"sharpe": 2.0, "total_return": 0.3, "max_drawdown": 0.1, "deflated_sharpe": 0.97},
+        {"sharpe": -1.0, "total_return": -0.2, "max_drawdown": 0.4},  # one of several: no deflated
+    ]
+    for figures in told:
+        run = research.begin("evaluate", {}, "abc", lineage=["BTC-USDT-PERP"])
+        research.end(run, "done", {"grade": "better", "answer": "Better than holding."})
+        registry.measure("trend@1", {**figures, "run": float(run)})
+    assert registry.find("trend@1").outside == {**told[1], "run": float(run)}
+    promote("trend@1")
+    assert (
+        f"not shown to be better out of sample: never judged by itself; of all of run {run} "
+        "together: Better than holding (return -0.2)"
+    ) in said(capsys)
