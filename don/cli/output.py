@@ -1,6 +1,7 @@
 """What commands print: tables for people, one JSON document on stdout for scripts."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,16 +30,22 @@ err = console(stderr=True)
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return str(value)
-    if hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"cannot print {type(value).__name__} as JSON")
+    """As JSON has it, which knows no figures that are not finite."""
+    match value:
+        case Mapping():
+            return {name: _plain(own) for name, own in value.items()}
+        case list() | tuple():
+            return [_plain(own) for own in value]
+        case Decimal():
+            return str(value) if value.is_finite() else None
+        case float():
+            return value if math.isfinite(value) else None
+    return _plain(value.item()) if hasattr(value, "item") else value
 
 
 def print_json(document: Any) -> None:
-    """Exactly one JSON document and nothing else on stdout."""
-    sys.stdout.write(json.dumps(document, default=_plain, indent=2) + "\n")
+    """Exactly one JSON document and nothing else on stdout; null for what is not finite."""
+    sys.stdout.write(json.dumps(_plain(document), allow_nan=False, indent=2) + "\n")
     sys.stdout.flush()
 
 
