@@ -59,7 +59,7 @@ def trades_and_answers_over_http(home: Path) -> dict[str, Any]:
     run = DeskRun(home, "--speed", "2bar", "--port", str(free_port()))
     try:
         run.wait_for("the API", lambda: (home / "run.json").exists() and run.api != "")
-        with httpx.Client(base_url=run.api) as client:
+        with httpx.Client(base_url=run.api, timeout=PATIENCE_S) as client:
             run.wait_for("20 fills", lambda: run.fills() >= 20)
             reads(run, client)
             # a dead replica comes back by itself; nothing of the trading notices
@@ -96,7 +96,9 @@ async def hear(url: str, symbol: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     async with (
         asyncio.timeout(120),
-        websockets.connect(url.replace("http", "ws") + "/v1/stream") as stream,
+        websockets.connect(
+            url.replace("http", "ws") + "/v1/stream", open_timeout=PATIENCE_S
+        ) as stream,
     ):
         snapshot = json.loads(await stream.recv())
         while True:

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 import websockets
-from support.serving import TOKEN, bearer, serving
+from support.serving import PATIENCE_S, TOKEN, bearer, serving
 from support.world import World
 from support.world_views import SESSION
 
@@ -30,14 +30,14 @@ def world() -> World:
 @pytest.fixture(scope="module")
 def url(world: World) -> Iterator[str]:
     with serving(world, lambda: world.run(0.2, ahead=40), command_timeout_s=0.5) as address:
-        with httpx.Client(base_url=address) as client:
+        with httpx.Client(base_url=address, timeout=PATIENCE_S) as client:
             until(lambda: client.get("/v1/fills").json()["fills"])
         yield address
 
 
 @pytest.fixture
 def client(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url) as opened:
+    with httpx.Client(base_url=url, timeout=PATIENCE_S) as opened:
         yield opened
 
 
@@ -293,7 +293,7 @@ def test_the_description_is_complete(client: httpx.Client) -> None:
 async def test_requests_over_the_rate_wait_but_halts_get_through() -> None:
     world = World(history=20, length=40)
     with serving(world, world.start, rate_per_s=0.01, rate_burst=3) as address:
-        async with httpx.AsyncClient(base_url=address) as client:
+        async with httpx.AsyncClient(base_url=address, timeout=PATIENCE_S) as client:
             codes = [(await client.get("/v1/status")).status_code for _ in range(5)]
             assert codes == [200, 200, 200, 429, 429]
             refused = await client.get("/v1/status")
@@ -307,7 +307,9 @@ async def test_requests_over_the_rate_wait_but_halts_get_through() -> None:
 
 @pytest.fixture
 async def stream(url: str) -> AsyncIterator[Any]:
-    async with websockets.connect(url.replace("http", "ws") + "/v1/stream") as opened:
+    async with websockets.connect(
+        url.replace("http", "ws") + "/v1/stream", open_timeout=PATIENCE_S
+    ) as opened:
         yield opened
 
 
@@ -352,7 +354,9 @@ async def test_stream_repeats_a_snapshot_that_had_holes(
     monkeypatch.setattr("serve.hub.RETRY_SNAPSHOT_S", 0.05)
     world.database_away = "the database does not answer"
     try:
-        async with websockets.connect(url.replace("http", "ws") + "/v1/stream") as opened:
+        async with websockets.connect(
+            url.replace("http", "ws") + "/v1/stream", open_timeout=PATIENCE_S
+        ) as opened:
             first = await message(opened, lambda told: told["type"] == "snapshot")
             assert len(first["missing"]) == 3 and first["desk"]
             world.database_away = ""
@@ -365,9 +369,9 @@ async def test_stream_repeats_a_snapshot_that_had_holes(
 async def test_stream_refuses_foreign_origins(url: str) -> None:
     address = url.replace("http", "ws") + "/v1/stream"
     with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
-        await websockets.connect(address, origin="http://evil.example")  # type: ignore[arg-type]
+        await websockets.connect(address, origin="http://evil.example", open_timeout=PATIENCE_S)  # type: ignore[arg-type]
     assert refused.value.response.status_code == 403
-    async with websockets.connect(address, origin=url):  # type: ignore[arg-type]
+    async with websockets.connect(address, origin=url, open_timeout=PATIENCE_S):  # type: ignore[arg-type]
         pass
 
 

@@ -8,6 +8,7 @@ import httpx
 import pyarrow as pa
 import pytest
 from fastapi import FastAPI
+from support.serving import PATIENCE_S
 from support.stored import DAY, T0, market_rows
 
 from don.clock import ReplayClock
@@ -51,7 +52,9 @@ async def client(store: MarketStore) -> Any:
     install(app)
     app.include_router(data.build(Stored(store)))  # type: ignore[arg-type]
     transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as opened:
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://localhost", timeout=PATIENCE_S
+    ) as opened:
         yield opened
 
 

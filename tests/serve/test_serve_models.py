@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from support.envs import market
 from support.flow import Flow
 from support.models import loud
+from support.serving import PATIENCE_S
 
 from don.envs import BatchEnv, EnvConfig
 from don.errors import DependencyError, UsageError
@@ -74,7 +75,7 @@ def url(models: tuple[Path, list[Model]]) -> Iterator[str]:
 
 @pytest.fixture
 def client(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url) as opened:
+    with httpx.Client(base_url=url, timeout=PATIENCE_S) as opened:
         yield opened
 
 
@@ -214,7 +215,7 @@ def test_no_request_is_lost_while_versions_are_exchanged(
     card = models[1][0].card
     size = card.policies["agents"].observation.size
     body = {"observations": [[[0.1] * size]] * 2, "feature_hash": card.feature_hash}
-    with Flow(url, "trend", body) as flow, httpx.Client(base_url=url, timeout=120) as client:
+    with Flow(url, "trend", body) as flow, httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
         flow.wait_for("trend@1")
         for version in (2, 3, 1):
             client.post("/v1/policies/trend/load", json={"version": version},
@@ -245,7 +246,7 @@ def test_what_is_deleted_is_no_more_and_what_is_asked_meanwhile_is_answered(
     body = {"observations": values.tolist(), "feature_hash": card.feature_hash}
     found = shelf.need("trend")
     sign = {"Authorization": f"Bearer {TOKEN}"}
-    with running(app) as url, httpx.Client(base_url=url, timeout=120) as client:
+    with running(app) as url, httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
         path = "/v1/policies/trend/unload"
         assert client.post(path, json={"version": 1}).status_code == 401
         gone = client.get("/v1/policies/nope").text.replace("nope", "trend")

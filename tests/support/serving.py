@@ -13,6 +13,7 @@ from serve.local import running
 from serve.policies import DeskPolicies
 from serve.settings import ServeConfig
 
+PATIENCE_S = 120.0  # for answers: a loaded machine may take far longer than httpx waits
 TOKEN = "t0ken-of-the-test-which-is-long-enough"
 
 
@@ -33,7 +34,10 @@ def opened(
     world: World, beside: Callable[[], Awaitable[None]] | None = None, **settings: float
 ) -> Iterator[httpx.Client]:
     """As `serving`; a client of it."""
-    with serving(world, beside, **settings) as url, httpx.Client(base_url=url) as client:
+    with (
+        serving(world, beside, **settings) as url,
+        httpx.Client(base_url=url, timeout=PATIENCE_S) as client,
+    ):
         yield client
 
 

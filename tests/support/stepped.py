@@ -34,7 +34,7 @@ class SteppedMarket:
         request = urllib.request.Request(
             f"{self._url}/paper/v1/{name}", method=method, headers={"X-MBX-APIKEY": self._key}
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())
 
     def until(self, what: str, done) -> None:

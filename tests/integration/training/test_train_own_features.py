@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 from support import planted
 from support.models import loud
+from support.serving import PATIENCE_S
 
 from don.backtest.bars import run_market
 from don.backtest.config import BacktestConfig, Detail
@@ -143,7 +144,7 @@ def test_what_trades_computes_what_was_trained(
     rows = np.concatenate(seen[:3])
     with running(_app(folder)) as url:
         body = {"observations": rows.tolist(), "feature_hash": model.card.feature_hash}
-        answer = httpx.post(f"{url}/v1/policies/place@1/act", json=body)
+        answer = httpx.post(f"{url}/v1/policies/place@1/act", json=body, timeout=PATIENCE_S)
         assert answer.status_code == 200, answer.text
         acted = np.array(answer.json()["actions"], np.float32)
         assert np.array_equal(acted, model.act({"agents": rows})[0]["agents"])
