@@ -177,14 +177,15 @@ def lineage(market: EnvMarket, data: DataConfig) -> list[str]:
 
 
 def metrics(a: Assessment) -> dict[str, Any]:
-    """What the ledger keeps of a result."""
+    """What the ledger keeps of a result; figures that are not finite are left out."""
     own, c = a.figures[a.strategy], a.certainty
-    return {
+    told = {
         "sharpe": own["sharpe"], "returns": c.steps, "days": c.steps * c.step_days,
         "total_return": own["total_return"],
         "max_drawdown": own["max_drawdown"], "deflated": c.deflated,
         "grade": str(grade(a)), "answer": words(a)[0],
     }  # fmt: skip
+    return {n: v for n, v in told.items() if not isinstance(v, float) or math.isfinite(v)}
 
 
 def write(

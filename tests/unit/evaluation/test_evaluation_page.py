@@ -1,6 +1,7 @@
 """What a result says first, and how its figures are told: in words, as JSON, on the page."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from don.evaluation.assess import Assessment, Counted, assess
 from don.evaluation.baselines import EQUAL, HOLD
 from don.evaluation.page import document, page, text
 from don.evaluation.verdict import Grade, grade, words
+from experiments.evaluate import metrics
 
 DAYS = 400
 
@@ -154,3 +156,12 @@ def test_every_look_at_the_data_is_told(told: dict[str, int], said: str) -> None
     seen = [line for line in found.cautions if "looked at" in line]
     assert bool(seen) is bool(said)
     assert all(said in line and line in text(found) for line in seen)
+
+
+def test_the_ledger_keeps_finite_figures_only() -> None:
+    found = judged(path(0.2, days=40), path(0.1, seed=1, days=40))
+    own = {**found.figures[found.strategy], "sharpe": float("nan")}
+    certainty = replace(found.certainty, deflated=float("nan"))
+    figures = {**found.figures, found.strategy: own}
+    kept = metrics(replace(found, figures=figures, certainty=certainty))
+    assert not kept.keys() & {"sharpe", "deflated"} and kept["returns"] == 40
