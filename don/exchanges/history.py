@@ -107,8 +107,8 @@ class History:
 
     async def _bars(self, series: Series, place: Place, end_ns: int) -> Page:
         rows = await self._candles(self._at.ccxt.fetch_ohlcv, series, place)
-        kept = [r for r in rows[:-1] if r[0] * NS_PER_MS + series.interval_ns <= end_ns]
-        kept = [r for r in kept if r[0] * NS_PER_MS >= place.cursor_ns]
+        newest = await self._newest_open(self._at.ccxt.fetch_ohlcv, series, place, rows, end_ns)
+        kept = _closed(series, place, rows, newest, end_ns)
         table = pa.table(
             {
                 "ts_event": [int(r[0]) * NS_PER_MS + series.interval_ns for r in kept],
@@ -120,7 +120,6 @@ class History:
             }
         )
         last_open = int(kept[-1][0]) * NS_PER_MS if kept else None
-        newest = await self._newest_open(self._at.ccxt.fetch_ohlcv, series, place, rows, kept)
         return self._timed_page(series, table, rows, last_open, newest, place, end_ns)
 
     async def _marks(self, series: Series, place: Place, end_ns: int) -> Page:
@@ -129,11 +128,9 @@ class History:
         if rows and self._at.has("fetchIndexOHLCV"):
             found = await self._candles(self._at.ccxt.fetch_index_ohlcv, series, place)
             index = {int(r[0]): number(r[4]) for r in found}
-        kept = [
-            r
-            for r in rows[:-1]
-            if place.cursor_ns <= r[0] * NS_PER_MS <= end_ns - series.interval_ns
-        ]
+        fetch = self._at.ccxt.fetch_mark_ohlcv
+        newest = await self._newest_open(fetch, series, place, rows, end_ns)
+        kept = _closed(series, place, rows, newest, end_ns)
         table = pa.table(
             {
                 "ts_event": [int(r[0]) * NS_PER_MS + series.interval_ns for r in kept],
@@ -142,7 +139,6 @@ class History:
             }
         )
         last_open = int(kept[-1][0]) * NS_PER_MS if kept else None
-        newest = await self._newest_open(self._at.ccxt.fetch_mark_ohlcv, series, place, rows, kept)
         return self._timed_page(series, table, rows, last_open, newest, place, end_ns)
 
     async def _candles(self, fetch: Any, series: Series, place: Place) -> list[Sequence[Any]]:
@@ -156,17 +152,15 @@ class History:
         return sorted(rows, key=lambda row: row[0])
 
     async def _newest_open(
-        self,
-        fetch: Any,
-        series: Series,
-        place: Place,
-        rows: Sequence[Any],
-        kept: Sequence[Any],
+        self, fetch: Any, series: Series, place: Place, rows: Sequence[Any], end_ns: int
     ) -> int | None:
-        """Open of the exchange's newest closed bar, ns, where a page does not begin at its place;
-        None if it was not asked or there is none.
+        """Open of the exchange's newest closed bar, ns, where a page does not begin at its place,
+        or is not full (COIN-M answers for as many intervals, whether there are bars in them or
+        not); None if it was not asked or there is none.
         """
-        if kept and (self._honest or rows[0][0] * NS_PER_MS <= place.cursor_ns):
+        from_place = rows and rows[0][0] * NS_PER_MS <= place.cursor_ns
+        whole = not self._short(rows) if self._honest else from_place
+        if whole and _closed(series, place, rows, None, end_ns):
             return None
         found = await self._at.call(
             fetch,
@@ -201,9 +195,9 @@ class History:
                 # It may tell its newest bars whatever it is asked, unless this ends before those.
                 if newest is None or int(rows[-1][0]) * NS_PER_MS >= newest:
                     proven_from = first
-            done = cursor + series.interval_ns > end_ns or self._newest(rows)
+            done = cursor + series.interval_ns > end_ns or (newest is not None and newest < cursor)
         else:
-            # nothing: before the listing, or after the newest bar
+            # nothing: before the listing, in a hole, or after the newest bar
             cursor = place.cursor_ns + self._pages * series.interval_ns
             done = cursor >= end_ns or not newer
             cursor = place.cursor_ns if done else cursor
@@ -255,7 +249,7 @@ class History:
             done = times[-1] >= end_ns
             if pages_by_id:
                 after = int(rows[-1]["number"])
-                done = done or (by_id and self._newest(rows))
+                done = done or (by_id and self._short(rows))
             elif cursor <= place.cursor_ns:
                 # a whole page of one millisecond: this interface cannot tell what else was in it
                 full = len(rows) >= min(self._pages, 100)
@@ -341,7 +335,7 @@ class History:
         kept = [i for i, ts in enumerate(times) if place.cursor_ns <= ts < end_ns]
         newest = max(times, default=-1)
         if kept:
-            cursor, done = newest + NS_PER_MS, newest >= end_ns or self._newest(rows)
+            cursor, done = newest + NS_PER_MS, newest >= end_ns or self._short(rows)
         else:
             cursor = place.cursor_ns + span_ns
             done = newest >= end_ns or cursor >= end_ns or self._honest
@@ -366,8 +360,8 @@ class History:
 
     # ---- helpers --------------------------------------------------------------------------------
 
-    def _newest(self, rows: Sequence[Any]) -> bool:
-        """Whether a page that is not full means that there is nothing newer."""
+    def _short(self, rows: Sequence[Any]) -> bool:
+        """Whether a page is not full, of an exchange that fills pages while it has more."""
         return self._honest and len(rows) < min(self._pages, 500)
 
     @property
@@ -386,3 +380,17 @@ class History:
         )
         where = f"{self._at.exchange} {series.symbol} history"
         return conform(series.channel, table, where=where)
+
+
+def _closed(
+    series: Series, place: Place, rows: Sequence[Any], newest: int | None, end_ns: int
+) -> Sequence[Any]:
+    """Bars of an answer that are closed and asked for; the last may be forming if `newest` does
+    not say that it is not.
+    """
+    over = newest is not None and bool(rows) and rows[-1][0] * NS_PER_MS <= newest
+    return [
+        row
+        for row in (rows if over else rows[:-1])
+        if place.cursor_ns <= row[0] * NS_PER_MS <= end_ns - series.interval_ns
+    ]

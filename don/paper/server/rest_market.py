@@ -205,12 +205,18 @@ class MarketCalls:
         limit = call.params.limit(500, 1500)
         start, end = call.span()
         last_open = self._exchange.now if end is None else min(end, self._exchange.now)
-        if start is not None:
-            # from the first bar that there is on, as the exchange does
-            first_open = -(-max(start, self._tape.first_ns) // length) * length
-            last_open = min(last_open, first_open + (limit - 1) * length)
-        bars = self.bars(symbol, interval, last_open, limit)
-        return [wire_market.kline(bar) for bar in bars if start is None or bar.open_time >= start]
+        if start is None:
+            return [wire_market.kline(b) for b in self.bars(symbol, interval, last_open, limit)]
+        # as the exchange does: from the first bar that there is on, and as many as there are
+        # behind a hole too
+        found: list[Kline] = []
+        first_open = -(-max(start, self._tape.first_ns) // length) * length
+        while (lacking := limit - len(found)) and first_open <= last_open:
+            until = min(last_open, first_open + (lacking - 1) * length)
+            bars = self.bars(symbol, interval, until, lacking)
+            found += [bar for bar in bars if bar.open_time >= first_open]
+            first_open = (until // length + 1) * length
+        return [wire_market.kline(bar) for bar in found]
 
     def _price_klines(self, call: Call) -> list[list[Any]]:
         """Mark price bars: the mark price is the last trade's, and has no volume."""

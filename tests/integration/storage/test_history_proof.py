@@ -25,16 +25,24 @@ BTC = "BTC-USD"
 
 
 class Answers:
-    """A connection to an exchange that tells these rows, or of them only its newest."""
+    """A connection to an exchange that tells these rows, or of them only its newest.
 
-    def __init__(self, exchange: str, name: str, rows: list[Any], newest: int = 10**9) -> None:
+    With `minutes` it tells those of as many minutes as are asked for, not as many rows.
+    """
+
+    def __init__(
+        self, exchange: str, name: str, rows: list[Any], newest: int = 10**9, *,
+        page: int = 1_000, minutes: bool = False,
+    ) -> None:  # fmt: skip
         self.exchange, self.id, self.listed = exchange, name, {BTC: "BTC/USD"}
-        self.config = types.SimpleNamespace(page=1_000)
+        self.config = types.SimpleNamespace(page=page)
 
         async def answer(symbol: str, *arguments: Any) -> list[Any]:
             since, limit = arguments[-2:] if len(arguments) > 2 else arguments[:2]
             at = lambda row: row[0] if isinstance(row, list) else row["timestamp"]  # noqa: E731
             told = [row for row in rows[-newest:] if since is None or at(row) >= since]
+            if minutes and since is not None:
+                told = [row for row in told if at(row) < since + limit * 60_000]
             return told[-limit:] if since is None else told[:limit]
 
         async def trades(symbol: str, since: Any, limit: int, params: Any = None) -> list[Any]:
@@ -109,6 +117,21 @@ async def test_an_exchange_that_tells_its_newest_trades_proves_nothing_older(
     work = Backfill(History(connection), database, BackfillConfig(), SystemClock(), lambda p: None)
     (ended,) = await work.run([Series(channel="trades", symbol=BTC)], T0, T0 + MINUTE_NS)
     assert (ended.proven, ended.fraction) == ((), 0.0)
+
+
+@pytest.mark.parametrize("lacks", [range(5, 8), range(7, 40), range(7, 48)])
+async def test_a_page_with_a_hole_in_it_is_not_the_last_one(
+    database: Database, lacks: range
+) -> None:
+    """COIN-M is asked for a page's time: an outage in it leaves a page that is not full."""
+    times = [T0 // NS_PER_MS + n * 60_000 for n in range(101) if n not in lacks]
+    rows = [[ts, 1.0, 2.0, 0.5, 1.5, 10.0] for ts in times]
+    connection: Any = Answers("BINANCE_DELIVERY", "binancecoinm", rows, page=10, minutes=True)
+    work = Backfill(History(connection), database, BackfillConfig(), SystemClock(), lambda p: None)
+    series = Series(channel="bars", symbol=BTC, interval_ns=MINUTE_NS)
+    (ended,) = await work.run([series], T0, T0 + 100 * MINUTE_NS)
+    assert ended.rows == 100 - len(lacks)
+    assert MarketStore(database).read("bars", [BTC]).num_rows == ended.rows
 
 
 async def test_an_empty_answer_completes_nothing(database: Database) -> None:
