@@ -16,6 +16,7 @@ from typing import Any
 from don.envs.config import EnvConfig
 from don.envs.rewards import code_hash
 from don.errors import UsageError
+from experiments.durable import make_folder
 
 FORMAT = 1  # of checkpoints; rises when an older one cannot be gone on from
 LOCK = ".lock"
@@ -93,12 +94,8 @@ def alone(out: Path, doing: str = "trained") -> Iterator[None]:
     for other, (kind, known) in _KINDS.items():
         if other != doing and (out / known).exists():
             raise UsageError(f"{out} holds a {kind}: use another --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = (out / LOCK).open("a+", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"folder {out} cannot be written: {error.strerror}") from error
-    with file:
+    make_folder(out)
+    with (out / LOCK).open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

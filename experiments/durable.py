@@ -3,12 +3,13 @@
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from don.errors import DataError
+from don.errors import DataError, UsageError
 
 
 @contextmanager
@@ -24,6 +25,20 @@ def put(path: Path) -> Iterator[IO[bytes]]:
     finally:
         draft.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder if need be, and try whether it can be written.
+
+    Raises:
+        UsageError: if not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"folder {folder} cannot be written: {error.strerror}") from error
 
 
 def write_json(path: Path, told: Any) -> None:

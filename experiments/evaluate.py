@@ -29,6 +29,7 @@ from don.sources import code_version
 from don.storage.research import Research
 from don.storage.research_runs import RunKind, RunStatus, Trials
 from don.words import amount
+from experiments.durable import make_folder
 from experiments.evaluation_config import EvaluateConfig
 from experiments.rllib.market_file import open_data, read_market
 from experiments.searched import Searched, rivals
@@ -98,6 +99,7 @@ def evaluate(
     test = tested(cards, whole, start, end, config.data.start is not None)
     names = lineage(whole, data)
     before, elsewhere = _tried(research.trials(whole.hash, names), models, research)
+    make_folder(out)
     run = research.begin(RunKind.EVALUATE, told, whole.hash, seed=config.seed, lineage=names)
     try:
         shares = completeness(whole.part(start, end))

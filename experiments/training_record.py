@@ -95,10 +95,10 @@ class Record:
         try:
             made._compare(made.before["config"], made.before["data_hash"])
             made.changes = [Change(**told) for told in made.before.get("changes", [])]
+            check_versions(made.before, begun, config.out)
+            made._take_changes(made.before["config"]["algorithm"])
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{config.out / CONFIG} is none of Don's: {error!r}") from error
-        check_versions(made.before, begun, config.out)
-        made._take_changes(made.before["config"]["algorithm"])
         return made
 
     def enter(self, research: Research, lineage: tuple[str, ...]) -> int:

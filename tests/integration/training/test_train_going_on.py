@@ -227,6 +227,10 @@ def test_other_features_and_versions_are_refused(
     place.write_text(json.dumps({**was, "format": 0}))
     with pytest.raises(UsageError, match="format 0 of checkpoints; here it is 1"):
         run(2, resume=True)
+    unlike = {**was, "config": {**was["config"], "algorithm": {"name": "ppo"}}}
+    place.write_text(json.dumps(unlike))
+    with pytest.raises(DataError, match=r"config\.json is none of Don's: KeyError\('lr'\)"):
+        run(2, resume=True)
     place.write_text(text[:100])
     with pytest.raises(DataError, match=r"run: config\.json cannot be read"):
         run(2, resume=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.envs import market
 
+from don.clock import iso
 from don.envs import BatchEnv, EnvConfig
 from don.errors import ConfigError, DataError, UsageError
 from don.learning.config import NetConfig
@@ -87,4 +88,24 @@ def test_payments_that_are_not_there_are_refused_before_a_test_is_counted(
     research = Research(database)
     with pytest.raises(DataError, match=r"payments\.parquet"):
         evaluate([tmp_path / "model"], settings, tmp_path / "out", research=research, tell=str)
+    assert not research.runs()
+
+
+@pytest.mark.postgres
+def test_a_folder_that_cannot_be_written_is_refused_before_a_test_is_counted(
+    tmp_path: Path, database: Database
+) -> None:
+    bars = market(60, 1)
+    config = EnvConfig.model_validate({"observation": {"features": ["log_return_1"]}})
+    made = Model.untrained(BatchEnv(bars, config, 1), NetConfig(hidden=(4,)), name="own")
+    noted = {"data_end": iso(int(bars.close_ns[20]))}
+    replace(made, card=made.card.model_copy(update={"notes": noted})).save(tmp_path / "model")
+    file = tmp_path / "file"
+    file.touch()
+    research = Research(database)
+    with pytest.raises(UsageError, match=r"folder .*file/out cannot be written: Not a directory"):
+        evaluate(
+            [tmp_path / "model"], EvaluateConfig(draws=10), file / "out",
+            research=research, tell=str, market=bars,
+        )  # fmt: skip
     assert not research.runs()
