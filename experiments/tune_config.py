@@ -17,6 +17,10 @@ ALMOST = 1.0 - 1e-9  # an end of a range that itself is not drawn
 NOTHING = -1e9  # score of a trial before its first episode ended: schedulers want a number
 # a score is in the units of the first, and of the second whoever pays less has more
 UNLIKE = ("env.reward", "env.costs")
+_UNLIKE_SAID = (
+    "scores would not be of the same thing; give rewards and costs in train, and search once for "
+    "each"
+)
 # of what a network was trained with: another one cannot go on from it
 LEARNT = ("algorithm.name", "algorithm.reward_scale")
 
@@ -92,10 +96,7 @@ class TuneConfig(Section):
             if head in ("data", "out", "stop", "keep"):
                 raise ValueError(f"space.{name}: {head} is the same in all trials")
             if name.startswith(UNLIKE):
-                raise ValueError(
-                    f"space.{name}: scores would not be of the same thing; give it in train, and "
-                    "search once for each"
-                )
+                raise ValueError(f"space.{name}: {_UNLIKE_SAID}")
         if self.search is Search.PBT:
             odd = [n for n in self.space if not n.startswith("algorithm.")]
             if odd:
@@ -108,11 +109,15 @@ class TuneConfig(Section):
                     f"space.{fixed[0]}: with pbt a trial goes on with what another has learnt, "
                     "which another value of it cannot use; search with asha, or give it in train"
                 )
+        paid = None
         for point in corners(self):
             try:
-                training(self, point)
+                env = training(self, point).env
             except ConfigError as error:
                 raise ValueError(str(error)) from None
+            paid = paid or (env.reward, env.costs)
+            if paid != (env.reward, env.costs):  # in a table that is given whole
+                raise ValueError(f"space.env: {_UNLIKE_SAID}")
         return self
 
 

@@ -59,6 +59,10 @@ def test_a_point_is_a_training() -> None:
         ('[space]\n"env.reward.kind" = { values = ["log_return"] }', "not be of the same thing"),
         ('[space]\n"env.costs.taker" = { values = [1.0] }', "not be of the same thing"),
         (
+            "[space]\nenv = { values = [{ costs = { taker = 1 } }, { costs = { taker = 2 } }] }",
+            "not be of the same thing",
+        ),
+        (
             'search = "pbt"\n[space]\n"algorithm.reward_scale" = { low = 1.0, high = 9.0 }',
             "with what another has learnt",
         ),
