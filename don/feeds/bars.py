@@ -127,7 +127,11 @@ class BarKeeper:
         absent = {ts for ts in line.holes - sent if reach <= ts <= closed_by}
         line.holes -= sent | absent
         if send:
-            absent.update(self._skipped(line, sent))
+            skipped = self._skipped(line, sent)
+            # the first answer is of the newest bars: it says nothing of what it did not reach
+            unreached = sorted(ts for ts in skipped if ts < reach)
+            absent.update(skipped.difference(unreached))
+            line.holes.update(unreached[-self._max_holes :])
             below = [ts for ts in sent if first is not None and ts < first]
             if fresh and first is not None and below:
                 line.holes.update(range(max(below) + self._interval, first, self._interval))
